@@ -1,0 +1,39 @@
+"""Errors a user can cure, and hints for words that are nearly right.
+
+Free of torch, so that the command line answers at once.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """A mistake in what the user gave: one line that names the thing, its value and the cure.
+
+    The command line prints the message alone and exits with code 2; as a ``ValueError`` it reads the same from Python.
+    """
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """Return the one of ``words`` most like ``word``, or None where nothing comes close."""
+    by_lower = {known.lower(): known for known in words}
+    found = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[found[0]] if found else None
+
+
+def unknown(kind: str, word: str, words: Iterable[str]) -> InputError:
+    """Build the error for a name that is not among the known ones.
+
+    Args:
+        kind: what the word should have been, such as ``"recipe"``.
+        word: what was given.
+        words: the names that are known.
+
+    Example:
+        >>> str(unknown("method", "dopri", ["dopri5", "rk4"]))
+        "unknown method 'dopri': did you mean 'dopri5'? Known: dopri5, rk4."
+    """
+    known = list(words)
+    close = nearest(word, known)
+    hint = f" did you mean {close!r}?" if close else ""
+    return InputError(f"unknown {kind} {word!r}:{hint} Known: {', '.join(known) or 'none'}.")
