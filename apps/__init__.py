@@ -1,0 +1,1 @@
+"""Applications: Lightning modules that train from one command."""

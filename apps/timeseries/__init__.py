@@ -1,0 +1,1 @@
+"""Time series: probabilistic forecasts from irregular, partly observed histories."""

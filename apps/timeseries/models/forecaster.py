@@ -1,0 +1,129 @@
+"""What every forecasting network shares: its features, its anchor, and what it returns.
+
+Dimension letters: B batch, L context length, Q query times, C channels seen, K channels forecast, F features,
+T times of the latent path, D latent state.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
+from torch import Tensor, nn
+
+from integrand.core.fields.periodic_forcing import harmonics
+from integrand.core.errors import InputError
+from integrand.core.numerics import SolverStats
+from integrand.datasets.forecasting import ForecastTask
+from integrand.datasets.irregular import IrregularBatch
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A Gaussian forecast of every target channel at every query time, in standardised units.
+
+    Attributes:
+        mean: (B, Q, K).
+        std: (B, Q, K), positive.
+        penalty: (B,) what the loss adds for this sample, such as a divergence from the prior; None for nothing.
+        latent: (B, T, D) states of the latent path.
+        latent_times: (T,) or (B, T) their times, in time units from the forecast origin.
+        stats: work of the solver.
+    """
+
+    mean: Tensor
+    std: Tensor
+    penalty: Tensor | None
+    latent: Tensor
+    latent_times: Tensor
+    stats: SolverStats
+
+
+class Forecaster(HyperparametersMixin, nn.Module):
+    """Base of the forecasting networks.
+
+    A network is described by its options alone, and built when the task is known: ``build(task)`` makes its
+    parameters, and Lightning's ``setup`` calls it. A subclass writes ``__init__`` (options, then
+    ``self.save_hyperparameters()``), ``build_network`` and ``forward``.
+    """
+
+    task: ForecastTask | None = None
+    calendar: Tensor
+
+    def build(self, task: ForecastTask) -> None:
+        """Make the parameters for a task; a second call with the same task does nothing."""
+        if self.task is not None:
+            if self.task != task:
+                raise InputError("this network was built for another task: make a new one.")
+            return
+        self.task = task
+        self.register_buffer("calendar", 2 * torch.pi / torch.tensor(task.periods), persistent=False)
+        self.build_network(task)
+
+    def build_network(self, task: ForecastTask) -> None:
+        """Make the parameters."""
+        raise NotImplementedError
+
+    def forward(self, batch: IrregularBatch) -> Forecast:
+        """Forecast the batch at its ``target_times``."""
+        raise NotImplementedError
+
+    @property
+    def built_for(self) -> ForecastTask:
+        """The task, once built."""
+        if self.task is None:
+            raise InputError("the network has no parameters yet: call build(task), or let Lightning's setup do it.")
+        return self.task
+
+    @property
+    def features(self) -> int:
+        """Number F of features an element of the context has."""
+        task = self.built_for
+        return 4 * len(task.channels) + 2 * len(task.periods) + len(task.groups)
+
+    def encode(self, batch: IrregularBatch) -> "Context":
+        """Describe every context row, and the forecast origin as a last row on which nothing is observed.
+
+        A row's features are the values (0 where missing), which are observed, the last value of each channel so far,
+        its age on the scale of the context (1 where there was none), the calendar and the group. Because padded rows
+        stand at the last time, the appended row's interval is the gap between the last observation and the origin.
+        """
+        task = self.built_for
+        zeros = torch.zeros_like(batch.values[:, :1])
+        values = torch.cat([batch.values, zeros], dim=1)
+        mask = torch.cat([batch.mask, zeros.bool()], dim=1)
+        times = torch.cat([batch.times, torch.zeros_like(batch.times[:, :1])], dim=1)
+        present = torch.cat([batch.present, torch.ones_like(batch.present[:, :1])], dim=1)
+
+        order = torch.arange(values.shape[1], device=values.device).view(1, -1, 1).expand_as(values)
+        latest = torch.where(mask, order, -1).cummax(dim=1).values
+        seen = latest >= 0
+        latest = latest.clamp(min=0)
+        carried = torch.where(seen, values.gather(1, latest), 0)
+        age = times.unsqueeze(-1) - times.unsqueeze(-1).expand_as(values).gather(1, latest)
+        age = torch.where(seen, age / task.context, 1).clamp(max=1)
+
+        parts = [values, mask.to(values), carried, age]
+        if batch.phase is not None and task.periods:
+            parts.append(harmonics(batch.phase.unsqueeze(1) + self.calendar * times.unsqueeze(-1)))
+        if batch.static is not None and task.groups:
+            parts.append(batch.static.unsqueeze(1).expand(-1, times.shape[1], -1))
+        first = torch.full_like(times[:, :1], task.resolution)
+        dt = torch.cat([first, times.diff(dim=1)], dim=1)
+        return Context(torch.cat(parts, dim=-1), dt, present, carried[:, -1, : task.targets])
+
+
+@dataclass(frozen=True)
+class Context:
+    """The context as a network reads it.
+
+    Attributes:
+        features: (B, L + 1, F), the last row being the forecast origin.
+        dt: (B, L + 1) intervals, in time units; 0 in the padding.
+        present: (B, L + 1), False in the padding.
+        anchor: (B, K) last value of each target channel, the forecast of persistence; 0 (the mean) where there is none.
+    """
+
+    features: Tensor
+    dt: Tensor
+    present: Tensor
+    anchor: Tensor

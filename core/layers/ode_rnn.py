@@ -1,0 +1,76 @@
+"""ODE-RNN: a hidden state that follows an ODE between observations and jumps at them."""
+
+import torch
+from torch import Tensor, nn
+
+from integrand.core.errors import InputError
+from integrand.core.fields.mlp import MLP
+from integrand.core.layers.sequence_layer import SequenceLayer, SequenceOutput
+from integrand.core.models.neural_ode import NeuralODE
+
+
+class ODERNN(SequenceLayer):
+    """A recurrent network whose state moves by a neural ODE over every interval.
+
+        h' = f(h) over dt_l,      h_l = GRU(h(t_l), x_l),      y_l = W h_l
+
+    Its place on the map: layer level; a GRU cell is a damped ODE step, so the whole is an ODE with jumps.
+
+    Args:
+        d_model: channels D.
+        d_state: hidden dimension H.
+        hidden: widths of the field f, an ``MLP`` without time.
+        method: a method of ``solve_ode``; one step for each interval with the fixed-step ones.
+        time_scale: see ``SequenceLayer``.
+
+    Example:
+        >>> layer = ODERNN(4, d_state=8)
+        >>> y, state = layer(torch.randn(2, 10, 4), dt=torch.rand(2, 10))
+        >>> y.shape, state.shape
+        (torch.Size([2, 10, 4]), torch.Size([2, 8]))
+
+    Source: Rubanova, Chen and Duvenaud (2019), Latent ordinary differential equations for irregularly-sampled time
+    series, Algorithm 1.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        d_state: int = 64,
+        hidden: tuple[int, ...] = (64,),
+        method: str = "midpoint",
+        time_scale: float = 1.0,
+    ) -> None:
+        super().__init__(d_model, time_scale=time_scale)
+        if d_state < 1:
+            raise InputError(f"d_state must be at least 1, got {d_state}.")
+        self.d_state = d_state
+        self.flow = NeuralODE(MLP(d_state, hidden), method=method)
+        self.cell = nn.GRUCell(d_model, d_state)
+        self.readout = nn.Linear(d_state, d_model)
+
+    def initial_state(self, batch: int, like: Tensor) -> Tensor:
+        """Return zeros, (B, H)."""
+        return torch.zeros(batch, self.d_state, dtype=like.dtype, device=like.device)
+
+    def forward(
+        self,
+        x: Tensor,
+        dt: Tensor | float | None = None,
+        mask: Tensor | None = None,
+        state: Tensor | None = None,
+    ) -> SequenceOutput:
+        """Map (B, L, D) to (B, L, D); see ``SequenceLayer``. The state is (B, H)."""
+        dt_BL = self.intervals(x, dt)
+        h = self.initial_state(x.shape[0], x) if state is None else state
+        interval_BL2 = torch.stack([torch.zeros_like(dt_BL), dt_BL], dim=-1)
+        states = []
+        for index in range(x.shape[1]):
+            h = self.flow(h, interval_BL2[:, index]).states[:, -1]
+            jumped = self.cell(x[:, index], h)
+            h = jumped if mask is None else torch.where(mask[:, index, None], jumped, h)
+            states.append(h)
+        if not states:
+            return SequenceOutput(x, h)
+        return SequenceOutput(self.readout(torch.stack(states, dim=1)), h)

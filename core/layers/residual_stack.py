@@ -1,0 +1,66 @@
+"""Sequence layers one upon another, each within a gated residual block."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from integrand.core.errors import InputError
+from integrand.core.layers.sequence_layer import SequenceLayer, SequenceOutput
+
+
+class ResidualStack(SequenceLayer):
+    """The composition of blocks x + dropout(GLU(W gelu(layer(norm(x))))).
+
+    It obeys the sequence contract itself; its state is the list of its layers' states. The nonlinear parts act on each
+    element alone, so they touch neither causality nor time.
+
+    Args:
+        layers: sequence layers with the same ``d_model``.
+        dropout: probability of zeroing a channel's update.
+
+    Example:
+        >>> import torch
+        >>> from integrand.core.layers import S5
+        >>> stack = ResidualStack([S5(4, d_state=8), S5(4, d_state=8)])
+        >>> stack(torch.randn(2, 10, 4)).y.shape
+        torch.Size([2, 10, 4])
+
+    Source: the block of Smith, Warrington and Linderman (2023), Appendix G.
+    """
+
+    def __init__(self, layers: Sequence[SequenceLayer], *, dropout: float = 0.0) -> None:
+        if not layers:
+            raise InputError("ResidualStack needs at least one layer.")
+        widths = sorted({layer.d_model for layer in layers})
+        if len(widths) > 1:
+            raise InputError(f"the layers of a ResidualStack must share one d_model, got {widths}.")
+        super().__init__(widths[0])
+        self.layers = nn.ModuleList(layers)
+        self.norms = nn.ModuleList(nn.LayerNorm(self.d_model) for _ in layers)
+        self.gates = nn.ModuleList(nn.Linear(self.d_model, 2 * self.d_model) for _ in layers)
+        self.dropout = nn.Dropout(dropout)
+
+    def initial_state(self, batch: int, like: Tensor) -> list[Any]:
+        """Return the initial states of the layers."""
+        return [layer.initial_state(batch, like) for layer in self._layers()]
+
+    def forward(
+        self,
+        x: Tensor,
+        dt: Tensor | float | None = None,
+        mask: Tensor | None = None,
+        state: list[Any] | None = None,
+    ) -> SequenceOutput:
+        """Map (B, L, D) to (B, L, D); see ``SequenceLayer``."""
+        states = []
+        before = state or [None] * len(self.layers)
+        for layer, norm, gate, carried in zip(self._layers(), self.norms, self.gates, before, strict=True):
+            y, after = layer(norm(x), dt, mask, carried)
+            x = x + self.dropout(F.glu(gate(F.gelu(y)), dim=-1))
+            states.append(after)
+        return SequenceOutput(x, states)
+
+    def _layers(self) -> list[SequenceLayer]:
+        return list(self.layers)  # pyright: ignore[reportReturnType]
