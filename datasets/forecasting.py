@@ -115,7 +115,7 @@ class Windows:
             target_times=torch.from_numpy(target_times),
             target_mask=torch.from_numpy(np.ascontiguousarray(target_mask[..., :c])),
             group=groups,
-            sample_id=[f"{g}@{t:g}" for g, t in zip(groups, tau, strict=True)],
+            sample_id=[f"{g}@{t:.15g}" for g, t in zip(groups, tau, strict=True)],
             meta={"time_unit": self.task.time_unit, "cutoff": 0.0},
         )
 

@@ -63,7 +63,9 @@ class IrregularBatch:
 
     def pin_memory(self) -> "IrregularBatch":
         """Return the batch with its tensors in page-locked memory, for a DataLoader with ``pin_memory``."""
-        pinned = {f.name: value.pin_memory() for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
+        pinned = {
+            f.name: value.pin_memory() for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)
+        }
         return replace(self, **pinned)
 
     def check(self) -> "IrregularBatch":
@@ -86,7 +88,7 @@ class IrregularBatch:
             "times must not decrease": (self.times.diff(dim=1) >= 0).all(),
             "lengths must lie in 0..L": ((self.lengths >= 0) & (self.lengths <= length)).all(),
         }
-        last = self.times.gather(1, (self.lengths - 1).clamp(min=0).unsqueeze(1)) if length else self.times
+        last = self.times.gather(1, (self.lengths - 1).clamp(0, length - 1).unsqueeze(1)) if length else self.times
         clauses["times must be padded with the last time"] = (self.times == last)[absent].all()
         if self.target_times is not None and self.target is not None and self.target_mask is not None:
             clauses["target must be finite"] = torch.isfinite(self.target).all()

@@ -5,7 +5,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 
-from integrand.core.errors import InputError
+from integrand.core.errors import InputError, unknown
 
 PARTS = ("train", "validation", "test")
 
@@ -37,6 +37,8 @@ class ChronologicalSplit:
 
     def span(self, part: str) -> tuple[float, float]:
         """Return the first time of a part and the end of it, itself excluded."""
+        if part not in PARTS:
+            raise unknown("part", part, PARTS)
         bounds = (self.start, self.validation, self.test, self.end)
         index = PARTS.index(part)
         return bounds[index], bounds[index + 1]
@@ -56,7 +58,7 @@ def chronological(
         >>> chronological(0, 100, (0.5, 0.25, 0.25), {}).span("validation")
         (50.0, 75.0)
     """
-    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+    if len(fractions) != 3 or not (min(fractions) > 0 and abs(sum(fractions) - 1) <= 1e-6):
         raise InputError(f"split fractions must be three positive numbers that add up to 1, got {fractions}.")
     first, second = fractions[0], fractions[0] + fractions[1]
     length = end - start

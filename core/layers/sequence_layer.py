@@ -80,18 +80,26 @@ class SequenceLayer(nn.Module):
         y, state = self(x.unsqueeze(1), dt, None, state)
         return SequenceOutput(y.squeeze(1), state)
 
-    def intervals(self, x: Tensor, dt: Tensor | float | None) -> Tensor:
-        """Return dt / time_scale as (B, L) in float32 or wider, checking shapes."""
+    def check(self, x: Tensor, dt: Tensor | float | None, mask: Tensor | None) -> None:
+        """Raise ``InputError`` where a shape is not what ``forward`` takes."""
         if x.dim() != 3 or x.shape[-1] != self.d_model:
             raise InputError(
                 f"{type(self).__name__} takes x of shape (batch, length, {self.d_model}), got {tuple(x.shape)}."
             )
+        shape = tuple(x.shape[:2])
+        if isinstance(dt, Tensor) and (
+            dt.dim() > 2 or any(n not in (1, m) for n, m in zip(reversed(dt.shape), reversed(shape), strict=False))
+        ):
+            raise InputError(f"dt must be None, a scalar, (L,) or (B, L) = {shape}, got {tuple(dt.shape)}.")
+        if mask is not None and tuple(mask.shape) != shape:
+            raise InputError(f"mask must have shape (B, L) = {shape}, got {tuple(mask.shape)}.")
+
+    def intervals(self, x: Tensor, dt: Tensor | float | None) -> Tensor:
+        """Return dt / time_scale as (B, L) in float32 or wider; call ``check`` before."""
         shape = x.shape[:2]
         dtype = torch.promote_types(x.dtype, torch.float32)
         if dt is None:
             return torch.ones(shape, dtype=dtype, device=x.device)
         if not isinstance(dt, Tensor):
             return torch.full(shape, dt / self.time_scale, dtype=dtype, device=x.device)
-        if dt.dim() > 2 or (dt.dim() > 0 and dt.shape[-1] not in (1, shape[1])):
-            raise InputError(f"dt must be None, a scalar, (L,) or (B, L) = {tuple(shape)}, got {tuple(dt.shape)}.")
         return (dt.to(dtype=dtype) / self.time_scale).expand(shape)

@@ -1,5 +1,7 @@
 """The native engine for explicit Runge-Kutta methods with fixed steps."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -23,10 +25,7 @@ def solve_fixed(field: BoundField, y0: Tensor, times: Tensor, tableau: Tableau, 
         step_size: longest step allowed, in the units of ``times``.
     """
     intervals = times.shape[-1] - 1
-    substeps = 1
-    if step_size is not None and intervals:
-        longest = float(times.diff(dim=-1).abs().max())
-        substeps = max(1, -int(-longest / step_size * (1 - 1e-9) // 1))
+    substeps = 1 if step_size is None else count_substeps(times, step_size)
     shape = (-1,) + (1,) * (y0.dim() - 1)
 
     y, states = y0, [y0]
@@ -39,10 +38,20 @@ def solve_fixed(field: BoundField, y0: Tensor, times: Tensor, tableau: Tableau, 
         states.append(y)
 
     steps = intervals * substeps
-    stats = SolverStats.shared(
-        y0.shape[0], y0.device, evaluations=steps * tableau.stages, accepted=steps, rejected=0
-    )
+    stats = SolverStats.shared(y0.shape[0], y0.device, evaluations=steps * tableau.stages, accepted=steps, rejected=0)
     return Solution(times, torch.stack(states, dim=1), stats, _slope=field)
+
+
+def count_substeps(times: Tensor, step_size: float) -> int:
+    """Return the least number of equal steps in every interval with which none is longer than ``step_size``.
+
+    An interval may seem longer than meant by the rounding of its two times, which adds no step.
+    """
+    if times.numel() == 0:
+        return 1
+    rounding = torch.finfo(times.dtype).eps * float(times.detach().abs().max())
+    longest = float(times.detach().diff(dim=-1).abs().max()) - rounding
+    return max(1, math.ceil(longest / step_size * (1 - 1e-9)))
 
 
 def _step(field: BoundField, t: Tensor, y: Tensor, h: Tensor, h_y: Tensor, tableau: Tableau) -> Tensor:

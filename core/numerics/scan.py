@@ -30,6 +30,8 @@ def diagonal_scan(a: Tensor, b: Tensor, initial: Tensor | None = None) -> Tensor
     Source: Blelloch (1990), Prefix sums and their applications; the square-root blocking is two-level Brent (1974).
     """
     dtype = torch.promote_types(a.dtype, b.dtype)
+    if initial is not None and initial.is_complex():
+        dtype = dtype.to_complex()
     a, b = a.to(dtype).expand_as(b), b.to(dtype)
     if initial is not None:
         b = torch.cat([(b[:, :1] + a[:, :1] * initial.to(dtype).unsqueeze(1)), b[:, 1:]], dim=1)

@@ -31,7 +31,9 @@ class SolverStats:
     rejected: Tensor
 
     @classmethod
-    def shared(cls, batch: int, device: torch.device, *, evaluations: int, accepted: int, rejected: int) -> "SolverStats":
+    def shared(
+        cls, batch: int, device: torch.device, *, evaluations: int, accepted: int, rejected: int
+    ) -> "SolverStats":
         """Build the counts of a batch whose samples all took the same steps."""
 
         def full(count: int) -> Tensor:
@@ -71,7 +73,7 @@ class Solution:
             y(t) = (1+2s)(1-s)^2 y_i + s(1-s)^2 h f_i + s^2(3-2s) y_{i+1} + s^2(s-1) h f_{i+1}
 
         which is fourth-order accurate in h. All slopes f_i come from one evaluation of the field. Times outside the
-        solved interval are extrapolated from the nearest one.
+        solved interval are extrapolated from the nearest one; an interval of length 0 keeps its state.
 
         Args:
             t: (Q,) shared or (B, Q) per sample.
@@ -88,9 +90,10 @@ class Solution:
         t_BQ = t.to(times_BT).expand(batch, t.shape[-1]).contiguous()
         slopes = self._slope(times_BT.flatten(), self.states.flatten(0, 1)).view_as(self.states)
 
-        forward = times_BT if count < 2 else times_BT * torch.sign(times_BT[:, 1:2] - times_BT[:, :1])
-        query = t_BQ if count < 2 else t_BQ * torch.sign(times_BT[:, 1:2] - times_BT[:, :1])
-        left_BQ = (torch.searchsorted(forward.contiguous(), query, right=True) - 1).clamp(0, max(count - 2, 0))
+        # Turned to increase; the first interval alone may be empty and not tell the direction.
+        sign_B1 = torch.sign(times_BT[:, -1:] - times_BT[:, :1])
+        left_BQ = torch.searchsorted((times_BT * sign_B1).contiguous(), t_BQ * sign_B1, right=True) - 1
+        left_BQ = left_BQ.clamp(0, max(count - 2, 0))
         right_BQ = (left_BQ + 1).clamp(max=count - 1)
 
         def rows(index_BQ: Tensor, of: Tensor) -> Tensor:
@@ -99,8 +102,9 @@ class Solution:
 
         t_left, t_right = times_BT.gather(1, left_BQ), times_BT.gather(1, right_BQ)
         shape = t_BQ.shape + (1,) * (self.states.dim() - 2)
-        h = (t_right - t_left).view(shape)
-        s = ((t_BQ - t_left) / (t_right - t_left)).view(shape)
+        h_BQ = t_right - t_left
+        h = h_BQ.view(shape)
+        s = ((t_BQ - t_left) / torch.where(h_BQ == 0, 1, h_BQ)).view(shape)
         return (
             (1 + 2 * s) * (1 - s) ** 2 * rows(left_BQ, self.states)
             + s * (1 - s) ** 2 * h * rows(left_BQ, slopes)

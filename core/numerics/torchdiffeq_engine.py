@@ -1,5 +1,6 @@
 """torchdiffeq behind ``solve_ode``: its methods, our shapes, statistics and errors."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from integrand.core.errors import InputError
 from integrand.core.numerics.field_call import BoundField, leaves
+from integrand.core.numerics.fixed_step import count_substeps
 from integrand.core.numerics.solution import Solution, SolverStats
 
 ADAPTIVE = {
@@ -25,6 +27,11 @@ FIXED = {
     "explicit_adams": "explicit_adams",
     "implicit_adams": "implicit_adams",
 }
+
+LANDING = ("dopri8", "bosh3")
+"""Adaptive methods made to step onto every output time: torchdiffeq's interpolant is of lower order than their steps,
+and loses up to three digits of what the tolerance asks for."""
+ADAMS = ("explicit_adams", "implicit_adams")
 
 
 class SolveError(RuntimeError):
@@ -53,39 +60,54 @@ def solve_torchdiffeq(
     so that all samples reach their own t_{i+1} at s = 1. The intervals are solved one after the other, for the change
     of variable has a kink between them that no step may straddle.
     """
+    unit = times.new_tensor([0.0, 1.0])
     options: dict[str, Any] = {}
     if method in ADAPTIVE:
         if max_steps is not None:
             options["max_num_steps"] = max_steps
+        if method in LANDING:
+            options["step_t"] = times.detach() if times.dim() == 1 else unit
     elif step_size is not None:
-        options["step_size"] = step_size
-        if times.dim() == 2:
-            longest = float(times.diff(dim=-1).abs().max())
-            options["step_size"] = 1 / max(1, -int(-longest / step_size * (1 - 1e-9) // 1))
+        # torchdiffeq's own ``step_size`` does not land on the output times, and interpolates linearly to them.
+        substeps = count_substeps(times, step_size)
+        options["grid_constructor"] = lambda _field, _y0, t: _divide(t, substeps)
+    if method in ADAMS:
+        _check_even(times, method)
+        options["max_order"] = 4  # torchdiffeq's twelve is unstable at any step that pays.
     call: dict[str, Any] = {"rtol": rtol, "atol": atol, "method": (ADAPTIVE | FIXED)[method], "options": options}
-    solve = torchdiffeq.odeint
+    solve: Callable[..., Any] = torchdiffeq.odeint
+    parameters: tuple[Tensor, ...] = ()
     if gradient == "adjoint":
-        solve = torchdiffeq.odeint_adjoint
-        call["adjoint_params"] = _adjoint_parameters(field)
+        solve, parameters = torchdiffeq.odeint_adjoint, _adjoint_parameters(field)
+        call["adjoint_params"] = parameters
+        if method in LANDING and times.dim() == 1 and bool(times[0] > times[-1]):
+            # torchdiffeq solves decreasing times with their sign turned, and forgets to turn these for the way back.
+            call["adjoint_options"] = options | {"step_t": -options["step_t"]}
 
-    counted = _CountedAdaptive(field) if method in ADAPTIVE else _Counted(field)
+    count = _CountedAdaptive if method in ADAPTIVE else _Counted
+    solves: list[_Counted] = []
     try:
         if times.dim() == 1:
-            states_TB = solve(counted, y0, times, **call)
+            solves.append(count(field))
+            states_TB = solve(solves[-1], y0, times, **call)
         else:
-            unit, states = times.new_tensor([0.0, 1.0]), [y0]
+            states = [y0]
             for i in range(times.shape[1] - 1):
-                counted.start_B, counted.span_B = times[:, i], times[:, i + 1] - times[:, i]
-                states.append(solve(counted, states[-1], unit, **call)[-1])
+                # One for each interval: the adjoint calls them again, long after the loop.
+                solves.append(count(field, times[:, i], times[:, i + 1] - times[:, i]))
+                if gradient == "adjoint" and times.requires_grad:
+                    call["adjoint_params"] = (*parameters, solves[-1].start_B, solves[-1].span_B)
+                states.append(solve(solves[-1], states[-1], unit, **call)[-1])
             states_TB = torch.stack(states)
     except AssertionError as error:
         raise SolveError(_explain(error, method, rtol, atol, max_steps)) from error
+    rejected = sum(solved.rejected for solved in solves)
     stats = SolverStats.shared(
         y0.shape[0],
         y0.device,
         evaluations=field.evaluations,
-        accepted=counted.tried - counted.rejected,
-        rejected=counted.rejected,
+        accepted=sum(solved.tried for solved in solves) - rejected,
+        rejected=rejected,
     )
     return Solution(times, states_TB.transpose(0, 1), stats, _slope=field)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -93,11 +115,9 @@ def solve_torchdiffeq(
 class _Counted(nn.Module):
     """The field as torchdiffeq calls it, counting the steps that torchdiffeq does not report."""
 
-    def __init__(self, bound: BoundField) -> None:
+    def __init__(self, bound: BoundField, start_B: Tensor | None = None, span_B: Tensor | None = None) -> None:
         super().__init__()
-        self.bound = bound
-        self.start_B: Tensor | None = None
-        self.span_B: Tensor | None = None
+        self.bound, self.start_B, self.span_B = bound, start_B, span_B
         self.tried = self.rejected = 0
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
@@ -117,6 +137,24 @@ class _CountedAdaptive(_Counted):
         self.rejected += 1
 
 
+def _divide(times_T: Tensor, parts: int) -> Tensor:
+    """Divide every interval into equal parts."""
+    fractions = torch.arange(parts, dtype=times_T.dtype, device=times_T.device) / parts
+    return torch.cat([(times_T[:-1, None] + times_T.diff()[:, None] * fractions).flatten(), times_T[-1:]])
+
+
+def _check_even(times: Tensor, method: str) -> None:
+    """Refuse intervals of unequal length, on which the coefficients of a multistep method are wrong."""
+    if times.dim() == 1:
+        steps = times.detach().diff()
+        rounding = 4 * torch.finfo(times.dtype).eps * times.detach().abs().max()
+        if bool(((steps - steps.mean()).abs() > rounding).any()):
+            raise InputError(
+                f"{method} needs evenly spaced times, for its coefficients assume equal steps: space them evenly, or "
+                "take a one-step method such as 'rk4'."
+            )
+
+
 def _adjoint_parameters(field: BoundField) -> tuple[Tensor, ...]:
     if not isinstance(field.field, nn.Module):
         raise InputError(
@@ -131,10 +169,11 @@ def _explain(error: AssertionError, method: str, rtol: float, atol: float, max_s
     text = str(error)
     if "max_num_steps" in text:
         return (
-            f"{method} did not reach the last time within max_steps={max_steps}: loosen rtol={rtol:g} and atol={atol:g}, "
-            "allow more steps, or scale time so that the field changes slowly."
+            f"{method} did not reach the last time within max_steps={max_steps}: loosen rtol={rtol:g} and "
+            f"atol={atol:g}, allow more steps, or scale time so that the field changes slowly."
         )
     if "underflow in dt" in text or "non-finite" in text:
+        text = "the step shrank to nothing" if "underflow" in text else "a state is infinite or not a number"
         return (
             f"{method} could not go on ({text}): the state or the field grows without bound or is stiff. Loosen "
             f"rtol={rtol:g} and atol={atol:g}, bound the field, or lower the learning rate if this came up in training."

@@ -3,74 +3,87 @@
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
+from integrand.apps.timeseries.models.decoder import ODEDecoder
 from integrand.apps.timeseries.models.forecaster import Forecast, Forecaster
-from integrand.core.fields import MLP, PeriodicForcing
 from integrand.core.layers import S5, ResidualStack
-from integrand.core.models.neural_ode import NeuralODE
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch
 
 
 class SSMODE(Forecaster):
+    """Diagonal state spaces read the context at its own times; an ODE moves what they found through the future.
+
+    The encoder's S5 layers solve a linear ODE exactly over every gap. What they hold at the forecast origin, together
+    with the last known values and their ages, sets the decoder's initial state along a linear path and a nonlinear one
+    that starts at zero: the network begins as a linear model and bends only as far as the data ask.
+
+    Args:
+        width: channels of the encoder.
+        d_state: states of each S5 layer.
+        layers: S5 layers.
+        latent: dimension D of the decoder's state.
+        hidden: width of the decoder's field and of the nonlinear path.
+        steps: output times over the horizon.
+        method: a method of ``solve_ode``, for the decoder.
+        discretization: how S5 takes its inputs, see there.
+        dropout: within the encoder's blocks and on what they say.
+        input_dropout: on the features of the context.
+    """
+
     def __init__(
         self,
         *,
         width: int = 64,
         d_state: int = 64,
-        layers: int = 2,
-        latent: int = 32,
-        hidden: int = 64,
+        layers: int = 1,
+        latent: int = 64,
+        hidden: int = 128,
         steps: int = 8,
-        dropout: float = 0.5,
+        method: str = "rk4",
         discretization: Literal["zoh", "dirac"] = "zoh",
-        linear_states: int = 0,
+        dropout: float = 0.5,
+        input_dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.options = dict(self.hparams)
+        self.width, self.d_state, self.layers = width, d_state, layers
+        self.latent, self.hidden, self.steps, self.method = latent, hidden, steps, method
+        self.discretization: Literal["zoh", "dirac"] = discretization
+        self.dropout, self.input_dropout = dropout, input_dropout
 
     def build_network(self, task: ForecastTask) -> None:
-        o = self.options
-        width, latent = o["width"], o["latent"]
-        self.lift = nn.Linear(self.features, width)
+        """Make encoder, the two paths to the initial state, and decoder."""
+        self.thin = nn.Dropout(self.input_dropout)
+        self.lift = nn.Linear(self.features, self.width)
         self.encoder = ResidualStack(
             [
-                S5(width, d_state=o["d_state"], time_scale=task.resolution, discretization=o["discretization"], dt_min=0.01, dt_max=0.5)
-                for _ in range(o["layers"])
+                S5(
+                    self.width,
+                    d_state=self.d_state,
+                    dt_min=0.01,
+                    dt_max=0.5,
+                    discretization=self.discretization,
+                    time_scale=task.resolution,
+                )
+                for _ in range(self.layers)
             ],
-            dropout=o["dropout"],
+            dropout=self.dropout,
         )
-        n = width + self.features
-        if o["linear_states"]:
-            self.linear = S5(self.features, d_state=o["linear_states"], time_scale=task.resolution, discretization=o["discretization"], dt_min=0.01, dt_max=0.5)
-            n += self.features
-        self.norm = nn.LayerNorm(width)
-        self.drop = nn.Dropout(o["dropout"])
-        self.initial_linear = nn.Linear(n, latent)
-        self.initial = nn.Sequential(nn.Linear(n, o["hidden"]), nn.GELU(), nn.Dropout(o["dropout"]), nn.Linear(o["hidden"], latent))
-        nn.init.zeros_(self.initial[-1].weight); nn.init.zeros_(self.initial[-1].bias)
-        periods = [p / task.horizon for p in task.periods]
-        self.flow = NeuralODE(PeriodicForcing(MLP(latent, (o["hidden"],), control=2 * len(periods), activation="silu"), periods), method="rk4")
-        self.register_buffer("grid", torch.linspace(0, 1, o["steps"] + 1), persistent=False)
-        self.readout = nn.Linear(latent, 2 * task.targets)
-        with torch.no_grad():
-            self.readout.weight.mul_(0.1)
-            self.readout.bias.zero_()
+        self.norm = nn.Sequential(nn.LayerNorm(self.width), nn.Dropout(self.dropout))
+        summary = self.width + self.features
+        self.straight = nn.Linear(summary, self.latent)
+        bend = nn.Linear(self.hidden, self.latent)
+        nn.init.zeros_(bend.weight)
+        nn.init.zeros_(bend.bias)
+        self.bent = nn.Sequential(nn.Linear(summary, self.hidden), nn.GELU(), nn.Dropout(self.dropout), bend)
+        self.decoder = ODEDecoder(task, latent=self.latent, hidden=self.hidden, method=self.method, steps=self.steps)
 
     def forward(self, batch: IrregularBatch) -> Forecast:
-        task = self.built_for
+        """Forecast the batch at its ``target_times``."""
         context = self.encode(batch)
-        encoded = self.norm(self.encoder(self.lift(context.features), context.dt, context.present).y[:, -1])
-        parts = [self.drop(encoded), context.features[:, -1]]
-        if self.options["linear_states"]:
-            parts.append(self.linear(context.features, context.dt, context.present).y[:, -1])
-        summary = torch.cat(parts, -1)
-        z0 = self.initial_linear(summary) + self.initial(summary)
-        solution = self.flow(z0, self.grid, batch.phase)
-        z = solution.interpolate(batch.target_times / task.horizon)
-        mean, raw = self.readout(z).chunk(2, dim=-1)
-        std = F.softplus(raw + 0.0) + 1e-3
-        return Forecast(context.anchor.unsqueeze(1) + mean, std, None, solution.states, self.grid * task.horizon, solution.stats)
+        encoded = self.encoder(self.lift(self.thin(context.features)), context.dt, context.present).y[:, -1]
+        summary = torch.cat([self.norm(encoded), self.thin(context.features[:, -1])], dim=-1)
+        solution = self.decoder.solve(self.straight(summary) + self.bent(summary), batch)
+        return self.decoder.read(solution, context.anchor, batch)

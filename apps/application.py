@@ -1,0 +1,105 @@
+"""An application's declaration: what the command line must know of it before anything heavy is imported.
+
+The heavy parts are named as ``"module:attribute"`` and imported by ``load`` when they are used.
+"""
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from integrand.core.errors import InputError, nearest, unknown
+
+RECIPE_SUFFIXES = (".yaml", ".yml")
+
+
+def load(path: str) -> Any:
+    """Import what ``"module:attribute"`` names.
+
+    Raises:
+        ValueError: ``path`` is not of that form.
+        ImportError: there is no such module.
+        AttributeError: the module has no such attribute.
+
+    Example:
+        >>> load("math:tau")
+        6.283185307179586
+    """
+    module, colon, attribute = path.partition(":")
+    if not (module and colon and attribute):
+        raise ValueError(f"path must be 'module:attribute', got {path!r}: name both, with a colon between.")
+    return getattr(importlib.import_module(module), attribute)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """What one application offers.
+
+    Attributes:
+        name: what commands call it.
+        summary: one line for lists.
+        module: its Lightning module, as are all paths below ``"module:attribute"``; the package this lies in is the
+            application's, and ``recipes/`` beside it holds its recipes.
+        data: its Lightning data module.
+        models: its networks by name, in snake case; the first is the default.
+        model_summaries: one line on each of ``models``.
+        datasets: names in the catalogue of the data it can be trained on.
+        default_recipe: the recipe ``train`` takes where none is named.
+        evaluate: the function behind ``evaluate``.
+        figures: the function that draws a run's figures.
+        predict: the function behind ``predict``.
+        reads: what ``predict`` reads, in a few words.
+        writes: what ``predict`` writes, in a few words.
+    """
+
+    name: str
+    summary: str
+    module: str
+    data: str
+    models: dict[str, str]
+    model_summaries: dict[str, str]
+    datasets: tuple[str, ...]
+    default_recipe: str
+    evaluate: str
+    figures: str
+    predict: str
+    reads: str
+    writes: str
+
+    def recipes(self) -> dict[str, Path]:
+        """Return the application's recipes by name, in alphabetical order; imports none of its heavy parts."""
+        package = self.module.partition(":")[0].rpartition(".")[0]
+        spec = importlib.util.find_spec(package)
+        folders = [Path(place, "recipes") for place in (spec and spec.submodule_search_locations) or ()]
+        files = [path for folder in folders for path in folder.glob("*") if path.suffix in RECIPE_SUFFIXES]
+        return {path.stem: path for path in sorted(files)}
+
+    def recipe(self, name_or_path: str | Path) -> Path:
+        """Return the file of a recipe, given by its name or as the path of a ``.yaml`` or ``.yml`` file.
+
+        Raises:
+            InputError: there is neither such a recipe nor such a file; the message names the nearest recipe.
+        """
+        given, known = str(name_or_path), self.recipes()
+        if found := known.get(given.strip().lower().replace("-", "_")):
+            return found
+        path = Path(name_or_path).expanduser()
+        if path.suffix.lower() not in RECIPE_SUFFIXES:
+            raise unknown(f"recipe of {self.name}", given, known)
+        if not path.is_file():
+            close = nearest(path.stem, known)
+            hint = f"did you mean the recipe {close!r}?" if close else "check the path."
+            raise InputError(f"there is no recipe file {given!r}: {hint} Known recipes: {', '.join(known) or 'none'}.")
+        return path
+
+
+def recipe_summary(path: Path) -> str:
+    """Return the first comment line at the head of a recipe, without its ``#``; empty where there is none."""
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            text = line.strip()
+            comment = text.lstrip("#").strip()
+            if comment and text != "---":
+                return comment if text.startswith("#") else ""
+    return ""

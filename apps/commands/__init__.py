@@ -1,0 +1,1 @@
+"""The commands, one file each: ``run(arguments) -> exit code``, importing what is heavy only inside."""

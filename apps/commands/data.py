@@ -1,0 +1,156 @@
+"""``integrand data``: list, describe, download and check the data sets."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from integrand.apps.application import load
+from integrand.apps.commands.columns import columns
+from integrand.apps.commands.parsing import CommandParser
+from integrand.core.errors import InputError
+from integrand.datasets import catalogue
+from integrand.datasets.catalogue import CATALOGUE, ENVIRONMENT_VARIABLE, Dataset, data_directory, find
+from integrand.datasets.download import check, download
+
+
+@dataclass(frozen=True)
+class EmbeddedFile:
+    """The file of a data set that comes with the package, and what is known of it.
+
+    Attributes:
+        path: where it lies, relative to the folder ``datasets``.
+        sha256: checksum of its bytes.
+        rows: number of rows its loader makes of it.
+    """
+
+    path: str
+    sha256: str
+    rows: int
+
+
+EMBEDDED: dict[str, EmbeddedFile] = {
+    "nyc_weather": EmbeddedFile(
+        "real/nyc_weather.csv.xz", "280f99a9d6630fb66ed977bcd8447c265803dbca1bc0aa4cd2bd70fcdd83f78e", 26_115
+    ),
+}
+
+
+def run(arguments: list[str]) -> int:
+    """Carry out ``list``, ``show NAME``, ``download NAME`` or ``check NAME``."""
+    parser = CommandParser(
+        "integrand data",
+        description="List, describe, download and check data sets.",
+        examples=(
+            "integrand data list",
+            "integrand data show etth1        source, licence, citation, splits, files",
+            "integrand data download etth1    fetch what is missing; continues where it stopped",
+            "integrand data check etth1       compare every byte with the catalogue's checksums",
+        ),
+    )
+    parser.add_argument("action", choices=("list", *ACTIONS), help="list, show, download or check")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the data set; 'list' needs none")
+    given = parser.parse_args(arguments)
+    if given.action == "list":
+        if given.name is not None:
+            raise InputError(f"'list' takes no name, got {given.name!r}: write 'integrand data show {given.name}'.")
+        _list()
+        return 0
+    if given.name is None:
+        raise InputError(f"missing NAME, the data set to {given.action}: one of {', '.join(CATALOGUE)}.")
+    ACTIONS[given.action](find(given.name))
+    return 0
+
+
+def _list() -> None:
+    folder = data_directory()
+    rows = [("NAME", "SIZE", "LICENCE", "WHERE", "WHAT")]
+    for entry in CATALOGUE.values():
+        rows.append((entry.name, _megabytes(entry.size), entry.licence, _where(entry, folder), entry.summary))
+    print(columns(rows, indent=0))
+    print(f"\nDownloads lie in {folder} (set {ENVIRONMENT_VARIABLE} to change it).")
+
+
+def _show(entry: Dataset) -> None:
+    folder = data_directory()
+    rows = [
+        ("name", entry.name),
+        ("what", entry.summary),
+        ("source", entry.source),
+        ("licence", entry.licence),
+        ("cite", entry.citation),
+        ("size", f"{entry.size:,} bytes"),
+        ("splits", entry.splits),
+        ("where", _where(entry, folder)),
+    ]
+    for file in entry.files:
+        rows += [("file", str(folder / file.path)), ("", file.url), ("", f"sha256 {file.sha256}")]
+    print(columns(rows, indent=0))
+
+
+def _download(entry: Dataset) -> None:
+    if entry.embedded:
+        print(f"{entry.name} comes with the package: there is nothing to download.")
+        return
+    for path in download(entry):
+        print(path)
+
+
+def _check(entry: Dataset) -> None:
+    if entry.embedded:
+        rows = check_embedded(entry, Path(catalogue.__file__).parent)
+        print(f"{entry.name} is right: {rows:,} rows, comes with the package")
+        return
+    result = check(entry)
+    print(columns([(file.status, str(file.path)) for file in result.files], indent=0))
+    if not result.ok:
+        wrong = sum(file.status != "ok" for file in result.files)
+        raise InputError(
+            f"{entry.name}: {wrong} of {len(result.files)} files missing or damaged: run 'integrand data download "
+            f"{entry.name}'."
+        )
+
+
+def check_embedded(entry: Dataset, folder: Path) -> int:
+    """Return the rows of a data set that comes with the package, after comparing its bytes and its row count.
+
+    Args:
+        entry: an entry with a line in ``EMBEDDED``.
+        folder: the package's folder ``datasets``.
+
+    Raises:
+        InputError: the file is missing, has other bytes, or does not load as it should.
+    """
+    known = EMBEDDED[entry.name]
+    path = folder / known.path
+    cure = "install the package again (pip install --force-reinstall integrand)"
+    if not path.is_file():
+        raise InputError(f"{path} is missing: {cure}.")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != known.sha256:
+        raise InputError(f"{path} is damaged: sha256 {found} where {known.sha256} is right; {cure}.")
+    assert entry.loader is not None, f"{entry.name} has a file and no loader"
+    rows = sum(len(series.times) for series in load(entry.loader)().series)
+    if rows != known.rows:
+        raise InputError(f"{entry.name} loads as {rows:,} rows where {known.rows:,} are right: {cure}.")
+    return rows
+
+
+def _where(entry: Dataset, folder: Path) -> str:
+    """Tell in a word where a data set is, by the sizes of its files alone; ``check`` compares their bytes."""
+    if entry.embedded:
+        return "in the package"
+    paths = [folder / file.path for file in entry.files]
+    if not any(path.is_file() for path in paths):
+        return "not here"
+    whole = all(
+        path.is_file() and path.stat().st_size == file.size for path, file in zip(paths, entry.files, strict=True)
+    )
+    return "downloaded" if whole else "incomplete"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+ACTIONS = {"show": _show, "download": _download, "check": _check}
+"""What is done with a data set that is named."""

@@ -1,0 +1,78 @@
+"""``integrand list``: what there is to choose from."""
+
+from collections.abc import Callable
+
+from integrand.apps.application import recipe_summary
+from integrand.apps.commands.columns import columns
+from integrand.apps.commands.parsing import CommandParser
+from integrand.apps.registry import applications
+from integrand.datasets.catalogue import CATALOGUE
+
+Rows = list[tuple[str, ...]]
+
+
+def run(arguments: list[str]) -> int:
+    """Print one list, or without a word all of them in short."""
+    parser = CommandParser(
+        "integrand list",
+        description="Show what there is to choose from.",
+        examples=("integrand list", "integrand list recipes", "integrand list methods"),
+    )
+    parser.add_argument("list", nargs="?", choices=(*LISTS, "methods"), help="one list; all in short where left out")
+    chosen = parser.parse_args(arguments).list
+    if chosen == "methods":
+        print(columns(_methods(), indent=0))
+    elif chosen:
+        print(columns(LISTS[chosen][1](), indent=0) or "none")
+    else:
+        for title, rows in LISTS.values():
+            print(f"{title}\n{columns(rows()) or '  none'}\n")
+        # They are named by code that imports torch, for which a list of everything need not wait.
+        print("solver methods\n  integrand list methods")
+    return 0
+
+
+def _apps() -> Rows:
+    rows: Rows = []
+    for app in applications():
+        rows += [
+            (app.name, "", app.summary),
+            ("", "models", ", ".join(app.models)),
+            ("", "data sets", ", ".join(app.datasets)),
+            ("", "predict", f"reads {app.reads}, writes {app.writes}"),
+        ]
+    return rows
+
+
+def _recipes() -> Rows:
+    rows: Rows = []
+    for app in applications():
+        for name, path in app.recipes().items():
+            default = " (default)" if name == app.default_recipe else ""
+            rows.append((app.name, name, recipe_summary(path) + default))
+    return rows
+
+
+def _models() -> Rows:
+    return [(app.name, name, app.model_summaries[name]) for app in applications() for name in app.models]
+
+
+def _datasets() -> Rows:
+    users = {name: [app.name for app in applications() if name in app.datasets] for name in CATALOGUE}
+    return [(name, ", ".join(users[name]), entry.summary) for name, entry in CATALOGUE.items()]
+
+
+def _methods() -> Rows:
+    from integrand.core.numerics import METHODS  # imports torch
+
+    names = dict.fromkeys(name for methods in METHODS.values() for name in methods)
+    return [(name, ", ".join(engine for engine, methods in METHODS.items() if name in methods)) for name in names]
+
+
+LISTS: dict[str, tuple[str, Callable[[], Rows]]] = {
+    "apps": ("applications", _apps),
+    "recipes": ("recipes (integrand train APP --recipe NAME)", _recipes),
+    "models": ("models (integrand train APP --model NAME)", _models),
+    "datasets": ("data sets (integrand train APP --dataset NAME)", _datasets),
+}
+"""The lists that need no torch, each with its title and what makes its rows."""

@@ -1,0 +1,212 @@
+"""Scoring a trained forecaster on the test part, beside the baselines."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from integrand.apps.timeseries.baselines import BASELINES, Binned
+from integrand.apps.timeseries.data import TimeSeriesData
+from integrand.apps.timeseries.metrics import METRICS, ScoreSums, block_bootstrap, relative_gain
+from integrand.apps.timeseries.models.forecaster import Forecast
+from integrand.apps.timeseries.module import TimeSeriesModule
+from integrand.datasets.forecasting import ForecastWindows
+from integrand.datasets.irregular import IrregularBatch
+
+Array = np.ndarray
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One test window with its forecast, in the channels' own units; (L, C), (Q, K) and latent (T, D)."""
+
+    group: str
+    title: str
+    context_times: Array
+    context: Array
+    target_times: Array
+    target: Array
+    mean: Array
+    std: Array
+    latent_times: Array
+    latent: Array
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the figures and the report are drawn from.
+
+    Attributes:
+        name: the model's name in ``scores``.
+        scores: of the model and of each baseline.
+        leads: (H,) upper end of each lead time, in time units.
+        blocks: how long a bootstrap block is, in time units.
+        examples: a few test windows.
+        evaluations: field evaluations for a forecast.
+        results: what goes to ``results.json``.
+    """
+
+    name: str
+    scores: dict[str, ScoreSums]
+    leads: Array
+    blocks: float
+    examples: list[Example]
+    evaluations: float
+    results: dict[str, Any]
+
+
+def evaluate(module: TimeSeriesModule, data: TimeSeriesData, *, name: str, seed: int, notify: Notify) -> Evaluation:
+    """Score the model and the three baselines on the test part.
+
+    Args:
+        module: the trained module, on the device it is to run on.
+        data: its data.
+        name: the model's name in the tables.
+        seed: what the run was seeded with, for the record.
+        notify: told what is being done, one line each.
+    """
+    data.setup()
+    test, task = data.windows("test"), data.task
+    length = task.context + task.horizon
+    origin = test.windows.origins
+    block_of = np.floor((origin - origin.min()) / length).astype(int)
+    leads = max(1, round(task.horizon / task.resolution))
+    shape = (int(block_of.max()) + 1, leads, task.targets)
+
+    scores = {name: ScoreSums(shape)}
+    notify(f"scoring {name} on {len(test):,} test windows")
+    evaluations = []
+    for window, batch, forecast in forecasts(module, data):
+        _add(scores[name], batch, forecast.mean, forecast.std, block_of[window], data)
+        evaluations.append(float(forecast.stats.evaluations.float().mean()))
+    for kind in BASELINES:
+        baseline = kind(task)
+        notify(f"fitting and scoring {baseline.name}")
+        baseline.fit(data.windows("train"))
+        scores[baseline.name] = ScoreSums(shape)
+        for window, batch in _batches(test):
+            mean, std = baseline.predict(batch)
+            _add(scores[baseline.name], batch, mean, std, block_of[window], data)
+    return Evaluation(
+        name=name,
+        scores=scores,
+        leads=(np.arange(leads) + 1) * task.resolution,
+        blocks=length,
+        examples=_examples(module, data),
+        evaluations=float(np.mean(evaluations)),
+        results=_results(name, scores, data, seed, length),
+    )
+
+
+@torch.no_grad()
+def forecasts(module: TimeSeriesModule, data: TimeSeriesData) -> Any:
+    """Yield (window numbers, batch, forecast) over the test part; batch and forecast on the host."""
+    module.eval()
+    for window, batch in _batches(data.windows("test")):
+        yield window, batch, _to_host(module(batch.to(module.device)))
+
+
+def _batches(part: ForecastWindows, size: int = 1024) -> Any:
+    for start in range(0, len(part), size):
+        window = np.arange(start, min(start + size, len(part)))
+        yield window, part.__getitems__(window.tolist())
+
+
+def _to_host(forecast: Forecast) -> Forecast:
+    from dataclasses import fields, replace
+
+    moved = {f.name: v.cpu() for f in fields(forecast) if isinstance(v := getattr(forecast, f.name), Tensor)}
+    return replace(forecast, **moved)
+
+
+def _add(
+    sums: ScoreSums, batch: IrregularBatch, mean: Tensor, std: Tensor, block_N: Array, data: TimeSeriesData
+) -> None:
+    assert batch.target is not None
+    assert batch.target_mask is not None
+    sums.add(mean, std, batch.target, batch.target_mask, block_N, Binned.lead_of(batch, data.task))
+
+
+def _examples(module: TimeSeriesModule, data: TimeSeriesData) -> list[Example]:
+    """Pick windows spread evenly over the test part, one series after another."""
+    test, task = data.windows("test"), data.task
+    of_series = [np.nonzero(test.windows.series == s)[0] for s in np.unique(test.windows.series)]
+    count = 4
+    chosen = [of_series[i % len(of_series)] for i in range(count)]
+    index = [int(rows[int((i + 0.5) / count * len(rows))]) for i, rows in enumerate(chosen)]
+    batch = test.__getitems__(index)
+    with torch.no_grad():
+        forecast = _to_host(module(batch.to(module.device)))
+    location, scale = np.asarray(task.location), np.asarray(task.scale)
+    k = task.targets
+    assert batch.target is not None
+    assert batch.target_times is not None
+    assert batch.target_mask is not None
+    examples = []
+    for b, window in enumerate(index):
+        origin = float(test.windows.origins[window])
+        stamp = data.table.stamps(np.array([origin]))[0]
+        rows = int(batch.lengths[b])
+        asked = batch.target_mask[b].any(-1).numpy()
+        examples.append(
+            Example(
+                group=batch.group[b],
+                title=f"{stamp:%Y-%m-%d %H:%M}" if hasattr(stamp, "strftime") else f"{stamp:g}",
+                context_times=batch.times[b, :rows].numpy(),
+                context=_physical(batch.values[b, :rows], batch.mask[b, :rows], location, scale)[:, :k],
+                target_times=batch.target_times[b, asked].numpy(),
+                target=_physical(batch.target[b, asked], batch.target_mask[b, asked], location[:k], scale[:k]),
+                mean=forecast.mean[b, asked].numpy() * scale[:k] + location[:k],
+                std=forecast.std[b, asked].numpy() * scale[:k],
+                latent_times=forecast.latent_times.numpy(),
+                latent=forecast.latent[b].numpy(),
+            )
+        )
+    return examples
+
+
+def _physical(values: Tensor, mask: Tensor, location: Array, scale: Array) -> Array:
+    return np.where(mask.numpy(), values.numpy() * scale + location, np.nan)
+
+
+def _results(
+    name: str, scores: dict[str, ScoreSums], data: TimeSeriesData, seed: int, block: float
+) -> dict[str, Any]:
+    task = data.task
+    intervals = {metric: block_bootstrap(scores, metric) for metric in ("crps", "mae")}
+    gains = {
+        other: {
+            metric: dict(zip(("gain", "low", "high"), relative_gain(scores, metric, name, other), strict=True))
+            for metric in ("crps", "mae")
+        }
+        for other in scores
+        if other != name
+    }
+    return {
+        "app": "timeseries",
+        "dataset": data.dataset,
+        "split_hash": data.split.hash,
+        "seed": seed,
+        "model": name,
+        "metrics": {
+            who: {metric: float(value) for metric, value in one.mean().items()} for who, one in scores.items()
+        },
+        "intervals": {
+            who: {metric: list(intervals[metric][who]) for metric in intervals} for who in scores
+        },
+        "gains": gains,
+        "by_channel": {
+            who: {
+                channel: {metric: float(one.mean((0, 1))[metric][k]) for metric in ("crps", "mae")}
+                for k, channel in enumerate(task.channels[: task.targets])
+            }
+            for who, one in scores.items()
+        },
+        "bootstrap": {"block": block, "time_unit": task.time_unit, "resamples": 2000, "level": 0.95},
+        "about": METRICS,
+        "test_windows": len(data.windows("test")),
+    }

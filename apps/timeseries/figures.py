@@ -1,0 +1,424 @@
+"""Pictures of a forecaster on the test part: fan charts, latent paths, errors by lead time and channel, calibration.
+
+Dimension letters: G blocks of time, H lead times, K channels, R resamples, P principal components, T latent times,
+D latent state.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+from scipy.interpolate import CubicSpline
+
+from integrand.apps.timeseries.evaluation import Evaluation, Example
+from integrand.apps.timeseries.metrics import LEVEL, Z_LEVEL, ScoreSums
+from integrand.apps.training.figures import (
+    BASELINES,
+    FAINT,
+    MODEL,
+    NARROW,
+    OBSERVED,
+    SERIES,
+    WIDE,
+    figure,
+    label_ends,
+    save,
+    style,
+)
+from integrand.apps.training.run_folder import RunFolder
+from integrand.datasets.forecasting import ForecastTask
+
+Array = np.ndarray
+
+Z_HALF = 0.6744897501960817
+"""Half-width of the central 50 % interval of a standard normal."""
+MOST_ROWS = 4
+MOST_CHANNELS = 30
+RESAMPLES = 2000
+
+_UNITS = {"degF": "°F", "degC": "°C", "degree": "°"}
+_TIME_UNITS = {"h": "hours", "d": "days", "s": "seconds", "min": "minutes", "1": "units of time"}
+
+
+def draw(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> None:
+    """Draw every picture of a run's evaluation into its ``figures/``, with captions.
+
+    Args:
+        evaluation: what was measured on the test part.
+        run: where the pictures go.
+        task: names, units and resolution.
+    """
+    with style():
+        if any(len(example.mean) for example in evaluation.examples):
+            _draw_forecasts(evaluation, run, task)
+        _draw_horizon(evaluation, run, task)
+        if any(example.latent.size for example in evaluation.examples):
+            _draw_latent(evaluation, run, task)
+        if reference(evaluation) is not None:
+            _draw_channels(evaluation, run, task)
+        _draw_calibration(evaluation, run, task)
+
+
+def reference(evaluation: Evaluation) -> str | None:
+    """Return the baseline to compare with: the ridge, or the one of least CRPS where there is no ridge."""
+    others = {name: float(one.mean()["crps"]) for name, one in evaluation.scores.items() if name != evaluation.name}
+    return "ridge" if "ridge" in others else min(others, key=others.__getitem__, default=None)
+
+
+def resampled(sums_GX: Array, counts_GX: Array, *, resamples: int = RESAMPLES, seed: int = 0) -> Array:
+    """Return the mean of each column, (R, X), for ``resamples`` draws of whole blocks with replacement.
+
+    The same seed draws the same blocks, so that differences of two forecasters are paired. Empty draws are NaN.
+    """
+    blocks = len(sums_GX)
+    pick = np.random.default_rng(seed).integers(0, blocks, (resamples, blocks))
+    weight_RG = np.zeros((resamples, blocks))
+    np.add.at(weight_RG, (np.arange(resamples)[:, None], pick), 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (weight_RG @ sums_GX) / (weight_RG @ counts_GX)
+
+
+def principal_components(states_ND: Array, count: int) -> tuple[Array, Array, Array]:
+    """Return the mean (D,), the ``count`` leading axes (P, D) and the share of the variance along each (P,).
+
+    There are at most D axes; each points to the side of its largest coefficient, so that pictures do not flip.
+    """
+    mean = states_ND.mean(0)
+    _, singular, axes = np.linalg.svd(states_ND - mean, full_matrices=False)
+    variance = singular**2
+    axes = axes[:count]
+    largest = axes[np.arange(len(axes)), np.abs(axes).argmax(1)]
+    axes = axes * np.where(largest < 0, -1.0, 1.0)[:, None]
+    return mean, axes, variance[:count] / max(float(variance.sum()), np.finfo(float).tiny)
+
+
+def broken_line(times: Array, values: Array, longest: float) -> tuple[Array, Array]:
+    """Drop what is missing and put a NaN wherever two neighbours are more than ``longest`` apart, to break a line.
+
+    Example:
+        >>> broken_line(np.array([0.0, 1.0, 5.0]), np.array([7.0, 8.0, 9.0]), 1.5)[1]
+        array([ 7.,  8., nan,  9.])
+    """
+    there = np.isfinite(values)
+    times, values = times[there], values[there]
+    cuts = np.flatnonzero(np.diff(times) > longest) + 1
+    return np.insert(times, cuts, np.nan), np.insert(values.astype(float), cuts, np.nan)
+
+
+def gaps(times: Array, values: Array, task: ForecastTask) -> list[tuple[float, float]]:
+    """Return (start, length) of every stretch of the context without an observation of a channel.
+
+    An observation covers half a resolution to either side of it.
+    """
+    half = task.resolution / 2
+    seen = np.concatenate([[-task.context - half], times[np.isfinite(values)], [half]])
+    stretches = [(float(a) + half, float(b - a) - 2 * half) for a, b in pairwise(seen)]
+    return [(start, length) for start, length in stretches if length > half]
+
+
+def _draw_forecasts(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> None:
+    examples = [example for example in evaluation.examples if len(example.mean)]
+    rows = min(MOST_ROWS, task.targets)
+    made = figure(max(NARROW, WIDE * len(examples) / 4), 1.25 + 1.6 * rows)
+    panels = made.subplots(rows, len(examples), sharex=True, sharey="row", squeeze=False)
+    for column, example in enumerate(examples):
+        panels[0, column].set_title(f"{_short(example.group)}\n{example.title}" if example.group else example.title)
+        for row in range(rows):
+            _fan(panels[row, column], example, row, task)
+    for row, axes in enumerate(panels[:, 0]):
+        axes.set_ylabel(_with_unit(task.channels[row], task.units[row], wrap=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+    made.align_ylabels(panels[:, 0])
+    made.supxlabel(f"{_time_unit(task)} from the start of the forecast", fontsize="medium", color="#333333")
+    key = [
+        Line2D([], [], color=OBSERVED, marker="o", markersize=4, linewidth=1, label="observed"),
+        Line2D([], [], color=OBSERVED, marker="o", markersize=4.5, linewidth=0, mfc="white", label="what came, hidden"),
+        Line2D([], [], color=MODEL, label="forecast"),
+        Patch(color=MODEL, alpha=0.42, linewidth=0, label="50 %"),
+        Patch(color=MODEL, alpha=0.18, linewidth=0, label="90 %"),
+        Patch(color="#D9D9D9", linewidth=0, label="no data"),
+    ]
+    made.legend(
+        handles=key, loc="outside upper left", ncols=6 if len(examples) > 2 else 2, columnspacing=1.4, handlelength=1.4
+    )
+    caption = (
+        f"Forecasts of {evaluation.name} for {len(examples)} windows, spread evenly over the test part. The model "
+        "saw the filled dots left of the line, nothing of the open ones right of it. Lines break, and a grey bar marks "
+        "the time, where observations were missing or dropped. Bands hold 50 % and 90 % of what the model expects."
+    )
+    if rows < task.targets:
+        caption += f" Shown are the first {rows} of {task.targets} channels."
+    save(made, run.figures / "forecasts.png", caption, title="Forecasts with their uncertainty")
+
+
+def _fan(axes: Axes, example: Example, k: int, task: ForecastTask) -> None:
+    """Draw one channel of one window."""
+    past, values = example.context_times, example.context[:, k]
+    axes.plot(*broken_line(past, values, 1.5 * task.resolution), color=OBSERVED, linewidth=1)
+    axes.plot(past, values, "o", color=OBSERVED, markersize=2.2)
+    axes.broken_barh(
+        gaps(past, values, task), (0, 0.035), transform=axes.get_xaxis_transform(), color="#D9D9D9", linewidth=0
+    )
+    ahead, mean, std = example.target_times, example.mean[:, k], example.std[:, k]
+    for z, alpha in ((Z_LEVEL, 0.18), (Z_HALF, 0.24)):
+        if len(ahead) > 1:
+            axes.fill_between(ahead, mean - z * std, mean + z * std, color=MODEL, alpha=alpha, linewidth=0)
+        else:
+            axes.vlines(ahead, mean - z * std, mean + z * std, color=MODEL, alpha=alpha, linewidth=9)
+    axes.plot(ahead, mean, color=MODEL, linewidth=1.6, marker="_" if len(ahead) == 1 else None)
+    axes.plot(
+        ahead, example.target[:, k], "o", markersize=3.2, markerfacecolor="white", markeredgecolor=OBSERVED, mew=0.8
+    )
+    axes.axvline(0, color=FAINT, linewidth=1)
+    axes.set_xlim(-task.context - task.resolution / 2, task.horizon + task.resolution / 2)
+    axes.margins(y=0.09)
+    _lead_ticks(axes, task)
+
+
+def _draw_latent(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> None:
+    examples = [example for example in evaluation.examples if example.latent.size]
+    states = np.concatenate([example.latent for example in examples])
+    mean, directions, share = principal_components(states.astype(float), 3)
+    count = len(directions)
+    made = figure(NARROW, (3.9 if count > 1 else 0.5) + 1.3 * count)
+    grid = made.add_gridspec(count + (count > 1), 1, height_ratios=[*([2.6] if count > 1 else []), *[1] * count])
+    courses = [made.add_subplot(grid[p + (count > 1)]) for p in range(count)]
+    plane = made.add_subplot(grid[0]) if count > 1 else None
+    for number, example in enumerate(examples):
+        (colour, marker), times = SERIES[number % len(SERIES)], example.latent_times
+        path = (example.latent - mean) @ directions.T
+        fine, smooth = _smooth_path(times, path)
+        for p, axes in enumerate(courses):
+            axes.plot(fine, smooth[:, p], color=colour, linewidth=1.6)
+            axes.plot(times, path[:, p], marker, color=colour, markersize=3.5)
+        if plane is not None:
+            name = f"{_short(example.group)} {example.title}".strip()
+            plane.plot(*smooth[:, :2].T, color=colour)
+            plane.plot(*path[1:, :2].T, marker, color=colour, markersize=4.5)
+            plane.plot(*path[0, :2], marker, color="white", mec=colour, markersize=9, mew=1.8)
+            plane.plot([], [], marker=marker, color=colour, markersize=5, label=name)
+    for p, axes in enumerate(courses):
+        axes.set_title(f"component {p + 1}: {100 * share[p]:.0f} % of the variance")
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        if examples[0].latent_times.min() < 0 < examples[0].latent_times.max():
+            axes.axvline(0, color=FAINT, linewidth=1)
+        axes.label_outer()
+        _lead_ticks(axes, task, span=float(np.ptp(examples[0].latent_times)))
+    courses[-1].set_xlabel(f"{_time_unit(task)} from the start of the forecast")
+    if plane is not None:
+        plane.set(xlabel="component 1", ylabel="component 2")
+        plane.margins(0.1)
+        plane.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0, handlelength=1.2)
+    caption = (
+        f"How the latent state, of {states.shape[1]} dimensions, moves through the future of the example windows: "
+        "its two leading principal components against each other (hollow: the start), and each component over time. "
+        "Markers are the solver's output times, the lines between them cubic splines."
+        if count > 1
+        else f"How the model's latent state moves through the future of {len(examples)} test windows."
+    )
+    save(made, run.figures / "latent.png", caption, title="Paths of the latent state")
+
+
+def _smooth_path(times: Array, path_TP: Array) -> tuple[Array, Array]:
+    """Return finer times and the path there; the points themselves where they are too few for a spline."""
+    if len(times) < 4 or not (np.diff(times) > 0).all() or not np.isfinite(path_TP).all():
+        return times, path_TP
+    fine = np.linspace(times[0], times[-1], 12 * len(times))
+    return fine, CubicSpline(times, path_TP)(fine)
+
+
+def _draw_horizon(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> None:
+    other = reference(evaluation)
+    made = figure(NARROW, 2.45 * (3 if other else 2) + 0.2)
+    panels = made.subplots(3 if other else 2, 1, sharex=True, squeeze=False)[:, 0]
+    for axes, metric in zip(panels, ("crps", "mae"), strict=False):
+        axes.set_title(f"{metric.upper()}, in standard deviations")
+        _by_lead(axes, evaluation, metric)
+    caption = (
+        "Error against lead time on the test part, averaged over all channels after each was divided by its standard "
+        "deviation in training; lower is better. The band is the model's 95 % block-bootstrap interval"
+    )
+    if other:
+        ours, theirs = evaluation.scores[evaluation.name], evaluation.scores[other]
+        gain, low, high = _gain(ours, theirs, over=2)
+        axes = panels[2]
+        axes.set_title(f"CRPS below {other}'s, in per cent")
+        _line_with_band(axes, evaluation.leads, 100 * gain, 100 * low, 100 * high)
+        axes.axhline(0, color=OBSERVED, linewidth=1)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        caption += (
+            f". At the bottom, by how much the model's CRPS lies below {other}'s, with the interval of the paired "
+            f"difference: the model is clearly better at {int((low > 0).sum())} and clearly worse at "
+            f"{int((high < 0).sum())} of {len(gain)} lead times"
+        )
+    _lead_axis(panels[-1], evaluation, task)
+    for axes, metric in zip(panels, ("crps", "mae"), strict=False):
+        _label_leads(axes, evaluation, metric)
+    save(made, run.figures / "horizon.png", caption + ".", title="Error by lead time")
+
+
+def _draw_channels(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> None:
+    other = reference(evaluation)
+    assert other is not None
+    gain, low, high = (100 * x for x in _gain(evaluation.scores[evaluation.name], evaluation.scores[other], over=1))
+    order = np.flatnonzero(np.isfinite(gain))
+    order = order[np.argsort(-np.abs(gain[order]))][:MOST_CHANNELS]
+    order = order[np.argsort(gain[order])]
+    made = figure(NARROW, 1.3 + 0.36 * max(len(order), 2))
+    axes = made.subplots()
+    for place, k in enumerate(order):
+        clear = low[k] > 0 or high[k] < 0
+        axes.hlines(place, low[k], high[k], color=MODEL, linewidth=2.2, alpha=0.45)
+        axes.plot(gain[k], place, "o", color=MODEL, markersize=7, mfc=MODEL if clear else "white", mew=1.8)
+        axes.annotate(
+            f"{gain[k]:+.1f} %".replace("-", "−"),
+            (1, place),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    axes.axvline(0, color=OBSERVED, linewidth=1)
+    axes.set_yticks(range(len(order)), [_short(task.channels[k]) for k in order])
+    axes.tick_params(axis="y", length=0, labelcolor=OBSERVED)
+    axes.set_ylim(-0.6, len(order) - 0.4)
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel(f"CRPS below {other}'s, in per cent")
+    ahead, behind = int((low[order] > 0).sum()), int((high[order] < 0).sum())
+    caption = (
+        f"By how much {evaluation.name} lowers the CRPS of {other}, channel by channel, with 95 % block-bootstrap "
+        f"intervals; right of the line the model is better. It is clearly better on {ahead} and clearly worse on "
+        f"{behind} of {len(order)} channels; open dots are undecided."
+    )
+    if len(order) < task.targets:
+        caption += f" Shown are the {len(order)} channels of {task.targets} that differ most."
+    save(made, run.figures / "channels.png", caption, title=f"Gain over {other} by channel")
+
+
+def _draw_calibration(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> None:
+    made = figure(NARROW, 5.1)
+    top, bottom = made.subplots(2, 1, sharex=True)
+    top.set_title(f"observations in the {100 * LEVEL:.0f} % interval")
+    _by_lead(top, evaluation, "coverage")
+    top.axhline(LEVEL, color=OBSERVED, linewidth=1, zorder=1)
+    top.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g} %"))
+    low, high = top.get_ylim()
+    top.set_ylim(min(low, LEVEL - 0.04), min(max(high, LEVEL + 0.04), 1.003))
+    bottom.set_title("its width, in standard deviations")
+    _by_lead(bottom, evaluation, "width")
+    bottom.set_ylim(bottom=0)
+    _lead_axis(bottom, evaluation, task)
+    _label_leads(top, evaluation, "coverage")
+    _label_leads(bottom, evaluation, "width")
+    held = float(evaluation.scores[evaluation.name].mean()["coverage"])
+    level = f"{100 * LEVEL:.0f} %"
+    caption = (
+        f"Are the forecasts as sure as they may be? Above, the share of observations within the central {level} "
+        f"interval by lead time: the dark line at {level} is ideal, below it a forecaster is overconfident. Over all "
+        f"lead times the model's intervals held {100 * held:.1f} %. Below, how wide they are: of two that hold "
+        f"{level}, the narrower is better. The band is the model's 95 % block-bootstrap interval."
+    )
+    save(made, run.figures / "calibration.png", caption, title="Calibration by lead time")
+
+
+def _by_lead(axes: Axes, evaluation: Evaluation, metric: str) -> None:
+    """Draw a metric against lead time: the baselines, then the model with its interval."""
+    for name, (colour, dashes) in _looks(evaluation).items():
+        curve = evaluation.scores[name].mean((0, 2))[metric]
+        axes.plot(evaluation.leads, curve, color=colour, linestyle=dashes, **_dots(curve, "s"))
+    ours = evaluation.scores[evaluation.name]
+    draws = resampled(ours.sums[metric].sum(2), ours.sums["count"].sum(2))
+    low, high = _interval(draws)
+    _line_with_band(axes, evaluation.leads, ours.mean((0, 2))[metric], low, high)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def _line_with_band(axes: Axes, leads: Array, curve: Array, low: Array, high: Array) -> None:
+    if len(leads) > 1:
+        axes.fill_between(leads, low, high, color=MODEL, alpha=0.18, linewidth=0)
+    else:
+        axes.vlines(leads, low, high, color=MODEL, alpha=0.4, linewidth=4)
+    axes.plot(leads, curve, color=MODEL, linewidth=2.4, **_dots(curve, "o"))
+
+
+def _label_leads(axes: Axes, evaluation: Evaluation, metric: str) -> None:
+    """Name the lines of ``_by_lead`` at their right ends."""
+    ends = {}
+    for name, colour in ((evaluation.name, MODEL), *((n, look[0]) for n, look in _looks(evaluation).items())):
+        curve = evaluation.scores[name].mean((0, 2))[metric]
+        finite = np.flatnonzero(np.isfinite(curve))
+        if len(finite):
+            ends[name] = (float(curve[finite[-1]]), colour)
+    label_ends(axes, ends, bold=evaluation.name)
+
+
+def _looks(evaluation: Evaluation) -> dict[str, tuple[str, Any]]:
+    """Return colour and dashes of each baseline; the strongest comes first, in the most visible."""
+    others = [name for name in evaluation.scores if name != evaluation.name]
+    first = reference(evaluation)
+    others.sort(key=lambda name: name != first)
+    return {name: BASELINES[i % len(BASELINES)] for i, name in enumerate(others)}
+
+
+def _gain(ours: ScoreSums, theirs: ScoreSums, *, over: int) -> tuple[Array, Array, Array]:
+    """Return by what share our CRPS lies below theirs, with its paired 95 % interval; (H,) over 2, (K,) over 1."""
+    whole = 1 - _ratio(ours.mean((0, over))["crps"], theirs.mean((0, over))["crps"])
+    drawn = [resampled(one.sums["crps"].sum(over), one.sums["count"].sum(over)) for one in (ours, theirs)]
+    low, high = _interval(1 - _ratio(drawn[0], drawn[1]))
+    return whole, low, high
+
+
+def _ratio(a: Array, b: Array) -> Array:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(b > 0, a / b, np.nan)
+
+
+def _interval(draws_RX: Array) -> tuple[Array, Array]:
+    """Return the central 95 % of each column, NaN where a column has nothing."""
+    empty = ~np.isfinite(draws_RX).any(0)
+    low, high = np.nanquantile(np.where(empty, 0.0, draws_RX), [0.025, 0.975], axis=0)
+    return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
+
+
+def _dots(curve: Array, marker: str) -> dict[str, Any]:
+    """Mark the points of a curve that has few, of which a line would show nothing."""
+    return {"marker": marker, "markersize": 6} if np.isfinite(curve).sum() < 4 else {}
+
+
+def _lead_axis(axes: Axes, evaluation: Evaluation, task: ForecastTask) -> None:
+    axes.set_xlabel(f"lead time, {_time_unit(task)}")
+    leads = evaluation.leads
+    if len(leads) == 1:
+        axes.set_xlim(leads[0] - task.resolution, leads[0] + task.resolution)
+        axes.set_xticks(leads)
+    else:
+        axes.set_xlim(leads[0], leads[-1])
+        _lead_ticks(axes, task, span=task.horizon)
+
+
+def _lead_ticks(axes: Axes, task: ForecastTask, span: float | None = None) -> None:
+    """Put ticks at whole days or quarters of one where times are hours, at round numbers otherwise."""
+    span = span or task.context + task.horizon
+    if task.time_unit == "h" and 12 < span <= 24 * 8:
+        axes.xaxis.set_major_locator(MultipleLocator(6 if span <= 36 else 24))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=span >= 4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}".replace("-", "−")))
+
+
+def _time_unit(task: ForecastTask) -> str:
+    return _TIME_UNITS.get(task.time_unit, task.time_unit or "time")
+
+
+def _with_unit(name: str, unit: str, *, wrap: bool = False) -> str:
+    unit = _UNITS.get(unit, unit)
+    return f"{_short(name)}{chr(10) if wrap else ' '}({unit})" if unit else _short(name)
+
+
+def _short(name: str, longest: int = 18) -> str:
+    return name if len(name) <= longest else name[: longest - 1] + "…"

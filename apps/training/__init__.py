@@ -1,0 +1,1 @@
+"""What the applications share: base module, run folders, checkpoints, figures, reports."""

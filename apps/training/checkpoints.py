@@ -1,0 +1,63 @@
+"""Checkpoints: written atomically, read as weights only, refused with a reason."""
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from integrand.apps.training.files import write_atomically
+from integrand.core.errors import InputError
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's file format, written whole or not at all, read without running code from it."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, buffer.getvalue())
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        """Read a checkpoint; see ``read_checkpoint``."""
+        return read_checkpoint(Path(path), map_location=map_location)
+
+
+def read_checkpoint(path: Path, *, app: str | None = None, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint as tensors and plain values; nothing in it is executed.
+
+    Args:
+        path: the file.
+        app: the application it must be of; any when None.
+        map_location: where its tensors go, as in ``torch.load``.
+
+    Raises:
+        InputError: the file is missing, truncated, damaged, holds objects, or is of another application.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no checkpoint {path}: train first, or name a run folder that holds one.")
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        if zipfile.is_zipfile(path):
+            reason = "it holds Python objects, which could run code when read; only tensors and plain values are taken"
+        else:
+            reason = "it is a bare pickle, not a checkpoint; reading it could run code"
+        raise InputError(f"refused to load {path}: {reason}.") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"the checkpoint {path} is truncated or damaged ({path.stat().st_size:,} bytes): copy it again, or take the "
+            "run's other checkpoint."
+        ) from error
+    said = checkpoint.get("integrand") if isinstance(checkpoint, dict) else None
+    if not isinstance(said, dict) or "state_dict" not in checkpoint:
+        raise InputError(f"{path} is not a checkpoint of integrand: name one that `integrand train` wrote.")
+    if app is not None and said.get("app") != app:
+        raise InputError(f"{path} is a checkpoint of the application {said.get('app')!r}, not of {app!r}.")
+    return checkpoint

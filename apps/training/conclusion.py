@@ -1,0 +1,76 @@
+"""What follows a training, and what ``integrand evaluate`` repeats: scores, figures, report."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lightning import LightningDataModule
+
+from integrand.apps.application import Application, load
+from integrand.apps.training.module import BaseModule
+from integrand.apps.training.run_folder import RunFolder
+
+
+def conclude(
+    app: Application,
+    run: RunFolder,
+    module: BaseModule,
+    data: LightningDataModule,
+    *,
+    seed: int,
+    notify: Callable[[str], None],
+    seconds: dict[str, float] | None = None,
+) -> dict[str, Any]:
+    """Score the module on the test part beside the baselines; write results, figures and report; print the table."""
+    from integrand.apps.training.figures import draw_training
+    from integrand.apps.training.report import write_report
+
+    seconds = dict(seconds or {})
+    environment = run.read("environment.json")
+    began = time.monotonic()
+    evaluation = load(app.evaluate)(module, data, name=environment["model"], seed=seed, notify=notify)
+    seconds["evaluation"] = time.monotonic() - began
+    run.write("results.json", evaluation.results)
+    began = time.monotonic()
+    notify("drawing figures")
+    load(app.figures)(evaluation, run, data.task)  # pyright: ignore[reportAttributeAccessIssue]
+    draw_training(run)
+    seconds["figures"] = time.monotonic() - began
+    environment["parameters"] = sum(p.numel() for p in module.parameters())
+    environment["seconds"] = {**environment.get("seconds", {}), **{k: round(v, 2) for k, v in seconds.items()}}
+    run.write("environment.json", environment)
+    write_report(run)
+    print_table(evaluation.results)
+    return evaluation.results
+
+
+def print_table(results: dict[str, Any]) -> None:
+    """Print the model beside the baselines, and by how much it is better than each, with intervals."""
+    from rich.console import Console
+    from rich.table import Table
+
+    metrics = list(next(iter(results["metrics"].values())))
+    table = Table(title=f"{results['dataset']}, test part, {results['test_windows']:,} windows, standardised units")
+    table.add_column("")
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    for who, scores in results["metrics"].items():
+        style = "bold" if who == results["model"] else None
+        table.add_row(who, *(f"{scores[metric]:.4f}" for metric in metrics), style=style)
+    console = Console(soft_wrap=False)
+    console.print(table)
+    block = results["bootstrap"]
+    for metric in ("crps", "mae"):
+        low, high = results["intervals"][results["model"]][metric]
+        console.print(
+            f"{metric} of {results['model']}: 95 % interval {low:.4f} to {high:.4f} "
+            f"(bootstrap over blocks of {block['block']:g} {block['time_unit']})",
+            highlight=False,
+        )
+        for other, gains in results["gains"].items():
+            gain = gains[metric]
+            word = "lower" if gain["gain"] >= 0 else "higher"
+            console.print(
+                f"  {abs(gain['gain']):.1%} {word} than {other} (reduction {gain['low']:.1%} to {gain['high']:.1%})",
+                highlight=False,
+            )

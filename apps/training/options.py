@@ -1,0 +1,169 @@
+"""The options of a training: Lightning's command-line interface, with errors that a user can act on."""
+
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from integrand.apps.application import Application, load
+from integrand.apps.commands.train import TrainRequest
+from integrand.core.errors import InputError, nearest, unknown
+
+
+class SuiteCLI(LightningCLI):
+    """Parses model, data and trainer options; ``start`` makes them into objects when the run folder is there."""
+
+    def instantiate_classes(self) -> None:
+        """Wait for ``start``: nothing is built before every option was understood."""
+
+    def start(self, **trainer: Any) -> None:
+        """Build data, module and trainer, the latter with further arguments."""
+        self.forced = trainer
+        super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Build the trainer; what the user gave as callbacks and loggers comes before what the suite adds."""
+        given = dict(self._get(self.config_init, "trainer", default={}))
+        merged = dict(self.forced)
+        for name in ("callbacks", "logger", "plugins"):
+            theirs = given.get(name)
+            listed = theirs if isinstance(theirs, list) else [theirs]
+            merged[name] = [one for one in listed if one not in (None, True, False)] + merged.get(name, [])
+        return super().instantiate_trainer(**merged, **kwargs)
+
+
+def parse_options(app: Application, request: TrainRequest) -> SuiteCLI:
+    """Resolve recipe, names and options into one configuration.
+
+    Raises:
+        InputError: a name, option, key, type or value that is not right, with the nearest right one.
+    """
+    words = ["--config", str(_config_file(app, request))]
+    if request.dataset is not None:
+        words += ["--data.dataset", request.dataset]
+    if request.model is not None:
+        if request.model not in app.models:
+            raise unknown("model", request.model, app.models)
+        words += ["--model.network", app.models[request.model].replace(":", ".")]
+    if request.seed is not None:
+        words += ["--seed_everything", str(request.seed), "--data.seed", str(request.seed)]
+    words += request.options
+    if request.help_all:
+        words.append("--help")
+    if request.print_config:
+        words.append("--print_config")
+    for path in app.models.values():
+        load(path)  # so that the parser knows every network by its class name
+    # Lightning warns of arguments given both as words and through sys.argv; the head has read the latter already.
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+    try:
+        return SuiteCLI(
+            load(app.module),
+            load(app.data),
+            run=False,
+            args=words,
+            save_config_callback=None,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            seed_everything_default=0,
+            parser_class=_Parser,
+            parser_kwargs={"exit_on_error": False, "allow_abbrev": False, "prog": f"integrand train {app.name}"},
+        )
+    except jsonargparse.ArgumentError as error:
+        raise InputError(_one_line(str(error), app, request)) from error
+
+
+class _Parser(LightningArgumentParser):
+    """Lightning's parser, remembering the last one made, whose options are the words to hint at."""
+
+    last: "LightningArgumentParser | None" = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if type(self).last is None or kwargs.get("prog"):
+            _Parser.last = self
+
+
+def _config_file(app: Application, request: TrainRequest) -> Path:
+    if request.resume is None:
+        return app.recipe(request.recipe or app.default_recipe)
+    from integrand.apps.training.run_folder import RunFolder
+
+    if request.recipe or request.model or request.dataset or request.seed is not None:
+        raise InputError("--resume takes recipe, model, data and seed from the run: leave those options out.")
+    wrong = [word for word in request.options if word.startswith("--") and not word.startswith("--trainer.")]
+    if wrong:
+        raise InputError(f"--resume takes {wrong[0]} from the run: only --trainer options may be given anew.")
+    run = RunFolder.open(request.resume)
+    owner = run.read("environment.json").get("app")
+    if owner != app.name:
+        raise InputError(f"{run.path} is a run of the application {owner!r}, not of {app.name!r}.")
+    return run.config
+
+
+def _one_line(message: str, app: Application, request: TrainRequest) -> str:
+    """Turn the parser's message into one line with a hint."""
+    where = f" (recipe {request.recipe})" if request.recipe else ""
+    text = re.sub(r"\s+", " ", message).strip()
+    options = _known_options(app)
+    if found := re.search(r"[Uu]nrecognized arguments?: (\S+)", text):
+        word = found[1].partition("=")[0]
+        typed = [given.partition("=")[0] for given in request.options]
+        word = next((given for given in typed if given.endswith(f".{word.lstrip('-')}")), word)
+        if not word.startswith("-"):
+            return f"unexpected argument {word!r}: options begin with --; see 'integrand train {app.name} --help'."
+        return _hint("option", word, options)
+    if found := re.search(r"[Kk]ey ['\"]([\w.]+)['\"] is not expected|[Nn]o action for key ['\"]([\w.]+)['\"]", text):
+        key = found[1] or found[2]
+        full = next((o for o in options if o.endswith(key)), None)
+        return _hint("option", full or f"--{key}", options) + where
+    if found := re.search(r"[Oo]ption ['\"]?([\w.]+)['\"]? is not accepted", text):
+        inner = re.search(r"[Kk]ey ['\"]([\w.]+)['\"]", text)
+        full = f"{inner[1]}.{found[1]}" if inner and not found[1].startswith(inner[1]) else found[1]
+        return _hint("option", f"--{full}", options) + where
+    if "yaml" in text.lower() and ("scan" in text.lower() or "pars" in text.lower()):
+        return f"the configuration is not valid YAML{where}: {text}"
+    if "dot import path" in text:
+        given = text.rpartition(" ")[2]
+        return f"unknown network class {given!r}: name a model with --model ({', '.join(app.models)}), or an importable class."
+    found = re.search(r"[Kk]ey ['\"]([\w.]+)['\"]:? ?(.*)", text)
+    if found:
+        inner = re.search(r"[Pp]arser key ['\"]([\w.]+)['\"]: (.*)", found[2])
+        if inner:
+            return f"option --{found[1]}.{inner[1]}: {_shorten(inner[2])}{where}"
+        return f"option --{found[1]}: {_shorten(found[2])}{where}"
+    return _shorten(text) + where
+
+
+def _shorten(text: str) -> str:
+    """Keep what was expected and what was given of a message that lists every type tried."""
+    text = text.removeprefix("Problem with given class_path").strip(" :")
+    return text if len(text) <= 240 else text[:237] + "..."
+
+
+def _hint(kind: str, word: str, known: list[str]) -> str:
+    close = nearest(word, known)
+    hint = f" did you mean {close!r}?" if close else " --help-all lists every option."
+    return f"unknown {kind} {word!r}:{hint}"
+
+
+def _known_options(app: Application) -> list[str]:
+    import inspect
+
+    parser = _Parser.last
+    options = ["--recipe", "--model", "--dataset", "--seed", "--resume", "--runs", "--save-every", "--print-config"]
+    if parser is not None:
+        options += [text for action in parser._actions for text in action.option_strings if text.startswith("--")]
+    for path in app.models.values():
+        names = [name for name in inspect.signature(load(path)).parameters if name != "self"]
+        options += [f"--model.network.{name}" for name in names]
+    return list(dict.fromkeys(options))
+
+
+def command_line() -> list[str]:
+    """Return the words that were typed, the program as ``integrand``."""
+    return ["integrand", *sys.argv[1:]]

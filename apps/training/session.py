@@ -1,0 +1,152 @@
+"""A training from command to report."""
+
+import logging
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from integrand.apps.application import Application, load
+from integrand.apps.commands.train import TrainRequest
+from integrand.apps.training.callbacks import LastCheckpoint, ProgressLines, Stopped
+from integrand.apps.training.checkpoints import AtomicCheckpointIO, read_checkpoint
+from integrand.apps.training.conclusion import conclude
+from integrand.apps.training.environment import describe_environment
+from integrand.apps.training.files import write_atomically
+from integrand.apps.training.metrics_log import MetricsLog
+from integrand.apps.training.options import SuiteCLI, command_line, parse_options
+from integrand.apps.training.run_folder import RunFolder
+
+_RUN = "INTEGRAND_RUN"
+"""Environment variable by which the first process tells the others of a training their run folder."""
+
+
+def train(app: Application, request: TrainRequest) -> int:
+    """Train as asked, evaluate on the test part, write figures and report; returns the exit code.
+
+    Raises:
+        InputError: options, data or folder are not right; before training starts wherever that can be told.
+    """
+    began = time.monotonic()
+    _quiet()
+    cli = parse_options(app, request)
+    run = _run_folder(app, request)
+    log = MetricsLog(run.metrics)
+    if request.resume is None:
+        log.rows = []
+    cli.start(**_forced(run, request, log))
+    module, data, trainer = cli.model, cli.datamodule, cli.trainer
+    data.setup()
+    _write_start(cli, app, run, request, data)
+    _notify(f"run folder {run.path}")
+    for notice in data.table.notices if hasattr(data, "table") else ():
+        _notify(f"note: {notice}")
+
+    last = run.checkpoints / "last.ckpt"
+    if request.resume is not None:
+        read_checkpoint(last, app=app.name)
+    started = time.monotonic()
+    try:
+        trainer.fit(module, data, ckpt_path=last if request.resume is not None else None, weights_only=True)
+    except Stopped as stop:
+        _notify(f"{stop}; its state is saved. Go on with: integrand train {app.name} --resume {run.path}")
+        return 128 + stop.signal
+    if not trainer.is_global_zero:
+        return 0
+    seconds = {"preparation": started - began, "training": time.monotonic() - started}
+    best = read_checkpoint(run.checkpoints / "best.ckpt", app=app.name)
+    trained = load(app.module).from_checkpoint(best).to(trainer.strategy.root_device)
+    conclude(app, run, trained, data, seed=cli.config.get("seed_everything") or 0, notify=_notify, seconds=seconds)
+    _notify(f"done in {time.monotonic() - began:.0f} s: {run.report}")
+    return 0
+
+
+def _forced(run: RunFolder, request: TrainRequest, log: MetricsLog) -> dict[str, Any]:
+    """Trainer arguments that make a training a run."""
+    callbacks = [
+        ModelCheckpoint(run.checkpoints, filename="best", monitor="validation/crps", enable_version_counter=False),
+        LastCheckpoint(run.checkpoints / "last.ckpt", every=request.save_every, metrics=log),
+        RichProgressBar() if sys.stderr.isatty() else ProgressLines(_notify),
+    ]
+    return {
+        "callbacks": callbacks,
+        "logger": [log],
+        "plugins": [AtomicCheckpointIO()],
+        "default_root_dir": str(run.path),
+        "enable_model_summary": False,
+        "enable_progress_bar": sys.stderr.isatty(),
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 0,
+    }
+
+
+def _run_folder(app: Application, request: TrainRequest) -> RunFolder:
+    """Open the run resumed, or the one the first process made, or make one."""
+    if request.resume is not None:
+        return RunFolder.open(request.resume)
+    if os.environ.get("LOCAL_RANK", "0") != "0" and _RUN in os.environ:
+        return RunFolder(Path(os.environ[_RUN]))
+    run = RunFolder.create(request.runs, app.name, app.recipe(request.recipe or app.default_recipe).stem)
+    run.require_space(50_000_000)
+    os.environ[_RUN] = str(run.path)
+    return run
+
+
+@rank_zero_only
+def _write_start(
+    cli: SuiteCLI, app: Application, run: RunFolder, request: TrainRequest, data: LightningDataModule
+) -> None:
+    """Record what is about to be done: options and environment."""
+    if request.resume is not None:
+        return
+    write_atomically(run.config, cli.parser.dump(cli.config, skip_none=False))
+    seed = cli.config.get("seed_everything") or 0
+    environment = describe_environment(
+        device=cli.trainer.strategy.root_device,
+        seed=seed,
+        command=command_line(),
+        data={
+            "app": app.name,
+            "recipe": run.path.parent.name,
+            "model": model_name(app, cli.model),
+            "dataset": data.dataset,  # pyright: ignore[reportAttributeAccessIssue]
+            "split_hash": data.split.hash,  # pyright: ignore[reportAttributeAccessIssue]
+            "data_checksum": data.checksum,  # pyright: ignore[reportAttributeAccessIssue]
+            "processes": cli.trainer.world_size,
+        },
+    )
+    run.write("environment.json", environment)
+
+
+def model_name(app: Application, module: Any) -> str:
+    """Return the name under which the application lists a module's network, or its class name."""
+    kind = type(module.network)
+    path = f"{kind.__module__}:{kind.__qualname__}"
+    return next((name for name, known in app.models.items() if known == path), kind.__name__)
+
+
+@rank_zero_only
+def _notify(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _quiet() -> None:
+    """Keep Lightning's notices of its own settings out of the user's sight; warnings of substance stay."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for pattern in (
+        ".*does not have many workers.*",
+        ".*treespec.*is deprecated.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*smaller than the logging interval.*",
+    ):
+        warnings.filterwarnings("ignore", pattern)
+    warnings.filterwarnings("ignore", module="lightning.*", category=FutureWarning)
+    torch.set_float32_matmul_precision("high")

@@ -1,0 +1,6 @@
+"""Model level: the whole network is one equation."""
+
+from integrand.core.models.latent_ode import LatentODE, LatentTrajectory
+from integrand.core.models.neural_ode import NeuralODE
+
+__all__ = ["LatentODE", "LatentTrajectory", "NeuralODE"]
