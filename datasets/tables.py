@@ -61,6 +61,7 @@ class Table:
         time_column: the column that holds the stamps.
         layout: the form of the file.
         group_column: the column that tells the series apart, if any.
+        variable_column: the column that names the channel of a row, in long form.
         notices: what the user should know of how the file was read, one line each.
     """
 
@@ -73,6 +74,7 @@ class Table:
     time_column: str
     layout: Literal["wide", "long"]
     group_column: str | None
+    variable_column: str | None = None
     notices: list[str]
 
     def stamps(self, times: np.ndarray) -> pd.DatetimeIndex | np.ndarray:
@@ -126,6 +128,7 @@ def read_table(
     variable_column: str | None = None,
     value_column: str | None = None,
     channels: Sequence[str] | None = None,
+    optional: Sequence[str] = (),
     time_unit: str = "h",
     duplicates: str = "mean",
 ) -> Table:
@@ -141,6 +144,8 @@ def read_table(
         value_column: holds the value of a row in long form; if None, one called value.
         channels: the channels wanted, in order, as a trained model needs them; if None, all numeric columns, or all
             variables by name.
+        optional: those of ``channels`` that the file may lack, or hold no value of: they are NaN throughout, and a
+            notice says so.
         time_unit: what times count: ``"h"``, ``"min"``, ``"s"``, ``"d"`` or ``"ms"``. Plain numbers are not converted.
         duplicates: what becomes of the observed cells that share a group, stamp and channel: ``"mean"``, ``"first"``
             or ``"last"`` in the file, or ``"error"``, which refuses a repeated stamp.
@@ -177,11 +182,9 @@ def read_table(
     )
     stamps = _read_stamps(cells[roles.time], time_unit)
     groups, group_N = _read_groups(cells, roles)
-    measured = _read_wide(cells, roles, channels) if roles.variable is None else _read_long(cells, roles, channels)
-    observed_C = np.bincount(measured.channel, minlength=len(measured.channels))
-    for name, observed in zip(measured.channels, observed_C, strict=True):
-        if not observed:
-            raise InputError(f"channel {name!r} has no observed value: remove it, or leave it out of the channels.")
+    read = _read_wide if roles.variable is None else _read_long
+    measured = read(cells, roles, channels, optional)
+    empty_notices = _check_observed(measured, optional, asked=channels is not None)
     order_notices = _check_order(cells[roles.time].index.to_numpy(), group_N, stamps, measured, duplicates, groups)
     return Table(
         _fold(groups, group_N, stamps.times, measured, duplicates),
@@ -192,7 +195,8 @@ def read_table(
         time_column=roles.time,
         layout="wide" if roles.variable is None else "long",
         group_column=roles.group,
-        notices=[*roles.notices, *stamps.notices, *measured.notices, *order_notices],
+        variable_column=roles.variable,
+        notices=[*roles.notices, *stamps.notices, *measured.notices, *empty_notices, *order_notices],
     )
 
 
@@ -300,7 +304,9 @@ def _codes(column: pd.Series, what: str, option: str) -> tuple[list[str], np.nda
     return names, pd.Index(names).get_indexer(pd.Index(text)).astype(np.int64)
 
 
-def _read_wide(cells: Mapping[str, pd.Series], roles: Roles, channels: Sequence[str] | None) -> _Measurements:
+def _read_wide(
+    cells: Mapping[str, pd.Series], roles: Roles, channels: Sequence[str] | None, optional: Sequence[str]
+) -> _Measurements:
     others = [name for name in cells if name not in (roles.time, roles.group)]
     notices = ()
     if channels is None:
@@ -315,8 +321,9 @@ def _read_wide(cells: Mapping[str, pd.Series], roles: Roles, channels: Sequence[
         if texts:
             notices = (f"ignored columns of text: {', '.join(texts)} (--group-column makes one tell series apart)",)
     else:
-        chosen, notices = _select(others, channels, "columns")
-    values_NC = np.stack([_finite_numbers(cells[name]) for name in chosen], axis=1)
+        chosen, notices = _select(others, channels, "columns", optional)
+    absent_N = np.full(len(cells[roles.time]), np.nan)
+    values_NC = np.stack([_finite_numbers(cells[name]) if name in others else absent_N for name in chosen], axis=1)
     row, channel = np.nonzero(~np.isnan(values_NC))
     return _Measurements(
         chosen,
@@ -328,7 +335,9 @@ def _read_wide(cells: Mapping[str, pd.Series], roles: Roles, channels: Sequence[
     )
 
 
-def _read_long(cells: Mapping[str, pd.Series], roles: Roles, channels: Sequence[str] | None) -> _Measurements:
+def _read_long(
+    cells: Mapping[str, pd.Series], roles: Roles, channels: Sequence[str] | None, optional: Sequence[str]
+) -> _Measurements:
     assert roles.variable is not None
     assert roles.value is not None
     variables, variable_N = _codes(cells[roles.variable], "channel", "--variable-column")
@@ -337,7 +346,7 @@ def _read_long(cells: Mapping[str, pd.Series], roles: Roles, channels: Sequence[
     notices = (f"ignored columns that long form does not use: {', '.join(unused)}",) if unused else ()
     chosen = variables
     if channels is not None:
-        chosen, ignored = _select(variables, channels, "variables")
+        chosen, ignored = _select(variables, channels, "variables", optional)
         notices += ignored
     channel_N = np.array([chosen.index(name) if name in chosen else -1 for name in variables])[variable_N]
     wanted_N = channel_N >= 0
@@ -347,12 +356,25 @@ def _read_long(cells: Mapping[str, pd.Series], roles: Roles, channels: Sequence[
     return _Measurements(chosen, variable_N, row=row, channel=channel_N[row], values=values_N[row], notices=notices)
 
 
-def _select(known: Sequence[str], channels: Sequence[str], what: str) -> tuple[list[str], tuple[str, ...]]:
+def _select(
+    known: Sequence[str], channels: Sequence[str], what: str, optional: Sequence[str]
+) -> tuple[list[str], tuple[str, ...]]:
     for name in channels:
-        if name not in known:
+        if name not in known and name not in optional:
             raise unknown("channel", name, known)
     extra = [name for name in known if name not in channels]
     return list(channels), (f"ignored {what} that are not asked for: {', '.join(extra)}",) if extra else ()
+
+
+def _check_observed(measured: _Measurements, optional: Sequence[str], *, asked: bool) -> list[str]:
+    """Refuse a channel without an observed value, or tell of it where it is optional."""
+    observed_C = np.bincount(measured.channel, minlength=len(measured.channels))
+    empty = [name for name, observed in zip(measured.channels, observed_C, strict=True) if not observed]
+    for name in empty:
+        if name not in optional:
+            cure = "give at least one" if asked else "remove it, or leave it out of the channels"
+            raise InputError(f"channel {name!r} has no observed value: {cure}.")
+    return [f"channels without an observed value, missing throughout: {', '.join(empty)}"] if empty else []
 
 
 def _finite_numbers(column: pd.Series) -> np.ndarray:

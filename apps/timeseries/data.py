@@ -34,7 +34,8 @@ class TimeSeriesData(LightningDataModule):
         fractions: shares of time for training, validation and test; the published ones where None and there are any.
         stride: every how many rows a training window starts.
         targets: channels to forecast; the data set's own, or all of a CSV file, when None.
-        periods: calendar periods the model may use; day and year when None and stamps are dates.
+        periods: calendar periods the model may use; when None and stamps are dates, those of day and year that fit
+            twice into the training part.
         batch_size: windows a batch.
         num_workers: processes that load batches; 0 for the training process.
         seed: of drops and order.
@@ -190,7 +191,9 @@ class TimeSeriesData(LightningDataModule):
         hours = MICROSECONDS.get(table.time_unit, 0) / MICROSECONDS["h"]
         periods = self.periods
         if periods is None:
-            periods = [DAY / hours, YEAR / hours] if table.epoch is not None else []
+            # A period that training does not see twice cannot be told from a trend, and misleads beyond it.
+            calendar = [DAY / hours, YEAR / hours] if table.epoch is not None else []
+            periods = [period for period in calendar if end - start >= 2 * period]
         return ForecastTask(
             channels=list(table.channels),
             targets=len(targets),

@@ -4,11 +4,13 @@ Dimension letters: G blocks of time, H lead times, K channels, R resamples, P pr
 D latent state.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
@@ -120,9 +122,15 @@ def gaps(times: Array, values: Array, task: ForecastTask) -> list[tuple[float, f
     return [(start, length) for start, length in stretches if length > half]
 
 
-def _draw_forecasts(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> None:
-    examples = [example for example in evaluation.examples if len(example.mean)]
-    rows = min(MOST_ROWS, task.targets)
+def forecast_chart(examples: Sequence[Example], task: ForecastTask, *, rows: int = MOST_ROWS) -> Figure:
+    """Draw fan charts side by side, a column an example and a row a channel; call it inside ``style()``.
+
+    Args:
+        examples: at least one, each with forecasts; targets that are NaN throughout are left out of the key.
+        task: names, units, context, horizon and resolution.
+        rows: the most channels shown, in the task's order.
+    """
+    rows = min(rows, task.targets)
     made = figure(max(NARROW, WIDE * len(examples) / 4), 1.25 + 1.6 * rows)
     panels = made.subplots(rows, len(examples), sharex=True, sharey="row", squeeze=False)
     for column, example in enumerate(examples):
@@ -136,22 +144,30 @@ def _draw_forecasts(evaluation: Evaluation, run: RunFolder, task: ForecastTask) 
     made.supxlabel(f"{_time_unit(task)} from the start of the forecast", fontsize="medium", color="#333333")
     key = [
         Line2D([], [], color=OBSERVED, marker="o", markersize=4, linewidth=1, label="observed"),
-        Line2D([], [], color=OBSERVED, marker="o", markersize=4.5, linewidth=0, mfc="white", label="what came, hidden"),
         Line2D([], [], color=MODEL, label="forecast"),
         Patch(color=MODEL, alpha=0.42, linewidth=0, label="50 %"),
         Patch(color=MODEL, alpha=0.18, linewidth=0, label="90 %"),
         Patch(color="#D9D9D9", linewidth=0, label="no data"),
     ]
+    if any(np.isfinite(example.target).any() for example in examples):
+        hidden = {"color": OBSERVED, "marker": "o", "markersize": 4.5, "linewidth": 0, "mfc": "white"}
+        key.insert(1, Line2D([], [], **hidden, label="what came, hidden"))
     made.legend(
         handles=key, loc="outside upper left", ncols=6 if len(examples) > 2 else 2, columnspacing=1.4, handlelength=1.4
     )
+    return made
+
+
+def _draw_forecasts(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> None:
+    examples = [example for example in evaluation.examples if len(example.mean)]
+    made = forecast_chart(examples, task)
     caption = (
         f"Forecasts of {evaluation.name} for {len(examples)} windows, spread evenly over the test part. The model "
         "saw the filled dots left of the line, nothing of the open ones right of it. Lines break, and a grey bar marks "
         "the time, where observations were missing or dropped. Bands hold 50 % and 90 % of what the model expects."
     )
-    if rows < task.targets:
-        caption += f" Shown are the first {rows} of {task.targets} channels."
+    if task.targets > MOST_ROWS:
+        caption += f" Shown are the first {MOST_ROWS} of {task.targets} channels."
     save(made, run.figures / "forecasts.png", caption, title="Forecasts with their uncertainty")
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from integrand.apps.timeseries.models.forecaster import Forecast, Forecaster
-from integrand.apps.training.module import BaseModule
+from integrand.apps.training.module import BaseModule, plain
 from integrand.core.errors import InputError
 from integrand.core.losses import gaussian_crps
 from integrand.datasets.forecasting import ForecastTask
@@ -58,7 +58,7 @@ class TimeSeriesModule(BaseModule):
         kind = type(self.network)
         return {
             "network": f"{kind.__module__}:{kind.__qualname__}",
-            "options": {name: _plain(value) for name, value in self.network.hparams.items()},
+            "options": {name: plain(value) for name, value in self.network.hparams.items()},
             "task": self.network.built_for.to_dict(),
         }
 
@@ -116,7 +116,3 @@ class TimeSeriesModule(BaseModule):
         self.log_dict(scores, logger=False, prog_bar=True)
         if not self.trainer.sanity_checking:
             self.write_log(scores, self.global_step)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

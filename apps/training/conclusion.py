@@ -4,11 +4,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from lightning import LightningDataModule
+from lightning import LightningDataModule, Trainer
 
 from integrand.apps.application import Application, load
+from integrand.apps.registry import application
+from integrand.apps.training.checkpoints import read_checkpoint
 from integrand.apps.training.module import BaseModule
 from integrand.apps.training.run_folder import RunFolder
+from integrand.core.errors import InputError
 
 
 def conclude(
@@ -42,6 +45,29 @@ def conclude(
     write_report(run)
     print_table(evaluation.results)
     return evaluation.results
+
+
+def reopen(run: RunFolder, *, checkpoint: str, accelerator: str) -> tuple[Application, BaseModule, LightningDataModule]:
+    """Build a run's module and data again from its checkpoint alone, on the device the accelerator option names.
+
+    Raises:
+        InputError: the checkpoint or the data are not what the run was made with.
+    """
+    said = run.read("environment.json")
+    app = application(said["app"])
+    stored = read_checkpoint(run.checkpoints / f"{checkpoint}.ckpt", app=app.name)
+    data = load(app.data)(**stored["integrand"]["data"])
+    data.setup()
+    if data.split.hash != said["split_hash"]:
+        raise InputError(
+            f"the data {data.dataset!r} are not those of the run: split hash {data.split.hash}, then {said['split_hash']}. "
+            "Restore the file the run was trained on."
+        )
+    trainer = Trainer(
+        accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False
+    )
+    module = load(app.module).from_checkpoint(stored).to(trainer.strategy.root_device)
+    return app, module, data
 
 
 def print_table(results: dict[str, Any]) -> None:

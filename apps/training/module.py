@@ -12,6 +12,15 @@ from integrand.apps.training.ema import ExponentialMovingAverage
 from integrand.core.errors import InputError
 
 
+def plain(value: Any) -> Any:
+    """Return a value as a checkpoint read as weights only can hold it: tuples as lists, paths as words."""
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
 class TrainingDiverged(InputError):
     """A loss that is infinite or not a number; the last good checkpoint is kept."""
 
@@ -161,7 +170,13 @@ class BaseModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the average as the weights, the trained parameters beside it, and the random state."""
         self._raise_if_diverged()
-        checkpoint["integrand"] = {"version": integrand.__version__, "app": self.app, **self.describe()}
+        data = getattr(self.trainer, "datamodule", None)
+        checkpoint["integrand"] = {
+            "version": integrand.__version__,
+            "app": self.app,
+            "data": {name: plain(value) for name, value in data.hparams.items()} if data is not None else None,
+            **self.describe(),
+        }
         if self.ema is not None:
             names = [name for name, _ in self.named_parameters()]
             checkpoint["state_dict"].update(zip(names, (t.clone() for t in self.ema.averaged()), strict=True))
