@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from integrand.core.errors import InputError, unknown
+from integrand.core.errors import InputError, nearest, unknown
 from integrand.datasets.table_columns import (
     Roles,
     dates_of,
@@ -361,7 +361,9 @@ def _select(
 ) -> tuple[list[str], tuple[str, ...]]:
     for name in channels:
         if name not in known and name not in optional:
-            raise unknown("channel", name, known)
+            close = nearest(name, known)
+            hint = f" did you mean {close!r}?" if close else ""
+            raise InputError(f"the table lacks channel {name!r}:{hint} Its {what} are {', '.join(known)}.")
     extra = [name for name in known if name not in channels]
     return list(channels), (f"ignored {what} that are not asked for: {', '.join(extra)}",) if extra else ()
 

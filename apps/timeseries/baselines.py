@@ -247,6 +247,7 @@ class Ridge:
         for _ in range(self.imputations if len(hidden) else 0):
             moment = x.T @ filled[:, hidden]
             predicted = x @ (vectors @ ((vectors.T @ moment) / middle[:, None])).astype(np.float32)
+            predicted += filled[:, hidden].mean(0)  # the bias is free: x is centred, what is filled in is not
             filled[:, hidden] = np.where(m[:, hidden], filled[:, hidden], predicted)
         center_y = filled.mean(0)
         projected = vectors.T @ (x.T @ (filled - center_y))

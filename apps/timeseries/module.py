@@ -37,10 +37,10 @@ class TimeSeriesModule(BaseModule):
         self,
         network: Forecaster,
         *,
-        learning_rate: float = 2e-3,
+        learning_rate: float = 5e-3,
         weight_decay: float = 0.3,
         warmup_steps: int = 100,
-        ema_decay: float = 0.99,
+        ema_decay: float = 0.995,
     ) -> None:
         super().__init__(
             learning_rate=learning_rate, weight_decay=weight_decay, warmup_steps=warmup_steps, ema_decay=ema_decay
@@ -94,6 +94,12 @@ class TimeSeriesModule(BaseModule):
             loss = loss + logged["penalty"]
         return loss, logged
 
+    def on_validation_epoch_start(self) -> None:
+        """Validate the average, from empty sums: those left by ``trainer.validate`` are inference tensors."""
+        super().on_validation_epoch_start()
+        for metric in self.validation.values():
+            metric.reset()  # pyright: ignore[reportCallIssue]
+
     def validation_step(self, batch: IrregularBatch, batch_idx: int) -> None:
         """Score a batch."""
         forecast = self.network(batch)
@@ -111,8 +117,6 @@ class TimeSeriesModule(BaseModule):
         """Log the scores of the whole validation part, over all processes."""
         super().on_validation_epoch_end()
         scores = {f"validation/{name}": metric.compute() for name, metric in self.validation.items()}  # pyright: ignore[reportCallIssue]
-        for metric in self.validation.values():
-            metric.reset()  # pyright: ignore[reportCallIssue]
         self.log_dict(scores, logger=False, prog_bar=True)
         if not self.trainer.sanity_checking:
             self.write_log(scores, self.global_step)

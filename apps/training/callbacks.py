@@ -1,4 +1,4 @@
-"""Callbacks of every training: the last checkpoint, a graceful stop, progress where there is no terminal."""
+"""Callbacks of every training: best and last checkpoint, a graceful stop, progress where there is no terminal."""
 
 import signal
 import time
@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from integrand.apps.training.metrics_log import MetricsLog
 
@@ -18,6 +19,21 @@ class Stopped(Exception):
         self.signal = signal.Signals(number)
         self.step = step
         super().__init__(f"stopped by {self.signal.name} at step {step}")
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's, which also knows its best score again after the run folder was moved."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state, its paths set to where the run is now."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved = {name: here(state_dict[name]) for name in paths if name in state_dict}
+        known = {here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": known, "dirpath": self.dirpath})
 
 
 class LastCheckpoint(Callback):
@@ -83,7 +99,7 @@ class LastCheckpoint(Callback):
         """Whether any process was asked to stop; several agree now and then, for agreeing takes time."""
         if trainer.world_size == 1:
             return self._signal is not None
-        if trainer.global_step % max(1, trainer.log_every_n_steps):
+        if trainer.global_step % max(1, trainer.log_every_n_steps):  # pyright: ignore[reportAttributeAccessIssue]
             return False
         return trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False)
 
@@ -95,7 +111,7 @@ class LastCheckpoint(Callback):
     @staticmethod
     def _validation_follows(trainer: Trainer, batch_idx: int) -> bool:
         done = batch_idx + 1
-        return done >= trainer.num_training_batches or done % trainer.val_check_batch == 0
+        return done >= trainer.num_training_batches or done % int(trainer.val_check_batch or 1) == 0
 
 
 class ProgressLines(Callback):

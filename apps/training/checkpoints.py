@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -42,19 +43,24 @@ def read_checkpoint(path: Path, *, app: str | None = None, map_location: Any = "
     """
     if not path.is_file():
         raise InputError(f"there is no checkpoint {path}: train first, or name a run folder that holds one.")
+    damaged = InputError(
+        f"the checkpoint {path} is truncated or damaged ({path.stat().st_size:,} bytes): copy it again, or take the "
+        "run's other checkpoint."
+    )
+    if not zipfile.is_zipfile(path):  # torch would try to read it as a pickle
+        with path.open("rb") as file:
+            head = file.read(2)
+        if head[:1] == pickle.PROTO:
+            reason = "it is a bare pickle, not a checkpoint; reading it could run code"
+            raise InputError(f"refused to load {path}: {reason}.")
+        raise damaged
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path):
-            reason = "it holds Python objects, which could run code when read; only tensors and plain values are taken"
-        else:
-            reason = "it is a bare pickle, not a checkpoint; reading it could run code"
+        reason = "it holds Python objects, which could run code when read; only tensors and plain values are taken"
         raise InputError(f"refused to load {path}: {reason}.") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"the checkpoint {path} is truncated or damaged ({path.stat().st_size:,} bytes): copy it again, or take the "
-            "run's other checkpoint."
-        ) from error
+    except (RuntimeError, EOFError, ValueError, LookupError, OSError, struct.error, zipfile.BadZipFile) as error:
+        raise damaged from error
     said = checkpoint.get("integrand") if isinstance(checkpoint, dict) else None
     if not isinstance(said, dict) or "state_dict" not in checkpoint:
         raise InputError(f"{path} is not a checkpoint of integrand: name one that `integrand train` wrote.")

@@ -11,7 +11,6 @@ from integrand.apps.registry import application
 from integrand.apps.training.checkpoints import read_checkpoint
 from integrand.apps.training.module import BaseModule
 from integrand.apps.training.run_folder import RunFolder
-from integrand.core.errors import InputError
 
 
 def conclude(
@@ -58,11 +57,7 @@ def reopen(run: RunFolder, *, checkpoint: str, accelerator: str) -> tuple[Applic
     stored = read_checkpoint(run.checkpoints / f"{checkpoint}.ckpt", app=app.name)
     data = load(app.data)(**stored["integrand"]["data"])
     data.setup()
-    if data.split.hash != said["split_hash"]:
-        raise InputError(
-            f"the data {data.dataset!r} are not those of the run: split hash {data.split.hash}, then {said['split_hash']}. "
-            "Restore the file the run was trained on."
-        )
+    run.require_data(data.dataset, data.split.hash)
     trainer = Trainer(
         accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False
     )

@@ -8,16 +8,18 @@ from torch.nn import Parameter
 
 
 class ExponentialMovingAverage:
-    """The average theta_bar <- d theta_bar + (1 - d) theta, with a warm-up d = min(decay, (1 + n) / (10 + n)).
+    """The average theta_bar <- d theta_bar + (1 - d) theta, with a warm-up d = min(decay, (1 + n) / (4 + n)).
 
-    The warm-up lets early averages forget the random start. One fused call updates all parameters; nothing waits for
+    The warm-up makes it the average over about the last third of the steps so far, until the decay's own length is
+    reached: early averages forget the random start, and short trainings average much. One fused call updates all parameters; nothing waits for
     the device.
 
     Args:
         parameters: what is averaged; the average starts from their present values.
         decay: limit of d, between 0 and 1.
 
-    Source: Polyak and Juditsky (1992); the warm-up is that of TensorFlow's ExponentialMovingAverage.
+    Source: Polyak and Juditsky (1992), Acceleration of stochastic approximation by averaging; a decay that grows with n
+    as in TensorFlow's ExponentialMovingAverage, there with 10 in place of 4.
     """
 
     def __init__(self, parameters: Iterable[Parameter], decay: float) -> None:
@@ -30,7 +32,7 @@ class ExponentialMovingAverage:
     @torch.no_grad()
     def update(self) -> None:
         """Take the parameters as they are into the average."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        decay = min(self.decay, (1 + self.updates) / (4 + self.updates))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
         self.updates += 1
 

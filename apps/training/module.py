@@ -116,7 +116,7 @@ class BaseModule(LightningModule):
         if self.ema is not None:
             self.ema.update()
         step = self.global_step + 1  # Lightning counts the step when this hook returns
-        if step % max(1, self.trainer.log_every_n_steps) == 0:
+        if step % max(1, self.trainer.log_every_n_steps) == 0:  # pyright: ignore[reportAttributeAccessIssue]
             rate = self.trainer.optimizers[0].param_groups[0]["lr"]
             self.write_log({"train/learning_rate": rate, **self._logged}, step)
 
@@ -168,8 +168,15 @@ class BaseModule(LightningModule):
         self.ema = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the average as the weights, the trained parameters beside it, and the random state."""
+        """Store the average as the weights, the trained parameters beside it, and the random state.
+
+        Raises:
+            TrainingDiverged: the loss or a parameter is not finite; what was stored before is better.
+        """
         self._raise_if_diverged()
+        # A finite loss may have a gradient that is not, and the next loss would tell too late.
+        if not torch.stack([p.detach().isfinite().all() for p in self.parameters()]).all():
+            raise self._diverged("a parameter", self.global_step)
         data = getattr(self.trainer, "datamodule", None)
         checkpoint["integrand"] = {
             "version": integrand.__version__,
@@ -199,12 +206,12 @@ class BaseModule(LightningModule):
             checkpoint["state_dict"] = {**checkpoint["state_dict"], **checkpoint["trained"]}
 
     def _watch(self, loss: Tensor) -> None:
-        """Remember the first step whose loss was not finite; look at it now and then, as a look waits for the device."""
+        """Note the first step whose loss was not finite; look at it now and then, as looking waits for the device."""
         step = self.global_step
         if self._first_bad is None:
             self._first_bad = torch.full((), -1, dtype=torch.int64, device=loss.device)
         self._first_bad = torch.where((self._first_bad < 0) & ~torch.isfinite(loss), step, self._first_bad)
-        if step % max(1, self.trainer.log_every_n_steps) == 0:
+        if step % max(1, self.trainer.log_every_n_steps) == 0:  # pyright: ignore[reportAttributeAccessIssue]
             self._raise_if_diverged()
 
     def _raise_if_diverged(self) -> None:
@@ -213,8 +220,11 @@ class BaseModule(LightningModule):
         step = int(self._first_bad)
         if step >= 0:
             self._first_bad = None
-            raise TrainingDiverged(
-                f"the loss became infinite or not a number at step {step}: try a smaller --model.learning_rate (now "
-                f"{self.learning_rate:g}), --trainer.gradient_clip_val 0.5, or a longer --model.warmup_steps (now "
-                f"{self.warmup_steps}). The last good checkpoint is kept."
-            )
+            raise self._diverged("the loss", step)
+
+    def _diverged(self, what: str, step: int) -> TrainingDiverged:
+        return TrainingDiverged(
+            f"{what} became infinite or not a number at step {step}: try a smaller --model.learning_rate (now "
+            f"{self.learning_rate:g}), --trainer.gradient_clip_val 0.5, or a longer --model.warmup_steps (now "
+            f"{self.warmup_steps}). The last good checkpoint is kept."
+        )

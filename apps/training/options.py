@@ -8,10 +8,12 @@ from typing import Any
 
 import jsonargparse
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from integrand.apps.application import Application, load
 from integrand.apps.commands.train import TrainRequest
 from integrand.core.errors import InputError, nearest, unknown
+from integrand.core.numerics.solve_ode import METHODS
 
 
 class SuiteCLI(LightningCLI):
@@ -33,7 +35,13 @@ class SuiteCLI(LightningCLI):
             theirs = given.get(name)
             listed = theirs if isinstance(theirs, list) else [theirs]
             merged[name] = [one for one in listed if one not in (None, True, False)] + merged.get(name, [])
-        return super().instantiate_trainer(**merged, **kwargs)
+        try:
+            return super().instantiate_trainer(**merged, **kwargs)
+        except (MisconfigurationException, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            text = re.sub(r"\s+", " ", str(error)).strip()
+            raise InputError(f"the trainer refuses its options: {_cut(text)}") from error
 
 
 def parse_options(app: Application, request: TrainRequest) -> SuiteCLI:
@@ -58,10 +66,12 @@ def parse_options(app: Application, request: TrainRequest) -> SuiteCLI:
         words.append("--print_config")
     for path in app.models.values():
         load(path)  # so that the parser knows every network by its class name
+    if request.help_all:
+        print(_network_options(app))
     # Lightning warns of arguments given both as words and through sys.argv; the head has read the latter already.
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")
     try:
-        return SuiteCLI(
+        cli = SuiteCLI(
             load(app.module),
             load(app.data),
             run=False,
@@ -75,6 +85,20 @@ def parse_options(app: Application, request: TrainRequest) -> SuiteCLI:
         )
     except jsonargparse.ArgumentError as error:
         raise InputError(_one_line(str(error), app, request)) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"the configuration is not text{_where(request)}: recipes are YAML files.") from error
+    _check_methods(cli.config["model"])
+    return cli
+
+
+def _check_methods(options: Any) -> None:
+    """Raise ``InputError`` where an option called ``method`` names no solver; training would find out too late."""
+    for name, value in vars(options).items() if isinstance(options, jsonargparse.Namespace) else ():
+        if name == "method" and isinstance(value, str):
+            known = list(dict.fromkeys(method for methods in METHODS.values() for method in methods))
+            if value not in known:
+                raise unknown("method", value, known)
+        _check_methods(value)
 
 
 class _Parser(LightningArgumentParser):
@@ -107,7 +131,7 @@ def _config_file(app: Application, request: TrainRequest) -> Path:
 
 def _one_line(message: str, app: Application, request: TrainRequest) -> str:
     """Turn the parser's message into one line with a hint."""
-    where = f" (recipe {request.recipe})" if request.recipe else ""
+    where = _where(request)
     text = re.sub(r"\s+", " ", message).strip()
     options = _known_options(app)
     if found := re.search(r"[Uu]nrecognized arguments?: (\S+)", text):
@@ -121,15 +145,28 @@ def _one_line(message: str, app: Application, request: TrainRequest) -> str:
         key = found[1] or found[2]
         full = next((o for o in options if o.endswith(key)), None)
         return _hint("option", full or f"--{key}", options) + where
+    if found := re.search(r"[Gg]roup ['\"]([\w.]+)['\"] does not accept option ['\"]([\w.]+)['\"]", text):
+        return _hint("option", f"--{found[1]}.{found[2]}", options) + where
+    if found := re.search(r"File does not exist: (.*)", text):
+        return f"there is no file {found[1]}: check the path."
+    if "Unexpected config" in text:
+        return f"the configuration is not a YAML mapping{where}: write lines such as 'model:' and options below them."
+    if found := re.search(r"Problems parsing config: (.*)", text):
+        return f"the configuration is not valid YAML{where}: {found[1]}"
     if found := re.search(r"[Oo]ption ['\"]?([\w.]+)['\"]? is not accepted", text):
         inner = re.search(r"[Kk]ey ['\"]([\w.]+)['\"]", text)
         full = f"{inner[1]}.{found[1]}" if inner and not found[1].startswith(inner[1]) else found[1]
         return _hint("option", f"--{full}", options) + where
     if "yaml" in text.lower() and ("scan" in text.lower() or "pars" in text.lower()):
         return f"the configuration is not valid YAML{where}: {text}"
-    if "dot import path" in text:
-        given = text.rpartition(" ")[2]
-        return f"unknown network class {given!r}: name a model with --model ({', '.join(app.models)}), or an importable class."
+    text = re.sub(r"- Expected a path but \S+ either not accessible or invalid ", "", text)
+    if found := re.search(r"key ['\"]([\w.]+)['\"]: .*Expected a dot import path string: (\S+)", text):
+        if found[1] != "model.network":
+            return f"option --{found[1]}: expected an importable class, package.module.Name, got {found[2]}{where}"
+        known = {path.rpartition(":")[2]: name for name, path in app.models.items()}
+        close = known.get(nearest(found[2], known) or "") or nearest(found[2], app.models)
+        hint = f"did you mean --model {close}?" if close else f"name a model with --model ({', '.join(app.models)})."
+        return f"unknown network {found[2]!r}: {hint} An importable class, package.module.Name, is taken too{where}"
     found = re.search(r"[Kk]ey ['\"]([\w.]+)['\"]:? ?(.*)", text)
     if found:
         inner = re.search(r"[Pp]arser key ['\"]([\w.]+)['\"]: (.*)", found[2])
@@ -141,14 +178,53 @@ def _one_line(message: str, app: Application, request: TrainRequest) -> str:
 
 def _shorten(text: str) -> str:
     """Keep what was expected and what was given of a message that lists every type tried."""
-    text = text.removeprefix("Problem with given class_path").strip(" :")
+    text = text.strip(" -:").removeprefix("Problem with given class_path").strip(" :")
+    union = re.search(r"Subtypes: \[(.*?)\] Errors: .*Given value: (.*)", text)
+    text = f"Expected one of {union[1]}. Got value: {union[2]}" if union else text
+    for python, word in _TYPES.items():
+        text = re.sub(rf"<class '{python}'>", word, text)
+    text = re.sub(r"typing\.Literal\[(.*?)\]", r"\1", text)
+    text = re.sub(r"^Expected (?:an? )?(?=a |text|true|nothing|')", "expected ", text)
+    return _cut(re.sub(r"\. Got value: ", ", got ", text).replace("Expected", "expected", 1))
+
+
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "a mapping",
+    "NoneType": "null",
+}
+"""What users call Python's types."""
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 240 else text[:237] + "..."
+
+
+def _where(request: TrainRequest) -> str:
+    return f" (recipe {request.recipe})" if request.recipe else ""
 
 
 def _hint(kind: str, word: str, known: list[str]) -> str:
     close = nearest(word, known)
     hint = f" did you mean {close!r}?" if close else " --help-all lists every option."
     return f"unknown {kind} {word!r}:{hint}"
+
+
+def _network_options(app: Application) -> str:
+    """List the options of each network, which the parser's own help leaves out as they depend on ``--model``."""
+    import inspect
+
+    lines = []
+    for name, path in app.models.items():
+        lines.append(f"options of --model {name}, with their defaults:")
+        options = inspect.signature(load(path)).parameters.values()
+        lines += [f"  --model.network.{option.name} {option.default}" for option in options]
+    return "\n".join(lines) + "\n"
 
 
 def _known_options(app: Application) -> list[str]:

@@ -76,6 +76,20 @@ class RunFolder:
                 "free some space, or choose another place with --runs DIR."
             )
 
+    def require_data(self, dataset: str, split_hash: str) -> None:
+        """Raise ``InputError`` unless the data, split and all, are those of the run."""
+        then = self.read("environment.json")["split_hash"]
+        if split_hash != then:
+            raise InputError(
+                f"the data {dataset!r} are not those of the run: split hash {split_hash}, then {then}. "
+                "Restore the file the run was trained on."
+            )
+
+    def discard(self) -> None:
+        """Remove the folder of a run that never began."""
+        if not self.config.exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+
     @property
     def checkpoints(self) -> Path:
         """``best.ckpt`` and ``last.ckpt``."""

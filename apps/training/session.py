@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from lightning import LightningDataModule
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from integrand.apps.application import Application, load
 from integrand.apps.commands.train import TrainRequest
-from integrand.apps.training.callbacks import LastCheckpoint, ProgressLines, Stopped
+from integrand.apps.training.callbacks import BestCheckpoint, LastCheckpoint, ProgressLines, Stopped
 from integrand.apps.training.checkpoints import AtomicCheckpointIO, read_checkpoint
 from integrand.apps.training.conclusion import conclude
 from integrand.apps.training.environment import describe_environment
@@ -41,16 +41,21 @@ def train(app: Application, request: TrainRequest) -> int:
     log = MetricsLog(run.metrics)
     if request.resume is None:
         log.rows = []
-    cli.start(**_forced(run, request, log))
-    module, data, trainer = cli.model, cli.datamodule, cli.trainer
-    data.setup()
-    _write_start(cli, app, run, request, data)
+    try:
+        cli.start(**_forced(run, request, log))
+        module, data, trainer = cli.model, cli.datamodule, cli.trainer
+        data.setup()
+        _write_start(cli, app, run, request, data)
+    except BaseException:
+        run.discard()
+        raise
     _notify(f"run folder {run.path}")
     for notice in data.table.notices if hasattr(data, "table") else ():
         _notify(f"note: {notice}")
 
     last = run.checkpoints / "last.ckpt"
     if request.resume is not None:
+        run.require_data(data.dataset, data.split.hash)
         read_checkpoint(last, app=app.name)
     started = time.monotonic()
     try:
@@ -71,7 +76,7 @@ def train(app: Application, request: TrainRequest) -> int:
 def _forced(run: RunFolder, request: TrainRequest, log: MetricsLog) -> dict[str, Any]:
     """Trainer arguments that make a training a run."""
     callbacks = [
-        ModelCheckpoint(run.checkpoints, filename="best", monitor="validation/crps", enable_version_counter=False),
+        BestCheckpoint(run.checkpoints, filename="best", monitor="validation/crps", enable_version_counter=False),
         LastCheckpoint(run.checkpoints / "last.ckpt", every=request.save_every, metrics=log),
         RichProgressBar() if sys.stderr.isatty() else ProgressLines(_notify),
     ]

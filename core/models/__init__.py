@@ -2,5 +2,6 @@
 
 from integrand.core.models.latent_ode import LatentODE, LatentTrajectory
 from integrand.core.models.neural_ode import NeuralODE
+from integrand.core.models.ode_rnn import ODERNN
 
-__all__ = ["LatentODE", "LatentTrajectory", "NeuralODE"]
+__all__ = ["ODERNN", "LatentODE", "LatentTrajectory", "NeuralODE"]

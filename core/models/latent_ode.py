@@ -41,7 +41,7 @@ class LatentODE(nn.Module):
 
     Example:
         >>> from integrand.core.fields import MLP
-        >>> from integrand.core.layers import ODERNN
+        >>> from integrand.core.models import ODERNN
         >>> model = LatentODE(3, 4, ODERNN(8), NeuralODE(MLP(4)))
         >>> out = model(torch.randn(2, 6, 3), torch.rand(2, 6), torch.ones(2, 6, dtype=torch.bool), torch.linspace(0, 1, 5))
         >>> out.solution.states.shape, out.kl.shape

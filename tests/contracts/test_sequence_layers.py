@@ -5,7 +5,8 @@ import torch
 from sequence_laws import Case, D, SequenceLaws
 
 from integrand.core.errors import InputError
-from integrand.core.layers import ODERNN, S5, ResidualStack
+from integrand.core.layers import S5, ResidualStack
+from integrand.core.models import ODERNN
 
 FAST = {"d_state": 8, "dt_min": 0.1, "dt_max": 1.0}
 CASES = [

@@ -187,6 +187,23 @@ def test_channels_select_and_order(write):
         np.testing.assert_array_equal(swapped.series[1].values, np.array([[NAN, 1.5], [2, NAN]], dtype=np.float32))
 
 
+def test_optional_channels_may_be_absent_or_empty(write):
+    for text in (WIDE, LONG):
+        table = read_table(write(text), channels=["rain", "wind", "snow"], optional=["rain", "snow", "wind"])
+        assert table.channels == ["rain", "wind", "snow"]
+        assert_series(table.series[0], "a", [0.5, 24.5], [[NAN] * 3, [NAN, 40, NAN]])
+        (notice,) = [notice for notice in table.notices if "without an observed value" in notice]
+        assert "rain, snow" in notice
+        assert "wind" not in notice
+    empty = "time,x,y\n0,1,\n1,2,NA\n"
+    np.testing.assert_array_equal(
+        read_table(write(empty), channels=["x", "y"], optional=["y"]).series[0].values, [[1, NAN], [2, NAN]]
+    )
+    assert "channel 'y' has no observed value: give at least one." in message_of(write(empty), channels=["x", "y"])
+    message = message_of(write(WIDE), channels=["tmp", "rain"], optional=["rain"])
+    assert "lacks channel 'tmp': did you mean 'temp'?" in message
+
+
 def test_truth_values_count_as_one_and_zero(write):
     table = read_table(write("time,open,shut\n0,True,False\n1,False,\n"))
     np.testing.assert_array_equal(table.series[0].values, np.array([[1, 0], [0, NAN]], dtype=np.float32))

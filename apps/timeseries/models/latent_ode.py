@@ -7,8 +7,7 @@ from torch import Tensor
 
 from integrand.apps.timeseries.models.decoder import ODEDecoder
 from integrand.apps.timeseries.models.forecaster import Forecast, Forecaster
-from integrand.core.layers import ODERNN
-from integrand.core.models import LatentODE
+from integrand.core.models import ODERNN, LatentODE
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch
 
@@ -40,7 +39,7 @@ class LatentODEForecaster(Forecaster):
         d_state: int = 64,
         latent: int = 32,
         hidden: int = 64,
-        steps: int = 6,
+        steps: int = 4,
         method: str = "rk4",
         samples: int = 8,
         kl_weight: float = 0.01,

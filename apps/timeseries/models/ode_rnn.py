@@ -4,7 +4,7 @@ from torch import nn
 
 from integrand.apps.timeseries.models.decoder import ODEDecoder
 from integrand.apps.timeseries.models.forecaster import Forecast, Forecaster
-from integrand.core.layers import ODERNN
+from integrand.core.models import ODERNN
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch
 
@@ -31,7 +31,7 @@ class ODERNNForecaster(Forecaster):
         d_state: int = 64,
         latent: int = 32,
         hidden: int = 64,
-        steps: int = 8,
+        steps: int = 4,
         method: str = "rk4",
         dropout: float = 0.2,
     ) -> None:

@@ -40,7 +40,7 @@ class SSMODE(Forecaster):
         layers: int = 1,
         latent: int = 64,
         hidden: int = 128,
-        steps: int = 8,
+        steps: int = 4,
         method: str = "rk4",
         discretization: Literal["zoh", "dirac"] = "zoh",
         dropout: float = 0.5,

@@ -14,7 +14,8 @@ class ODERNN(SequenceLayer):
 
         h' = f(h) over dt_l,      h_l = GRU(h(t_l), x_l),      y_l = W h_l
 
-    Its place on the map: layer level; a GRU cell is a damped ODE step, so the whole is an ODE with jumps.
+    Its place on the map: model level, under the contract of sequence layers; a GRU cell is a damped ODE step, so the
+    whole is an ODE with jumps.
 
     Args:
         d_model: channels D.

@@ -1,0 +1,92 @@
+"""``integrand predict RUN --input FILE``: apply a run's model to a file; the data it was trained on are not needed."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from integrand.apps.commands.parsing import CommandParser
+from integrand.core.errors import InputError
+
+PACKED = (".gz", ".xz")
+
+
+def run(arguments: list[str]) -> int:
+    """Write the forecasts and a picture of them, and print where they are."""
+    given = vars(_parser().parse_args(arguments))
+    folder, checkpoint, accelerator = (given.pop(name) for name in ("run", "checkpoint", "accelerator"))
+    given["output"] = given["output"] or Path(f"{_stem(given['input'])}_forecast.csv")
+    given["figure"] = given["figure"] or given["output"].parent / f"{given['output'].stem}.png"
+
+    from integrand.apps.application import load
+    from integrand.apps.registry import application
+    from integrand.apps.training.checkpoints import read_checkpoint
+    from integrand.apps.training.run_folder import RunFolder
+
+    opened = RunFolder.open(folder)
+    app = application(opened.read("environment.json").get("app", ""))
+    path = opened.checkpoints / f"{checkpoint}.ckpt"
+    module = _build(load(app.module), read_checkpoint(path, app=app.name), path).to(_device(accelerator))
+    load(app.predict)(module, **given, notify=lambda line: print(f"note: {line}", file=sys.stderr, flush=True))
+    print(f"forecasts: {given['output']}")
+    print(f"picture:   {given['figure']}")
+    return 0
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "integrand predict",
+        description="Apply a run's model to a file; write its forecasts as CSV and draw them.",
+        examples=(
+            "integrand predict runs/timeseries/weather/1 --input examples/recent_weather.csv",
+            "integrand predict runs/timeseries/weather/1 --input new.csv --output next.csv --horizon 12 --every 0.5",
+        ),
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of a run")
+    parser.add_argument("--input", metavar="FILE", type=Path, required=True, help="a CSV in wide or long form")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="the CSV to write (INPUT_forecast.csv, here)")
+    parser.add_argument("--figure", metavar="FILE", type=Path, help="the picture to write (beside the output, *.png)")
+    parser.add_argument(
+        "--checkpoint", choices=("best", "last"), default="best", help="which weights (best by validation)"
+    )
+    parser.add_argument("--time-column", metavar="NAME", help="holds the time stamps (detected)")
+    parser.add_argument("--group-column", metavar="NAME", help="tells series apart (detected)")
+    parser.add_argument("--variable-column", metavar="NAME", help="names the channel of a row, in long form (detected)")
+    parser.add_argument("--value-column", metavar="NAME", help="holds the value of a row, in long form (detected)")
+    parser.add_argument(
+        "--duplicates",
+        choices=("mean", "first", "last", "error"),
+        default="mean",
+        help="what becomes of cells that share series, stamp and channel (mean)",
+    )
+    parser.add_argument("--horizon", type=float, help="how far ahead, in the run's time unit (as far as trained)")
+    parser.add_argument("--every", metavar="STEP", type=float, help="time between forecasts (as between training rows)")
+    parser.add_argument("--accelerator", default="auto", help="as in Lightning's Trainer: auto, cpu, gpu, mps")
+    return parser
+
+
+def _stem(path: Path) -> str:
+    while path.suffix in PACKED:
+        path = path.with_suffix("")
+    return path.stem
+
+
+def _build(kind: Any, checkpoint: dict[str, Any], path: Path) -> Any:
+    """Build the module a checkpoint describes."""
+    try:
+        return kind.from_checkpoint(checkpoint)
+    except (KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
+        from integrand import __version__
+
+        raise InputError(
+            f"{path} does not fit integrand {__version__} (it was written by {checkpoint['integrand'].get('version')}; "
+            f"{type(error).__name__}): use that version, or train again."
+        ) from error
+
+
+def _device(accelerator: str) -> Any:
+    from lightning.fabric import Fabric
+
+    try:
+        return Fabric(accelerator=accelerator, devices=1).device
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"--accelerator {accelerator} is not available here ({error}): take auto or cpu.") from error

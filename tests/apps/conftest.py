@@ -1,0 +1,89 @@
+"""A tiny run on the default data that tests may read but not change, and small data for those that train."""
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from integrand.apps.cli import main
+
+TINY = (
+    "--model.network.width=8",
+    "--model.network.d_state=8",
+    "--model.network.hidden=8",
+    "--model.network.latent=8",
+)
+"""Options that make every network small."""
+
+
+class TinyRun(NamedTuple):
+    """A finished run: its folder, the words that made it, and what they printed."""
+
+    path: Path
+    words: list[str]
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """The default recipe, made small: trained, evaluated, with figures and report. Tests must not change its files."""
+    root = tmp_path_factory.mktemp("tiny") / "runs"
+    words = ["train", "timeseries", "--runs", str(root), "--data.stride", "24", "--trainer.max_epochs", "1", *TINY]
+    code, out, err = run_captured(words)
+    assert code == 0, err
+    return TinyRun(root / "timeseries/weather/1", words, out, err)
+
+
+@pytest.fixture
+def tiny_copy(tiny_run: TinyRun, tmp_path: Path) -> Path:
+    """A copy of the tiny run's folder that a test may spoil."""
+    return shutil.copytree(tiny_run.path, tmp_path / "copied")
+
+
+@pytest.fixture(scope="session")
+def small_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two series of 400 hours: a daily cycle and noise with a memory of some hours, a fiftieth of the cells missing."""
+    rng = np.random.default_rng(7)
+    hours = np.arange(400)
+    frames = []
+    for group, shift in (("north", 0.0), ("south", 1.0)):
+        noise = np.zeros((400, 2))
+        for i in range(1, 400):
+            noise[i] = 0.9 * noise[i - 1] + 0.3 * rng.standard_normal(2)
+        cycle = np.sin(2 * np.pi * hours / 24 + shift)
+        frame = pd.DataFrame({"level": 5 + cycle + noise[:, 0], "flow": 2 * cycle - noise[:, 0] + noise[:, 1]})
+        frame = frame.mask(rng.random(frame.shape) < 0.02)
+        frame.insert(0, "time", pd.date_range("2020-03-01", periods=400, freq="h").strftime("%Y-%m-%dT%H:%M:%SZ"))
+        frame.insert(1, "site", group)
+        frames.append(frame)
+    path = tmp_path_factory.mktemp("data") / "small.csv"
+    pd.concat(frames).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_words(small_csv: Path) -> list[str]:
+    """Words after ``train timeseries`` that train on ``small_csv``: 93 steps of 16 windows in 3 epochs."""
+    return [
+        *("--dataset", str(small_csv), "--data.group_column", "site", "--data.context", "24"),
+        *("--data.horizon", "12", "--data.batch_size", "16", "--trainer.max_epochs", "3"),
+        *("--trainer.log_every_n_steps", "5", *TINY),
+    ]
+
+
+def run_captured(words: list[str]) -> tuple[int, str, str]:
+    """Carry out a command line and return its exit code, standard output and standard error.
+
+    For fixtures of a session, which ``capsys`` does not serve.
+    """
+    import contextlib
+    import io
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(words)
+    return code, out.getvalue(), err.getvalue()
