@@ -9,6 +9,7 @@ F features.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -209,7 +210,7 @@ class Ridge:
         edges = np.linspace(tau.min(), tau.max(), self.folds + 1)
         reach = self.task.context + self.task.horizon
         squared_PK, folds = 0.0, []
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in pairwise(edges):
             held = (tau >= start) & (tau <= stop)
             near = (tau > start - reach) & (tau < stop + reach)
             weights_P, bias_P = self._solve(x[~near], y[~near], m[~near])

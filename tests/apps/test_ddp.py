@@ -30,7 +30,7 @@ def complete_words(small_words: list[str], small_csv: Path, tmp_path: Path) -> l
     """The small data with their gaps filled.
 
     Two processes average the means of their halves of a batch, which is the batch's mean where both halves hold as many
-    observations. With gaps they don't quite, and the metrics differ by about 1.5 %, where three seeds spread by 3 to 7 %.
+    observations. With gaps they don't quite, and the metrics differ by about 1.5 %, where other seeds' do by 3 to 7 %.
     """
     table = pd.read_csv(small_csv)
     path = tmp_path / "complete.csv"
