@@ -4,7 +4,7 @@ Free of torch, so that the command line answers at once.
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 
 class InputError(ValueError):
@@ -17,8 +17,10 @@ class InputError(ValueError):
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """Return the one of ``words`` most like ``word``, or None where nothing comes close."""
     by_lower = {known.lower(): known for known in words}
-    found = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
-    return by_lower[found[0]] if found else None
+    close = set(get_close_matches(word.lower(), by_lower, n=max(1, len(by_lower)), cutoff=0.5))
+    likeness = {known: SequenceMatcher(None, known, word.lower()).ratio() for known in by_lower if known in close}
+    # Of words equally like, the first: lists begin with what is most often meant.
+    return by_lower[max(likeness, key=likeness.__getitem__)] if likeness else None
 
 
 def unknown(kind: str, word: str, words: Iterable[str]) -> InputError:

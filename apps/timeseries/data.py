@@ -2,6 +2,8 @@
 
 import hashlib
 import importlib
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,9 @@ class TimeSeriesData(LightningDataModule):
         seed: of drops and order.
         time_column: column of the stamps of a CSV file, when it is not to be detected.
         group_column: column that tells series apart, likewise.
+        variable_column: column of the channel names of a file in long form, likewise.
+        value_column: column of its values, likewise.
+        duplicates: what becomes of repeated stamps: ``"mean"``, ``"first"``, ``"last"`` or ``"error"``.
 
     Raises:
         InputError: the data cannot be read, or hold no window.
@@ -62,6 +67,9 @@ class TimeSeriesData(LightningDataModule):
         seed: int = 0,
         time_column: str | None = None,
         group_column: str | None = None,
+        variable_column: str | None = None,
+        value_column: str | None = None,
+        duplicates: str = "mean",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -79,6 +87,7 @@ class TimeSeriesData(LightningDataModule):
         self.targets, self.periods = targets, periods
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.time_column, self.group_column = time_column, group_column
+        self.variable_column, self.value_column, self.duplicates = variable_column, value_column, duplicates
         self._parts: dict[str, ForecastWindows] = {}
 
     def prepare_data(self) -> None:
@@ -148,7 +157,7 @@ class TimeSeriesData(LightningDataModule):
     def _read(self) -> tuple[Table, dict[str, str], list[str], tuple[int, int, int] | None]:
         """Return the table, units by channel, default targets, and published split sizes in rows if there are any."""
         if "/" in self.dataset or self.dataset.endswith((".csv", ".gz", ".xz", ".txt", ".tsv")):
-            table = read_table(Path(self.dataset), time_column=self.time_column, group_column=self.group_column)
+            table = self._read_file()
             return table, {}, list(table.channels), None
         named = [entry for entry in CATALOGUE.values() if entry.loader]
         if self.dataset not in {entry.name for entry in named}:
@@ -159,6 +168,26 @@ class TimeSeriesData(LightningDataModule):
         module = importlib.import_module(module_name)
         table = getattr(module, function)()
         return table, module.UNITS, list(module.TARGETS), getattr(module, "SPLIT_ROWS", None)
+
+    def _read_file(self) -> Table:
+        """Read the user's file; the reader's advice names its options as ``predict`` has them, here they are data's."""
+
+        def as_data_option(text: str) -> str:
+            text = re.sub(r"--(time|group|variable|value)-column", r"--data.\1_column", text)
+            return text.replace("--duplicates", "--data.duplicates")
+
+        try:
+            table = read_table(
+                Path(self.dataset),
+                time_column=self.time_column,
+                group_column=self.group_column,
+                variable_column=self.variable_column,
+                value_column=self.value_column,
+                duplicates=self.duplicates,
+            )
+        except InputError as error:
+            raise InputError(as_data_option(str(error))) from error
+        return replace(table, notices=[as_data_option(notice) for notice in table.notices])
 
     def _split(self, table: Table, rows: tuple[int, int, int] | None) -> ChronologicalSplit:
         of: dict[str, Any] = {
@@ -171,7 +200,11 @@ class TimeSeriesData(LightningDataModule):
             times = table.series[0].times
             first, second, end = np.cumsum(rows)
             return ChronologicalSplit(
-                float(times[0]), float(times[first]), float(times[second]), float(np.nextafter(times[end - 1], np.inf)), of
+                float(times[0]),
+                float(times[first]),
+                float(times[second]),
+                float(np.nextafter(times[end - 1], np.inf)),
+                of,
             )
         start = min(float(s.times[0]) for s in table.series)
         end = max(float(s.times[-1]) for s in table.series)
@@ -210,8 +243,6 @@ class TimeSeriesData(LightningDataModule):
 
 
 def _targets_first(table: Table, targets: list[str]) -> Table:
-    from dataclasses import replace
-
     order = [*targets, *(name for name in table.channels if name not in targets)]
     columns = [table.channels.index(name) for name in order]
     series = [replace(s, values=s.values[:, columns]) for s in table.series]

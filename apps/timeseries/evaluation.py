@@ -173,9 +173,7 @@ def _physical(values: Tensor, mask: Tensor, location: Array, scale: Array) -> Ar
     return np.where(mask.numpy(), values.numpy() * scale + location, np.nan)
 
 
-def _results(
-    name: str, scores: dict[str, ScoreSums], data: TimeSeriesData, seed: int, block: float
-) -> dict[str, Any]:
+def _results(name: str, scores: dict[str, ScoreSums], data: TimeSeriesData, seed: int, block: float) -> dict[str, Any]:
     task = data.task
     intervals = {metric: block_bootstrap(scores, metric) for metric in ("crps", "mae")}
     gains = {
@@ -192,12 +190,8 @@ def _results(
         "split_hash": data.split.hash,
         "seed": seed,
         "model": name,
-        "metrics": {
-            who: {metric: float(value) for metric, value in one.mean().items()} for who, one in scores.items()
-        },
-        "intervals": {
-            who: {metric: list(intervals[metric][who]) for metric in intervals} for who in scores
-        },
+        "metrics": {who: {metric: float(value) for metric, value in one.mean().items()} for who, one in scores.items()},
+        "intervals": {who: {metric: list(intervals[metric][who]) for metric in intervals} for who in scores},
         "gains": gains,
         "by_channel": {
             who: {

@@ -38,7 +38,7 @@ class TimeSeriesModule(BaseModule):
         network: Forecaster,
         *,
         learning_rate: float = 5e-3,
-        weight_decay: float = 0.3,
+        weight_decay: float = 0.1,
         warmup_steps: int = 100,
         ema_decay: float = 0.995,
     ) -> None:
@@ -48,10 +48,14 @@ class TimeSeriesModule(BaseModule):
         self.network = network
         self.validation = torch.nn.ModuleDict({name: MeanMetric() for name in ("crps", "mae")})
 
-    def setup(self, stage: str) -> None:
-        """Build the network for the data module's task."""
+    def build(self, data: Any) -> None:
+        """Build the network for a data module's task, unless it is built already."""
         if self.network.task is None:
-            self.network.build(self.trainer.datamodule.task)  # pyright: ignore[reportAttributeAccessIssue]
+            self.network.build(data.task)
+
+    def setup(self, stage: str) -> None:
+        """Build what is not built yet, from the trainer's data module."""
+        self.build(self.trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue]
 
     def describe(self) -> dict[str, Any]:
         """Return the network's class and options, and the task."""

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 from lightning import LightningDataModule, Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from integrand.apps.application import Application, load
 from integrand.apps.registry import application
 from integrand.apps.training.checkpoints import read_checkpoint
 from integrand.apps.training.module import BaseModule
 from integrand.apps.training.run_folder import RunFolder
+from integrand.core.errors import InputError
 
 
 def conclude(
@@ -58,9 +60,12 @@ def reopen(run: RunFolder, *, checkpoint: str, accelerator: str) -> tuple[Applic
     data = load(app.data)(**stored["integrand"]["data"])
     data.setup()
     run.require_data(data.dataset, data.split.hash)
-    trainer = Trainer(
-        accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False
-    )
+    try:
+        trainer = Trainer(
+            accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise InputError(f"option --accelerator {accelerator}: {' '.join(str(error).split())}") from error
     module = load(app.module).from_checkpoint(stored).to(trainer.strategy.root_device)
     return app, module, data
 

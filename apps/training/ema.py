@@ -11,8 +11,8 @@ class ExponentialMovingAverage:
     """The average theta_bar <- d theta_bar + (1 - d) theta, with a warm-up d = min(decay, (1 + n) / (4 + n)).
 
     The warm-up makes it the average over about the last third of the steps so far, until the decay's own length is
-    reached: early averages forget the random start, and short trainings average much. One fused call updates all parameters; nothing waits for
-    the device.
+    reached: early averages forget the random start, and short trainings average much. One fused call updates all
+    parameters; nothing waits for the device.
 
     Args:
         parameters: what is averaged; the average starts from their present values.

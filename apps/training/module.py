@@ -69,6 +69,9 @@ class BaseModule(LightningModule):
         """Return the loss of a batch and what to log beside it."""
         raise NotImplementedError
 
+    def build(self, data: Any) -> None:
+        """Make what depends on the data, so that options that do not fit are refused before training starts."""
+
     def describe(self) -> dict[str, Any]:
         """Return, as plain values, what is needed to build this module again before its weights are loaded."""
         raise NotImplementedError

@@ -45,6 +45,7 @@ def train(app: Application, request: TrainRequest) -> int:
         cli.start(**_forced(run, request, log))
         module, data, trainer = cli.model, cli.datamodule, cli.trainer
         data.setup()
+        module.build(data)
         _write_start(cli, app, run, request, data)
     except BaseException:
         run.discard()

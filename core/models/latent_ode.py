@@ -43,7 +43,8 @@ class LatentODE(nn.Module):
         >>> from integrand.core.fields import MLP
         >>> from integrand.core.models import ODERNN
         >>> model = LatentODE(3, 4, ODERNN(8), NeuralODE(MLP(4)))
-        >>> out = model(torch.randn(2, 6, 3), torch.rand(2, 6), torch.ones(2, 6, dtype=torch.bool), torch.linspace(0, 1, 5))
+        >>> present = torch.ones(2, 6, dtype=torch.bool)
+        >>> out = model(torch.randn(2, 6, 3), torch.rand(2, 6), present, torch.linspace(0, 1, 5))
         >>> out.solution.states.shape, out.kl.shape
         (torch.Size([2, 5, 4]), torch.Size([2]))
 
@@ -76,7 +77,7 @@ class LatentODE(nn.Module):
         *,
         noise: Tensor | None = None,
     ) -> LatentTrajectory:
-        """Infer the start, and solve over ``times``; ``noise`` (B, D) is drawn when None, and zeros give the mean path."""
+        """Infer the start and solve over ``times``; ``noise`` (B, D) is drawn when None, zeros give the mean path."""
         mean, std = self.infer(features, dt, present)
         noise = torch.randn_like(mean) if noise is None else noise
         return LatentTrajectory(self.flow(mean + std * noise, times, args), mean, std, gaussian_kl(mean, std))

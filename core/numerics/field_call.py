@@ -31,6 +31,7 @@ class BoundField:
         self.evaluations = 0
 
     def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        """Evaluate the field, and count it."""
         self.evaluations += 1
         if self.args is None:
             return self.field(t, y)

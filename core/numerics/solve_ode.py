@@ -83,22 +83,22 @@ def solve_ode(
         0.367879
     """
     times = _check_times(times, y0)
-    engine = _choose_engine(method, engine)
-    _refuse_unavailable(engine, stepping, gradient, event, on_failure, compile)
+    chosen = _choose_engine(method, engine)
+    _refuse_unavailable(chosen, stepping, gradient, event, on_failure, compile)
     if step_size is not None and not step_size > 0:
         raise InputError(f"step_size must be positive, got {step_size!r}: give the longest step in the units of times.")
     if min(rtol, atol) < 0 or max(rtol, atol) == 0:
         raise InputError(f"rtol={rtol!r} and atol={atol!r} must not be negative, and not both zero.")
     if method in torchdiffeq_engine.ADAPTIVE and step_size is not None:
         raise InputError(
-            f"step_size={step_size!r} with the adaptive method {method!r} is not available in engine {engine!r}: "
+            f"step_size={step_size!r} with the adaptive method {method!r} is not available in engine {chosen!r}: "
             f"leave it out, or take a method with fixed steps ({', '.join(TABLEAUS)})."
         )
     bound = BoundField(field, args, y0.shape[0])
     if times.shape[-1] == 1:
         none = SolverStats.shared(y0.shape[0], y0.device, evaluations=0, accepted=0, rejected=0)
         return Solution(times, y0.unsqueeze(1), none, _slope=bound)
-    if engine == "native":
+    if chosen == "native":
         return solve_fixed(bound, y0, times, TABLEAUS[method], step_size)
     try:
         return solve_torchdiffeq(

@@ -13,8 +13,8 @@ from integrand.core.numerics.fixed_step import count_substeps
 from integrand.core.numerics.solution import Solution, SolverStats
 
 ADAPTIVE = {
-    "dopri8": "dopri8",
     "dopri5": "dopri5",
+    "dopri8": "dopri8",
     "bosh3": "bosh3",
     "fehlberg2": "fehlberg2",
     "adaptive_heun": "adaptive_heun",

@@ -63,12 +63,13 @@ def test_wheel_holds_code_recipes_and_data_and_nothing_else(built: Path) -> None
 
 def test_sdist_holds_what_building_and_testing_need(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
-    names = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
     for needed in ("pyproject.toml", "README.md", "LICENSE", "core/errors.py", "tests/architecture/test_packaging.py"):
         assert needed in names
 
 
-def test_installed_package_is_the_wheel_and_leaves_hugging_faces_datasets_alone(installed: Path, tmp_path: Path) -> None:
+def test_installed_package_is_the_wheel_beside_hugging_faces_datasets(installed: Path, tmp_path: Path) -> None:
     (packages,) = installed.parent.glob("lib/python*/site-packages")
     (packages / "datasets").mkdir()
     (packages / "datasets" / "__init__.py").write_text("NAME = 'hugging face'\n")
@@ -76,9 +77,7 @@ def test_installed_package_is_the_wheel_and_leaves_hugging_faces_datasets_alone(
         "import datasets, integrand, integrand.core.errors, integrand.datasets.catalogue\n"
         "print(datasets.NAME, integrand.__file__, integrand.datasets.catalogue.__file__, sep='\\n')"
     )
-    done = subprocess.run(
-        [installed / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([installed / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     name, package, catalogue = done.stdout.splitlines()
     assert name == "hugging face"
     assert Path(package).is_relative_to(packages)
@@ -88,7 +87,9 @@ def test_installed_package_is_the_wheel_and_leaves_hugging_faces_datasets_alone(
 
 
 def test_command_and_module_are_the_same(installed: Path, tmp_path: Path) -> None:
-    script = subprocess.run([installed / "integrand", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    script = subprocess.run(
+        [installed / "integrand", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     module = subprocess.run(
         [installed / "python", "-m", "integrand", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
     )

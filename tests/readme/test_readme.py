@@ -59,7 +59,7 @@ def test_python_examples_are_as_short_as_promised() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(
     os.environ.get("INTEGRAND_TEST_INSTALL") != "1",
-    reason="installs everything anew from the package index: set INTEGRAND_TEST_INSTALL=1 (continuous integration does)",
+    reason="installs everything anew from the package index; continuous integration sets INTEGRAND_TEST_INSTALL=1",
 )
 def test_first_command_as_typed_beats_the_baselines(tmp_path: Path) -> None:
     clone = tmp_path / "integrand"

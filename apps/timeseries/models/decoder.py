@@ -69,7 +69,9 @@ class ODEDecoder(nn.Module):
         """Solve from z0 (B, D) over the grid."""
         return self.flow(z0, self.grid, self.drive(batch))
 
-    def read(self, solution: Solution, anchor: Tensor, batch: IrregularBatch, penalty: Tensor | None = None) -> Forecast:
+    def read(
+        self, solution: Solution, anchor: Tensor, batch: IrregularBatch, penalty: Tensor | None = None
+    ) -> Forecast:
         """Read the forecast at the batch's query times."""
         assert batch.target_times is not None
         states = solution.interpolate(batch.target_times / self.horizon)

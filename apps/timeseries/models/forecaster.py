@@ -10,8 +10,8 @@ import torch
 from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
 from torch import Tensor, nn
 
-from integrand.core.fields.periodic_forcing import harmonics
 from integrand.core.errors import InputError
+from integrand.core.fields.periodic_forcing import harmonics
 from integrand.core.numerics import SolverStats
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch
@@ -55,9 +55,18 @@ class Forecaster(HyperparametersMixin, nn.Module):
             if self.task != task:
                 raise InputError("this network was built for another task: make a new one.")
             return
+        self._check_options()
         self.task = task
         self.register_buffer("calendar", 2 * torch.pi / torch.tensor(task.periods), persistent=False)
         self.build_network(task)
+
+    def _check_options(self) -> None:
+        """Refuse sizes below one and probabilities beyond theirs."""
+        for name, value in self.hparams.items():
+            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+                raise InputError(f"model.network.{name}={value} must be at least 1.")
+            if name.endswith("dropout") and not 0 <= value < 1:
+                raise InputError(f"model.network.{name}={value} must lie in [0, 1).")
 
     def build_network(self, task: ForecastTask) -> None:
         """Make the parameters."""

@@ -45,9 +45,7 @@ class ODERNNForecaster(Forecaster):
         self.lift = nn.Sequential(nn.Dropout(self.dropout), nn.Linear(self.features, self.width))
         self.encoder = ODERNN(self.width, d_state=self.d_state, hidden=(self.hidden,), time_scale=task.context)
         self.start = nn.Sequential(nn.Dropout(self.dropout), nn.Linear(self.width, self.latent))
-        self.decoder = ODEDecoder(
-            task, latent=self.latent, hidden=self.hidden, method=self.method, steps=self.steps
-        )
+        self.decoder = ODEDecoder(task, latent=self.latent, hidden=self.hidden, method=self.method, steps=self.steps)
 
     def forward(self, batch: IrregularBatch) -> Forecast:
         """Forecast the batch at its ``target_times``."""

@@ -39,7 +39,7 @@ class SSMODE(Forecaster):
         d_state: int = 64,
         layers: int = 1,
         latent: int = 64,
-        hidden: int = 128,
+        hidden: int = 256,
         steps: int = 4,
         method: str = "rk4",
         discretization: Literal["zoh", "dirac"] = "zoh",
