@@ -2,12 +2,13 @@
 
 Both sides do the same work, forward and backward, in turns within one process, so that whatever else the machine does
 falls on both; medians of many turns are kept. That the answers agree, states and gradients alike, is measured in the
-same run and written beside the times. A row whose turns differ too much among themselves is not written: threads that
-wait for one another on a busy machine lose more than any method gains.
+same run and written beside the times. No row is written while other processes keep the machine busy, or where the
+turns differ too much among themselves: threads that wait for one another lose more than any method gains.
 """
 
 import argparse
 import copy
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,11 +29,14 @@ from integrand.core.numerics import diagonal_scan, solve_ode
 Work = Callable[[], list[Tensor]]
 """Does the work once and returns what both sides must agree on: the states, then the gradients."""
 
+STAT = Path("/proc/stat")
 SIZES = {"S": (2, 64, 64), "M": (16, 64, 256)}  # dimension, width, batch
 STEPS = 20
 STATE, BATCH, LENGTHS = 64, 8, (1024, 4096)
 CALM = 1.5
 """Greatest quotient of the quartiles of a ratio with which a row is written."""
+QUIET = 0.1
+"""Greatest share of the machine's time that other processes may take meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,13 @@ def main() -> int:
     torch.set_num_threads(given.threads)
     disturbed = 0
     for duel in duels():
+        before = _clocks()
         ours_ms, theirs_ms = _time(duel, given.repeats)
+        others = _taken_by_others(before, _clocks())
         low, high = np.quantile(theirs_ms / ours_ms, [0.25, 0.75])
-        if high > CALM * low:
-            print(f"{duel.row}: not written, quartiles {low:.2f} to {high:.2f}: measure again when the machine is idle")
+        if others > QUIET or high > CALM * low:
+            told = f"others took {others:.0%} of the machine, quartiles of the ratio {low:.2f} to {high:.2f}"
+            print(f"{duel.row}: not written ({told}): measure again when the machine is idle")
             disturbed = 1
             continue
         row = {
@@ -187,6 +194,22 @@ def _time(duel: Duel, repeats: int) -> tuple[Any, Any]:
             work()
             milliseconds[turn, side] = 1e3 * (time.perf_counter() - began)
     return milliseconds[3:, 0], milliseconds[3:, 1]
+
+
+def _clocks() -> tuple[float, float, float]:
+    """Return the seconds of processor time spent so far by all processes, by this one, and by none."""
+    usage = os.times()
+    if not STAT.is_file():  # not Linux: the quartiles alone must tell
+        return usage.user + usage.system, usage.user + usage.system, 0.0
+    user, nice, system, idle, wait, *rest = (float(n) for n in STAT.read_text().splitlines()[0].split()[1:9])
+    tick = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + sum(rest)) / tick, usage.user + usage.system, (idle + wait) / tick
+
+
+def _taken_by_others(before: tuple[float, float, float], after: tuple[float, float, float]) -> float:
+    """Return the share of the machine's time, all cores together, that other processes took in between."""
+    every, own, idle = (b - a for a, b in zip(before, after, strict=True))
+    return max(0.0, every - own) / max(every + idle, 1e-9)
 
 
 def _difference(duel: Duel) -> float:

@@ -112,8 +112,8 @@ def recipes_page() -> str:
 
 
 def _resolved(app: Any, recipe: str) -> Iterator[tuple[str, str]]:
-    from integrand.apps.commands.train import TrainRequest
     from integrand.apps.training.options import parse_options
+    from integrand.apps.training.request import TrainRequest
 
     seeding = logging.getLogger("lightning.fabric.utilities.seed")
     level, said = seeding.level, yaml.safe_load(app.recipe(recipe).read_text(encoding="utf-8"))

@@ -37,7 +37,7 @@ class TimeSeriesModule(BaseModule):
         self,
         network: Forecaster,
         *,
-        learning_rate: float = 5e-3,
+        learning_rate: float = 8e-3,
         weight_decay: float = 0.1,
         warmup_steps: int = 100,
         ema_decay: float = 0.995,

@@ -11,7 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from integrand.apps.application import Application, load
-from integrand.apps.commands.train import TrainRequest
+from integrand.apps.training.request import TrainRequest
 from integrand.core.errors import InputError, nearest, unknown
 from integrand.core.numerics.solve_ode import METHODS
 

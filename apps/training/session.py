@@ -14,7 +14,6 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from integrand.apps.application import Application, load
-from integrand.apps.commands.train import TrainRequest
 from integrand.apps.training.callbacks import BestCheckpoint, LastCheckpoint, ProgressLines, Stopped
 from integrand.apps.training.checkpoints import AtomicCheckpointIO, read_checkpoint
 from integrand.apps.training.conclusion import conclude
@@ -22,6 +21,7 @@ from integrand.apps.training.environment import describe_environment
 from integrand.apps.training.files import write_atomically
 from integrand.apps.training.metrics_log import MetricsLog
 from integrand.apps.training.options import SuiteCLI, command_line, parse_options
+from integrand.apps.training.request import TrainRequest
 from integrand.apps.training.run_folder import RunFolder
 
 _RUN = "INTEGRAND_RUN"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from integrand.apps.application import Application, recipe_summary
-from integrand.apps.commands.train import TrainRequest
 from integrand.apps.registry import applications
 from integrand.apps.training.options import parse_options
+from integrand.apps.training.request import TrainRequest
 from integrand.datasets.catalogue import CATALOGUE
 from integrand.datasets.download import locate
 

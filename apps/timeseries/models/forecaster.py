@@ -118,7 +118,7 @@ class Forecaster(HyperparametersMixin, nn.Module):
             parts.append(batch.static.unsqueeze(1).expand(-1, times.shape[1], -1))
         first = torch.full_like(times[:, :1], task.resolution)
         dt = torch.cat([first, times.diff(dim=1)], dim=1)
-        return Context(torch.cat(parts, dim=-1), dt, present, carried[:, -1, : task.targets])
+        return Context(torch.cat(parts, dim=-1), dt, present, carried[:, -1, : task.targets], len(task.channels))
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,29 @@ class Context:
         dt: (B, L + 1) intervals, in time units; 0 in the padding.
         present: (B, L + 1), False in the padding.
         anchor: (B, K) last value of each target channel, the forecast of persistence; 0 (the mean) where there is none.
+        channels: number C of channels; the features begin with values, observed, carried and age of each.
     """
 
     features: Tensor
     dt: Tensor
     present: Tensor
     anchor: Tensor
+    channels: int
+
+    @property
+    def now(self) -> Tensor:
+        """(B, F) the features at the forecast origin."""
+        return self.features[:, -1]
+
+    def changes(self) -> Tensor:
+        """Return the features (B, L + 1, F) with every level measured from the channel's last one.
+
+        Weather of another season then looks to an encoder as weather does: levels it has not met stay out of it.
+        """
+        values, observed, carried, age, rest = self.features.split(
+            [*[self.channels] * 4, self.features.shape[-1] - 4 * self.channels], dim=-1
+        )
+        last = carried[:, -1:]
+        # A channel's age is 1 where it has not been seen yet, and its carried value then no level at all.
+        moved = torch.where(age < 1, carried - last, 0)
+        return torch.cat([(values - last) * observed, observed, moved, age, rest], dim=-1)

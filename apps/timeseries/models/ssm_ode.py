@@ -15,9 +15,11 @@ from integrand.datasets.irregular import IrregularBatch
 class SSMODE(Forecaster):
     """Diagonal state spaces read the context at its own times; an ODE moves what they found through the future.
 
-    The encoder's S5 layers solve a linear ODE exactly over every gap. What they hold at the forecast origin, together
-    with the last known values and their ages, sets the decoder's initial state along a linear path and a nonlinear one
-    that starts at zero: the network begins as a linear model and bends only as far as the data ask.
+    The encoder's S5 layers solve a linear ODE exactly over every gap, driven by what changed: levels are measured from
+    each channel's last. What they hold at the forecast origin, together with the last known levels and their ages,
+    sets the decoder's initial state along a linear path and a nonlinear one that starts at zero: the network begins as
+    a linear model and bends only as far as the data ask. The nonlinear path sees levels through a saturating function,
+    so that beyond the levels of training the model goes on linearly.
 
     Args:
         width: channels of the encoder.
@@ -83,7 +85,9 @@ class SSMODE(Forecaster):
     def forward(self, batch: IrregularBatch) -> Forecast:
         """Forecast the batch at its ``target_times``."""
         context = self.encode(batch)
-        encoded = self.encoder(self.lift(self.thin(context.features)), context.dt, context.present).y[:, -1]
-        summary = torch.cat([self.norm(encoded), self.thin(context.features[:, -1])], dim=-1)
-        solution = self.decoder.solve(self.straight(summary) + self.bent(summary), batch)
+        encoded = self.encoder(self.lift(self.thin(context.changes())), context.dt, context.present).y[:, -1]
+        found, now = self.norm(encoded), self.thin(context.now)
+        straight = self.straight(torch.cat([found, now], dim=-1))
+        bent = self.bent(torch.cat([found, torch.tanh(now / 2)], dim=-1))
+        solution = self.decoder.solve(straight + bent, batch)
         return self.decoder.read(solution, context.anchor, batch)
