@@ -112,7 +112,7 @@ def _write_start(
     """Record what is about to be done: options and environment."""
     if request.resume is not None:
         return
-    write_atomically(run.config, cli.parser.dump(cli.config, skip_none=False))
+    write_atomically(run.config, cli.parser.dump(cli.config, skip_unset=False))
     seed = cli.config.get("seed_everything") or 0
     environment = describe_environment(
         device=cli.trainer.strategy.root_device,
