@@ -1,6 +1,6 @@
 """Turn the row files into the pages people read: ``python benchmarks/tables.py [--check]``.
 
-``docs/results.md`` is made from ``published/``, as is the table in ``README.md``, and ``docs/speed.md`` from ``speed/``;
+``docs/results.md`` and the table in ``README.md`` are made from ``published/``, ``docs/speed.md`` from ``speed/``;
 nobody types a figure by hand.
 With ``--check`` nothing is written, and the exit code is 1 where a page is not what the rows give.
 """
