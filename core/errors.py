@@ -18,6 +18,7 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
     """Return the one of ``words`` most like ``word``, or None where nothing comes close."""
     by_lower = {known.lower(): known for known in words}
     close = set(get_close_matches(word.lower(), by_lower, n=max(1, len(by_lower)), cutoff=0.5))
+    close |= {known for known in by_lower if len(word) > 2 and known.startswith(word.lower())}
     likeness = {known: SequenceMatcher(None, known, word.lower()).ratio() for known in by_lower if known in close}
     # Of words equally like, the first: lists begin with what is most often meant.
     return by_lower[max(likeness, key=likeness.__getitem__)] if likeness else None
@@ -37,5 +38,5 @@ def unknown(kind: str, word: str, words: Iterable[str]) -> InputError:
     """
     known = list(words)
     close = nearest(word, known)
-    hint = f" did you mean {close!r}?" if close else ""
-    return InputError(f"unknown {kind} {word!r}:{hint} Known: {', '.join(known) or 'none'}.")
+    hint = f": did you mean {close!r}?" if close else "."
+    return InputError(f"unknown {kind} {word!r}{hint} Known: {', '.join(known) or 'none'}.")

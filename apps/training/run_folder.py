@@ -62,7 +62,8 @@ class RunFolder:
         if not path.exists():
             raise InputError(f"there is no run folder {path}: `integrand train` prints the folder it makes.")
         if not path.is_dir() or not (path / "config.yaml").is_file() or not (path / "environment.json").is_file():
-            inner = [p.parent for p in sorted(path.glob("**/environment.json"))] if path.is_dir() else []
+            places = ("*", "*/*", "*/*/*", "*/*/*/*") if path.is_dir() else ()  # runs/<app>/<recipe>/<n>, from above
+            inner = sorted(p.parent for place in places for p in path.glob(f"{place}/environment.json"))
             hint = f" Did you mean {inner[-1]}?" if inner else " A run folder looks like runs/timeseries/weather/1."
             raise InputError(f"{path} is not a run folder: it holds no config.yaml and environment.json.{hint}")
         return cls(path)

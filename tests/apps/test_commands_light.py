@@ -63,7 +63,7 @@ def parser() -> CommandParser:
         ("--inptu a", "unknown option '--inptu': did you mean '--input'? Known: "),
         ("r --inp a", "unknown option '--inp': did you mean '--input'? Known: "),
         ("r --inp=a", "unknown option '--inp': did you mean '--input'? Known: "),
-        ("r --input a -z", "unknown option '-z': Known: "),
+        ("r --input a -z", "unknown option '-z'. Known: "),
         ("r", "missing --input (a CSV): see 'integrand play --help'."),
         ("", "missing RUN (a run folder) and --input (a CSV): see 'integrand play --help'."),
         ("r s --input a", "unexpected argument 's': see 'integrand play --help'."),

@@ -151,11 +151,18 @@ def test_tables_hold_the_figures_of_the_rows(modules: dict[str, ModuleType]):
 
 def test_a_stale_page_is_found(modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     tables = modules["tables"]
-    monkeypatch.setattr(tables, "DOCS", tmp_path)
+    docs, readme = tmp_path / "docs", tmp_path / "README.md"
+    docs.mkdir()
+    monkeypatch.setattr(tables, "DOCS", docs)
+    readme.write_text(f"before\n{tables.OPENED}\nold\n{tables.CLOSED}\nafter\n", encoding="utf-8")
     assert tables.main(["--check"]) == 1
     assert tables.main([]) == 0
     assert tables.main(["--check"]) == 0
-    page = tmp_path / "speed.md"
+    told = readme.read_text(encoding="utf-8")
+    assert told.startswith(f"before\n{tables.OPENED}\n")
+    assert told.endswith(f"\n{tables.CLOSED}\nafter\n")
+    assert "old" not in told
+    page = docs / "speed.md"
     page.write_text(page.read_text(encoding="utf-8").replace("Speed", "speed"), encoding="utf-8")
     assert tables.main(["--check"]) == 1
 

@@ -45,7 +45,7 @@ def test_a_recipe_trains_two_steps(app: Application, name: str, tmp_path: Path, 
 
     def recorded(batch, batch_idx):
         loss = step(batch, batch_idx)
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         return loss
 
     cli.model.training_step = recorded
