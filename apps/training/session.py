@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import LightningDataModule
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -155,4 +154,3 @@ def _quiet() -> None:
     ):
         warnings.filterwarnings("ignore", pattern)
     warnings.filterwarnings("ignore", module="lightning.*", category=FutureWarning)
-    torch.set_float32_matmul_precision("high")
