@@ -1,7 +1,7 @@
 """Scoring a trained forecaster on the test part, beside the baselines."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -117,8 +117,6 @@ def _batches(part: ForecastWindows, size: int = 1024) -> Any:
 
 
 def _to_host(forecast: Forecast) -> Forecast:
-    from dataclasses import fields, replace
-
     moved = {f.name: v.cpu() for f in fields(forecast) if isinstance(v := getattr(forecast, f.name), Tensor)}
     return replace(forecast, **moved)
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from integrand.apps.timeseries.models.decoder import ODEDecoder
 from integrand.apps.timeseries.models.forecaster import Forecast, Forecaster
+from integrand.core.losses import gaussian_kl
 from integrand.core.models import ODERNN, LatentODE
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch
@@ -80,7 +81,5 @@ class LatentODEForecaster(Forecaster):
         return replace(paths[0], mean=means.mean(0), std=variance.sqrt())
 
     def _path(self, batch: IrregularBatch, anchor: Tensor, mean: Tensor, std: Tensor, noise: Tensor) -> Forecast:
-        from integrand.core.losses import gaussian_kl
-
         solution = self.decoder.solve(mean + std * noise, batch)
         return self.decoder.read(solution, anchor, batch, self.kl_weight * gaussian_kl(mean, std))
