@@ -188,15 +188,20 @@ class BaseModule(LightningModule):
             **self.describe(),
         }
         if self.ema is not None:
-            names = [name for name, _ in self.named_parameters()]
-            checkpoint["state_dict"].update(zip(names, (t.clone() for t in self.ema.averaged()), strict=True))
-            checkpoint["trained"] = dict(zip(names, (t.clone() for t in self.ema.raw()), strict=True))
+            checkpoint["state_dict"].update(self._named(self.ema.averaged()))
+            checkpoint["trained"] = self._named(self.ema.raw())
             checkpoint["ema_updates"] = self.ema.updates
         on_device = self.device.type != "cpu"
         checkpoint["rng"] = {
             "host": torch.get_rng_state(),
             "device": torch.get_device_module(self.device).get_rng_state() if on_device else None,
         }
+
+    def _named(self, tensors: list[Tensor]) -> dict[str, Tensor]:
+        """Copy one tensor a parameter under every name it has: a shared parameter is loaded from the last of them."""
+        of = {id(parameter): tensor for parameter, tensor in zip(self.parameters(), tensors, strict=True)}
+        names = self.named_parameters(remove_duplicate=False)
+        return {name: of[id(parameter)].clone() for name, parameter in names}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """When training goes on, load the trained parameters and keep the average for ``on_fit_start``."""

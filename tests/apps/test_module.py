@@ -182,6 +182,30 @@ def test_a_checkpoint_holds_all_that_a_forecast_needs(small_csv: Path, tmp_path:
     assert torch.equal(ours.std, theirs.std)
 
 
+class SaveAtTheEnd(Callback):
+    """Save while the average is still kept beside the trained parameters, as the suite's own callbacks do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize("name", APPLICATION.models)
+def test_a_checkpoint_of_a_training_loads_as_the_average(small_csv: Path, tmp_path: Path, name: str):
+    torch.manual_seed(0)
+    path = tmp_path / "mine.ckpt"
+    module = TimeSeriesModule(load(APPLICATION.models[name])(width=8, d_state=8, latent=4, hidden=8), warmup_steps=0)
+    Trainer(**QUIET, max_steps=6, callbacks=[SaveAtTheEnd(path)]).fit(module, small_data(small_csv))
+    loaded = TimeSeriesModule.from_checkpoint(read_checkpoint(path))
+    trained = torch.load(path, weights_only=True)["trained"]
+    averages = dict(module.named_parameters())  # after fit the module holds the average
+    assert any(not torch.equal(trained[key], value) for key, value in averages.items())
+    for key, value in loaded.named_parameters():
+        assert torch.equal(value, averages[key]), key
+
+
 def test_a_checkpoint_that_names_something_else_as_its_network_is_refused():
     said = {"network": "pathlib:Path", "options": {}, "task": {}}
     with pytest.raises(InputError, match="is no forecaster"):
