@@ -45,6 +45,11 @@ class ForecastTask:
     location: list[float]
     scale: list[float]
 
+    @property
+    def leads(self) -> int:
+        """Number of lead times: intervals of the resolution in the horizon."""
+        return max(1, round(self.horizon / self.resolution))
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as a checkpoint stores them."""
         return asdict(self)

@@ -56,16 +56,15 @@ class Binned:
         self.seen = last >= 0
         self.carried = np.where(self.seen, np.take_along_axis(self.latest, np.maximum(last, 0), 1), 0)
         self.age = np.where(self.seen, np.arange(self.bins)[:, None] - last, self.bins) / self.bins
-        self.leads = max(1, round(task.horizon / task.resolution))
+        self.leads = task.leads
         self.lead = self.lead_of(batch, task)
 
     @staticmethod
     def lead_of(batch: IrregularBatch, task: ForecastTask) -> Array:
         """Return the lead-time bin of every query, (N, Q): bin 0 ends one resolution after the origin."""
         assert batch.target_times is not None
-        leads = max(1, round(task.horizon / task.resolution))
         bins = np.ceil(batch.target_times.numpy() / task.resolution - 0.5).astype(int) - 1
-        return np.clip(bins, 0, leads - 1)
+        return np.clip(bins, 0, task.leads - 1)
 
 
 def chunks(data: ForecastWindows, epochs: int = 1, size: int = 2048) -> Iterator[tuple[Array, IrregularBatch]]:

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from integrand.apps.timeseries.baselines import BASELINES, Binned
+from integrand.apps.timeseries.baselines import BASELINES, Binned, chunks
 from integrand.apps.timeseries.data import TimeSeriesData
 from integrand.apps.timeseries.metrics import METRICS, ScoreSums, block_bootstrap, relative_gain
 from integrand.apps.timeseries.models.forecaster import Forecast
 from integrand.apps.timeseries.module import TimeSeriesModule
-from integrand.datasets.forecasting import ForecastWindows
 from integrand.datasets.irregular import IrregularBatch
 
 Array = np.ndarray
@@ -74,8 +73,7 @@ def evaluate(module: TimeSeriesModule, data: TimeSeriesData, *, name: str, seed:
     length = task.context + task.horizon
     origin = test.windows.origins
     block_of = np.floor((origin - origin.min()) / length).astype(int)
-    leads = max(1, round(task.horizon / task.resolution))
-    shape = (int(block_of.max()) + 1, leads, task.targets)
+    shape = (int(block_of.max()) + 1, task.leads, task.targets)
 
     scores = {name: ScoreSums(shape)}
     notify(f"scoring {name} on {len(test):,} test windows")
@@ -88,13 +86,13 @@ def evaluate(module: TimeSeriesModule, data: TimeSeriesData, *, name: str, seed:
         notify(f"fitting and scoring {baseline.name}")
         baseline.fit(data.windows("train"))
         scores[baseline.name] = ScoreSums(shape)
-        for window, batch in _batches(test):
+        for window, batch in chunks(test):
             mean, std = baseline.predict(batch)
             _add(scores[baseline.name], batch, mean, std, block_of[window], data)
     return Evaluation(
         name=name,
         scores=scores,
-        leads=(np.arange(leads) + 1) * task.resolution,
+        leads=(np.arange(task.leads) + 1) * task.resolution,
         blocks=length,
         examples=_examples(module, data),
         evaluations=float(np.mean(evaluations)),
@@ -106,14 +104,8 @@ def evaluate(module: TimeSeriesModule, data: TimeSeriesData, *, name: str, seed:
 def forecasts(module: TimeSeriesModule, data: TimeSeriesData) -> Any:
     """Yield (window numbers, batch, forecast) over the test part; batch and forecast on the host."""
     module.eval()
-    for window, batch in _batches(data.windows("test")):
+    for window, batch in chunks(data.windows("test")):
         yield window, batch, _to_host(module(batch.to(module.device)))
-
-
-def _batches(part: ForecastWindows, size: int = 1024) -> Any:
-    for start in range(0, len(part), size):
-        window = np.arange(start, min(start + size, len(part)))
-        yield window, part.__getitems__(window.tolist())
 
 
 def _to_host(forecast: Forecast) -> Forecast:

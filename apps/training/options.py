@@ -1,5 +1,6 @@
 """The options of a training: Lightning's command-line interface, with errors that a user can act on."""
 
+import inspect
 import re
 import sys
 import warnings
@@ -217,8 +218,6 @@ def _hint(kind: str, word: str, known: list[str]) -> str:
 
 def _network_options(app: Application) -> str:
     """List the options of each network, which the parser's own help leaves out as they depend on ``--model``."""
-    import inspect
-
     lines = []
     for name, path in app.models.items():
         lines.append(f"options of --model {name}, with their defaults:")
@@ -228,14 +227,12 @@ def _network_options(app: Application) -> str:
 
 
 def _known_options(app: Application) -> list[str]:
-    import inspect
-
     parser = _Parser.last
     options = ["--recipe", "--model", "--dataset", "--seed", "--resume", "--runs", "--save-every", "--print-config"]
     if parser is not None:
         options += [text for action in parser._actions for text in action.option_strings if text.startswith("--")]
     for path in app.models.values():
-        names = [name for name in inspect.signature(load(path)).parameters if name != "self"]
+        names = inspect.signature(load(path)).parameters
         options += [f"--model.network.{name}" for name in names]
     return list(dict.fromkeys(options))
 

@@ -23,6 +23,8 @@ from integrand.apps.training.options import SuiteCLI, command_line, parse_option
 from integrand.apps.training.request import TrainRequest
 from integrand.apps.training.run_folder import RunFolder
 
+NEEDED = 50_000_000
+"""Bytes that must be free when a training starts: checkpoints, figures and report of a small model, with room."""
 _RUN = "INTEGRAND_RUN"
 """Environment variable by which the first process tells the others of a training their run folder."""
 
@@ -41,6 +43,7 @@ def train(app: Application, request: TrainRequest) -> int:
     if request.resume is None:
         log.rows = []
     try:
+        run.require_space(NEEDED)
         cli.start(**_forced(run, request, log))
         module, data, trainer = cli.model, cli.datamodule, cli.trainer
         data.setup()
@@ -99,7 +102,6 @@ def _run_folder(app: Application, request: TrainRequest) -> RunFolder:
     if os.environ.get("LOCAL_RANK", "0") != "0" and _RUN in os.environ:
         return RunFolder(Path(os.environ[_RUN]))
     run = RunFolder.create(request.runs, app.name, app.recipe(request.recipe or app.default_recipe).stem)
-    run.require_space(50_000_000)
     os.environ[_RUN] = str(run.path)
     return run
 
