@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from integrand.core.errors import InputError, unknown
+from integrand.core.fields.dense_tape import KERNELS, DenseTape, dense_layers
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
@@ -26,9 +28,11 @@ class MLP(nn.Module):
         activation: one of ``ACTIVATIONS``; all are smooth, as high-order solvers assume.
         time: whether t is an input; without it the field is autonomous.
         control: dimension of the argument u, 0 for none.
+        channels: C; then the field is a matrix, (B, D, C), as controlled equations and general noise have. 0 for none.
+        final: an activation of the output, one of ``ACTIVATIONS``, such as ``"tanh"`` to bound the field; None for none.
 
     Shapes:
-        ``field(t, y, u)``: t scalar or (B,), y (B, D), u (B, control) or None; returns (B, D).
+        ``field(t, y, u)``: t scalar or (B,), y (B, D), u (B, control) or None; returns (B, D), or (B, D, C).
 
     Example:
         >>> MLP(2, (16,))(torch.tensor(0.0), torch.zeros(5, 2)).shape
@@ -45,16 +49,20 @@ class MLP(nn.Module):
         activation: str = "tanh",
         time: bool = False,
         control: int = 0,
+        channels: int = 0,
+        final: str | None = None,
     ) -> None:
         super().__init__()
-        if activation not in ACTIVATIONS:
-            raise unknown("activation", activation, ACTIVATIONS)
-        self.dim, self.time, self.control = dim, time, control
+        for name in (activation, final):
+            if name is not None and name not in ACTIVATIONS:
+                raise unknown("activation", name, ACTIVATIONS)
+        self.dim, self.time, self.control, self.channels = dim, time, control, channels
         widths = [dim + int(time) + control, *hidden]
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], dim))
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], dim * max(1, channels)))
+        self.final = ACTIVATIONS[final]() if final is not None else None
 
     def forward(self, t: Tensor, y: Tensor, u: Tensor | None = None) -> Tensor:
         """Evaluate the field."""
@@ -68,4 +76,27 @@ class MLP(nn.Module):
             inputs.append(t.to(y).expand(y.shape[0]).unsqueeze(-1))
         if u is not None:
             inputs.append(u)
-        return self.layers(torch.cat(inputs, dim=-1) if len(inputs) > 1 else y)
+        out = self.layers(torch.cat(inputs, dim=-1) if len(inputs) > 1 else y)
+        if self.final is not None:
+            out = self.final(out)
+        return out.unflatten(-1, (self.dim, self.channels)) if self.channels else out
+
+    def open_tape(self, y0: Tensor, args: Any) -> DenseTape | None:
+        """Return a tape for a solve from y0, or None where autograd must do; see ``core.numerics.tape``."""
+        layers = dense_layers(self.layers) if type(self) is MLP and not self._forward_hooks else None
+        if layers is None or y0.dim() != 2 or y0.shape[1] != self.dim or (args is None) != (self.control == 0):
+            return None
+        if args is not None and not (isinstance(args, Tensor) and args.shape == (y0.shape[0], self.control)):
+            return None
+        tensors = [y0, *([] if args is None else [args]), *(p for layer in layers for p in layer if p is not None)]
+        if len({(tensor.dtype, tensor.device) for tensor in tensors}) > 1:
+            return None
+        kernel = KERNELS[type(self.layers[1])] if len(layers) > 1 else None
+        return DenseTape(
+            layers,
+            kernel,
+            final=None if self.final is None else KERNELS[type(self.final)],
+            dim=self.dim,
+            time=self.time,
+            wants_control=args is not None and args.requires_grad,
+        )

@@ -1,8 +1,9 @@
-"""How a solver calls a field: arguments bound, batch dimensions checked, evaluations counted."""
+"""How a solver calls a field: arguments bound, shapes checked, evaluations counted."""
 
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from integrand.core.errors import InputError
@@ -31,13 +32,57 @@ class BoundField:
         self.evaluations = 0
 
     def __call__(self, t: Tensor, y: Tensor) -> Tensor:
-        """Evaluate the field, and count it."""
+        """Evaluate the field, count it, and check what it gives."""
         self.evaluations += 1
         if self.args is None:
-            return self.field(t, y)
-        times = y.shape[0] // self.batch
-        args = self.args if times == 1 else repeat(self.args, times)
-        return self.field(t, y, args)
+            slope = self.field(t, y)
+        else:
+            args = self.args if y.shape[0] == self.batch else repeat(self.args, y.shape[0] // self.batch)
+            slope = self.field(t, y, args)
+        return check_slope(slope, y)
+
+    def write(self, t: Tensor, y: Tensor, out: Tensor) -> None:
+        """Evaluate the field into ``out``, while no gradient is recorded."""
+        out.copy_(self(t, y))
+
+    @torch.no_grad()
+    def peek(self, t: Tensor, y: Tensor) -> Tensor:
+        """Evaluate the field where its value decides something, but is no part of the solution."""
+        return BoundField.__call__(self, t, y)
+
+    def mark(self) -> int:
+        """Return a place to come back to when a step is refused; what is recorded is a subclass's affair."""
+        return 0
+
+    def rewind(self, mark: int) -> None:
+        """Forget the evaluations since ``mark``."""
+
+    def at(self, rows: Tensor) -> "BoundField":
+        """Return the field with the arguments of these samples alone; its calls are not counted here."""
+        return BoundField(self.field, select(self.args, rows), rows.shape[0])
+
+
+def check_slope(slope: Tensor, y: Tensor) -> Tensor:
+    """Return what a field gave for ``y``, if it can be its slope.
+
+    Under autocast a field may give lower precision than the state has, which is undone here.
+    """
+    if not isinstance(slope, Tensor):
+        raise InputError(f"the field returned a {type(slope).__name__}: return dy/dt as a tensor shaped like y.")
+    if slope.shape != y.shape:
+        raise InputError(
+            f"the field returned shape {tuple(slope.shape)} for a state of shape {tuple(y.shape)}: return dy/dt, shaped "
+            "like y."
+        )
+    if slope.device != y.device:
+        raise InputError(f"the field returned a tensor on {slope.device}, the state is on {y.device}: move the field.")
+    if slope.dtype != y.dtype:
+        if not torch.is_autocast_enabled(y.device.type):
+            raise InputError(
+                f"the field returned {slope.dtype} for a state of {y.dtype}: convert the field or y0 to one type."
+            )
+        slope = slope.to(y.dtype)
+    return slope
 
 
 def leaves(args: Any, path: str = "") -> list[tuple[str, Tensor]]:
@@ -53,13 +98,23 @@ def leaves(args: Any, path: str = "") -> list[tuple[str, Tensor]]:
     raise InputError(f"args{path} is a {type(args).__name__}: give tensors, or tuples, lists and dicts of them.")
 
 
-def repeat(args: Any, times: int) -> Any:
-    """Repeat every tensor ``times`` times for each sample, keeping a sample's copies together."""
+def apply(args: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return the same nested structure with every tensor changed."""
     if args is None:
         return None
     if isinstance(args, Tensor):
-        return args.repeat_interleave(times, dim=0)
+        return change(args)
     if isinstance(args, dict):
-        return {key: repeat(value, times) for key, value in args.items()}
-    copies = [repeat(value, times) for value in args]
+        return {key: apply(value, change) for key, value in args.items()}
+    copies = [apply(value, change) for value in args]
     return type(args)(*copies) if hasattr(args, "_fields") else type(args)(copies)
+
+
+def repeat(args: Any, times: int) -> Any:
+    """Repeat every tensor ``times`` times for each sample, keeping a sample's copies together."""
+    return apply(args, lambda leaf: leaf.repeat_interleave(times, dim=0))
+
+
+def select(args: Any, rows: Tensor) -> Any:
+    """Keep the samples ``rows`` of every tensor."""
+    return apply(args, lambda leaf: leaf[rows])

@@ -13,7 +13,8 @@ class Status(IntEnum):
 
     OK = 0
     NONFINITE = 1
-    FAILED = 2
+    MAX_STEPS = 2
+    STEP_TOO_SMALL = 3
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,23 @@ class Solution:
         times: (T,) shared or (B, T) per sample.
         states: (B, T, ...), batch first.
         stats: evaluations and steps, per sample.
+        outcome: ``Status`` as the solver found it, (B,); None where it did not look.
         event_times: (B,), or None where no event was asked for.
     """
 
     times: Tensor
     states: Tensor
     stats: SolverStats
+    outcome: Tensor | None = None
     event_times: Tensor | None = None
     _slope: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, repr=False, compare=False)
 
     @property
     def status(self) -> Tensor:
-        """``Status`` of each sample, (B,): NONFINITE where a returned state is infinite or not a number."""
+        """``Status`` of each sample, (B,): NONFINITE, too, where a returned state is infinite or not a number."""
         finite_B = torch.isfinite(self.states).flatten(1).all(1)
-        return torch.where(finite_B, int(Status.OK), int(Status.NONFINITE))
+        status_B = torch.where(finite_B, int(Status.OK), int(Status.NONFINITE))
+        return status_B if self.outcome is None else torch.where(self.outcome == 0, status_B, self.outcome)
 
     def interpolate(self, t: Tensor) -> Tensor:
         """Evaluate the solution between its output times by cubic Hermite interpolation.

@@ -11,6 +11,7 @@ from integrand.core.errors import InputError
 from integrand.core.numerics.field_call import BoundField, leaves
 from integrand.core.numerics.fixed_step import count_substeps
 from integrand.core.numerics.solution import Solution, SolverStats
+from integrand.core.numerics.walk import SolveError
 
 ADAPTIVE = {
     "dopri5": "dopri5",
@@ -32,10 +33,6 @@ LANDING = ("dopri8", "bosh3")
 """Adaptive methods made to step onto every output time: torchdiffeq's interpolant is of lower order than their steps,
 and loses up to three digits of what the tolerance asks for."""
 ADAMS = ("explicit_adams", "implicit_adams")
-
-
-class SolveError(RuntimeError):
-    """A solve that could not reach its last time; the message names the cause and the usual cure."""
 
 
 def solve_torchdiffeq(
