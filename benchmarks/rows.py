@@ -41,6 +41,8 @@ SPEED_FIELDS: Fields = {
     "work": (str,),
     "ratio": _NUMBER,
     "ratio_quartiles": (list,),
+    "must": (*_NUMBER, _NOTHING),
+    "goal": (*_NUMBER, _NOTHING),
     "ours_ms": _NUMBER,
     "peer_ms": _NUMBER,
     "repeats": (int,),
@@ -48,7 +50,8 @@ SPEED_FIELDS: Fields = {
     "peer_version": (str,),
     "agreement": _NUMBER,
 }
-"""Fields of a row of ``speed/``: ``ratio`` is the peer's time over ours, ``agreement`` a relative difference."""
+"""Fields of a row of ``speed/``: ``ratio`` is the peer's time over ours, ``must`` the one promised and ``goal`` the one
+aimed at, ``agreement`` a relative difference."""
 
 
 def write_row(row: Row, folder: Path) -> Path:
@@ -121,7 +124,12 @@ def _speed_faults(row: Row) -> list[str]:
         wrong.append("ratio must be peer_ms / ours_ms")
     if len(row["ratio_quartiles"]) != 2 or not _finite(row["ratio_quartiles"]):
         wrong.append("ratio_quartiles must be two numbers")
+    wrong += [f"{aim} must be a positive number" for aim in ("must", "goal") if not _aim(row[aim])]
     return wrong
+
+
+def _aim(value: float | None) -> bool:
+    return value is None or (math.isfinite(value) and value > 0)
 
 
 def _finite(values: Iterable[Any]) -> bool:
@@ -141,5 +149,13 @@ def commit() -> str:
 def machine(threads: int | None = None) -> str:
     """Describe the processor, never the machine's name."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    told = f"{platform.processor() or platform.machine()}, {cores} cores"
+    told = f"{_processor()}, {cores} cores"
     return f"{told}, {threads} {'threads' if threads > 1 else 'thread'}" if threads else told
+
+
+def _processor() -> str:
+    """Name the processor as Linux does, elsewhere as Python does."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models and models[0] else platform.processor() or platform.machine()

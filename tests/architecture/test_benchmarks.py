@@ -3,15 +3,19 @@
 import copy
 import importlib.util
 import json
+import math
 import platform
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -42,6 +46,8 @@ TIMED = {
     "work": "nothing | at all",
     "ratio": 2.0,
     "ratio_quartiles": [1.5, 2.5],
+    "must": 1.5,
+    "goal": None,
     "ours_ms": 1.25,
     "peer_ms": 2.5,
     "repeats": 31,
@@ -54,9 +60,9 @@ TIMED = {
 
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
-    """The scripts ``rows`` and ``tables``, loaded as each finds the other when run."""
+    """The scripts, loaded as each finds the others when run."""
     loaded = {}
-    for name in ("rows", "tables"):
+    for name in ("rows", "tables", "duel", "numerics"):
         spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None
@@ -109,6 +115,9 @@ def test_pages_are_what_the_rows_give():
         (TIMED, {"ratio_quartiles": [1.0]}, "two numbers"),
         (TIMED, {"agreement": float("inf")}, "agreement must be a finite number"),
         (TIMED, {"repeats": "31"}, "repeats must be int"),
+        (TIMED, {"goal": 2.5}, ""),
+        (TIMED, {"goal": float("nan")}, "goal must be a positive number"),
+        (TIMED, {"must": "2x"}, "must must be int or float or NoneType"),
     ],
 )
 def test_faults_are_named(row: dict[str, Any], changes: dict[str, Any], message: str, modules: dict[str, ModuleType]):
@@ -145,7 +154,7 @@ def test_tables_hold_the_figures_of_the_rows(modules: dict[str, ModuleType]):
     assert head.format("↓") + naive.format("+") + f"<br>{best} |  | 2 | 10 |" in page
     assert head.format("↑") + naive.format("−") + f"<br>{best} | 0.5 (S) | 2 | 10 |" in page
     page = modules["tables"].speed_page([TIMED])
-    line = "| `toy` | nothing \\| at all | 1.25 | peer 1.2 | 2.5 | **2.00** (1.50 to 2.50) | 3e-07 |"
+    line = "| `toy` | nothing \\| at all | 1.25 | peer 1.2 | 2.5 | **2.00** (1.50 to 2.50) | 1.5 |  | 3e-07 |"
     assert line in page
 
 
@@ -153,6 +162,7 @@ def test_a_stale_page_is_found(modules: dict[str, ModuleType], monkeypatch: pyte
     tables = modules["tables"]
     docs, readme = tmp_path / "docs", tmp_path / "README.md"
     docs.mkdir()
+    (tmp_path / "benchmarks").mkdir()
     monkeypatch.setattr(tables, "DOCS", docs)
     readme.write_text(f"before\n{tables.OPENED}\nold\n{tables.CLOSED}\nafter\n", encoding="utf-8")
     assert tables.main(["--check"]) == 1
@@ -163,6 +173,7 @@ def test_a_stale_page_is_found(modules: dict[str, ModuleType], monkeypatch: pyte
     assert told.endswith(f"\n{tables.CLOSED}\nafter\n")
     assert "old" not in told
     page = docs / "speed.md"
+    assert (tmp_path / "benchmarks/RESULTS.md").read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
     page.write_text(page.read_text(encoding="utf-8").replace("Speed", "speed"), encoding="utf-8")
     assert tables.main(["--check"]) == 1
 
@@ -173,3 +184,93 @@ def test_a_quick_run_is_never_published():
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 2
         assert "--output" in done.stderr
+
+
+def answering(*answers: Any) -> Callable[[], list[Any]]:
+    return lambda: list(answers)
+
+
+def toy_duel(modules: dict[str, ModuleType], /, **changes: Any) -> Any:
+    side = answering(torch.tensor([1.0, 2.0]))
+    named = {"row": "toy", "work": "none", "peer": "peer", "peer_version": "1.2", "note": "a toy"}
+    return modules["duel"].Duel(**{**named, "ours": side, "theirs": side, **changes})
+
+
+def test_the_difference_is_relative_to_each_answers_largest_value(modules: dict[str, ModuleType]):
+    difference = modules["duel"].difference
+    ours = answering(torch.tensor([3.0, 4.0]), torch.tensor([1e-3 + 2e-3j]))
+    assert difference(ours, ours) == 0
+    assert difference(ours, answering(np.array([3.0, 5.0]), np.array([1e-3 + 2e-3j]))) == pytest.approx(0.2)
+    assert difference(ours, answering([3.0, 4.0], [1e-3 + 1e-3j])) == pytest.approx(0.5**0.5)
+    assert math.isnan(difference(ours, answering([3.0, math.nan], [1e-3 + 2e-3j])))
+    with pytest.raises(ValueError, match="shapes"):
+        difference(ours, answering([3.0, 4.0, 5.0], [0.0]))
+    with pytest.raises(ValueError, match="zip"):
+        difference(ours, answering([3.0, 4.0]))
+
+
+def test_sides_that_differ_give_no_row(modules: dict[str, ModuleType]):
+    measure = modules["duel"].measure
+    for wrong in ([1.0, 2.1], [1.0, math.nan]):
+        with pytest.raises(ValueError, match="answers differ"):
+            measure(toy_duel(modules, theirs=answering(wrong)), 1)
+    with pytest.raises(ValueError, match="answers differ"):
+        measure(toy_duel(modules, compare=(answering([1.0]), answering([2.0]))), 1)
+
+
+def test_a_measured_duel_makes_a_row(modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(modules["duel"], "_clocks", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(modules["duel"], "_turns", lambda duel, repeats: (np.full(3, 8.0), np.full(3, 5.0)))
+    fresh = (answering([1.0]), answering([1.0]))
+    duel = toy_duel(modules, theirs=answering([9.0]), compare=fresh, samples=(4, 1), must=2.0, goal=3)
+    row = modules["duel"].measure(duel, 3) | {"command": "python", "commit": "0123456789", "machine": "a machine"}
+    assert (row["ratio"], row["ours_ms"], row["peer_ms"]) == (2.5, 2.0, 5.0)
+    assert (row["must"], row["goal"], row["agreement"]) == (2.0, 3, 0.0)
+    modules["rows"].write_row(row, tmp_path)
+
+
+def test_a_busy_machine_gives_no_row(modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch):
+    duel = modules["duel"]
+    clocks = iter([(0.0, 0.0, 0.0), (10.0, 8.0, 6.0)])  # an eighth of 16 seconds went to others
+    monkeypatch.setattr(duel, "_clocks", lambda: next(clocks))
+    monkeypatch.setattr(duel, "_turns", lambda *_: (np.ones(3), np.ones(3)))
+    with pytest.raises(duel.Disturbed, match="12% of the machine"):
+        duel.measure(toy_duel(modules), 3)
+    monkeypatch.setattr(duel, "_clocks", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(duel, "_turns", lambda *_: (np.ones(4), np.array([1.0, 1.0, 3.0, 3.0])))
+    with pytest.raises(duel.Disturbed, match=r"quartiles 1\.00 to 3\.00"):
+        duel.measure(toy_duel(modules), 4)
+
+
+def test_one_duel_that_fails_does_not_stop_the_rest(
+    modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    numerics = modules["numerics"]
+
+    def duels(part: str) -> Iterator[Any]:
+        if part == "sde":
+            raise RuntimeError("no such thing")
+        yield toy_duel(modules, row=f"{part}_failing", ours=answering([0.0, 2.0]))
+        yield toy_duel(modules, row=f"{part}_absent", peer_version=None)
+
+    monkeypatch.setattr(numerics, "duels", duels)
+    monkeypatch.setattr(numerics, "_limit", lambda threads: None)
+    monkeypatch.setattr(sys, "argv", ["numerics.py", "--only", "*e_*"])
+    assert numerics.main() == 1
+    told = capsys.readouterr().out
+    for part in ("ode", "cde"):
+        assert f"{part}_failing: failed (ValueError: the answers differ by 5.0e-01" in told
+        assert f"{part}_absent: skipped (peer is not installed)" in told
+    assert "sde: not set up (RuntimeError: no such thing)" in told
+    assert "scan_failing" not in told
+
+
+def test_the_rows_are_listed():
+    command = [sys.executable, BENCHMARKS / "numerics.py", "--list", "--only", "scan_*"]
+    told = subprocess.run(command, capture_output=True, text=True)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "scan_4096_s5: against s5-pytorch" in told.stdout
+    assert "ode_" not in told.stdout
+    none = subprocess.run([*command[:-1], "nothing"], capture_output=True, text=True)
+    assert none.returncode == 2
+    assert "--list" in none.stderr
