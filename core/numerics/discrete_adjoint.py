@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from integrand.core.numerics.explicit import along, on_device
+from integrand.core.numerics.explicit import along, is_transformed, on_device
 from integrand.core.numerics.field_call import BoundField, apply, leaves
 from integrand.core.numerics.tableau import Row, Tableau
 from integrand.core.numerics.tape import Tape, TapedField, TapeReader
@@ -57,7 +57,7 @@ class _Solve(torch.autograd.Function):
         saved = ctx.saved_tensors
         inputs, packed = saved[: ctx.inputs_count], saved[ctx.inputs_count :]
         wanted = ctx.needs_input_grad[3:]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or is_transformed() or torch._C._functorch.is_legacy_batchedtensor(grad):
             return (None, None, None, *_again(ctx, inputs, wanted, grad))
         reader = ctx.taped.tape.read(packed)
         sweep = _Sweep(reader, ctx.tableau, inputs[0])
@@ -186,12 +186,13 @@ class _Plan(NamedTuple):
 
 
 def _again(ctx: Any, inputs: tuple[Tensor, ...], wanted: tuple[bool, ...], grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Solve again under autograd, so that its derivative can be differentiated in its turn."""
-    bound = ctx.taped
+    """Solve again under autograd, so that its derivative can be differentiated, or taken for many cotangents at once."""
+    bound, create = ctx.taped, torch.is_grad_enabled()
     # The arguments among the inputs are the caller's own tensors, so the new graph ends where the old one did.
     args_inputs = iter(inputs[1 : 1 + ctx.args_count])
     plain = BoundField(bound.field, apply(bound.args, lambda _: next(args_inputs)), bound.batch)
-    states, _ = ctx.run(plain, inputs[0])
+    with torch.enable_grad():
+        states, _ = ctx.run(plain, inputs[0])
     asked = [tensor for tensor, needs in zip(inputs, wanted, strict=True) if needs]
-    found = iter(torch.autograd.grad(states, asked, grad, create_graph=True, allow_unused=True))
+    found = iter(torch.autograd.grad(states, asked, grad, create_graph=create, allow_unused=True))
     return tuple(next(found) if needs else None for needs in wanted)

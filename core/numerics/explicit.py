@@ -75,7 +75,8 @@ class ExplicitRungeKutta:
         )
 
     def _open(self, y: Tensor, keep: int = 0) -> "_Tensors | _Block":
-        if torch.is_grad_enabled():
+        # Autocast would take products with the block in half precision.
+        if torch.is_grad_enabled() or is_transformed() or torch.is_autocast_enabled(y.device.type):
             self._block = None
             return _Tensors([])
         if self._block is None or self._block.shape != y.shape:
@@ -181,9 +182,19 @@ def known_length(h: Tensor) -> Tensor | float:
 
     A graph that is compiled keeps the tensor: a number would be a constant of it.
     """
-    if h.dim() or h.device.type != "cpu" or h.requires_grad or torch.compiler.is_compiling():
+    if h.dim() or h.device.type != "cpu" or is_differentiated(h) or torch.compiler.is_compiling():
         return h
     return h.item()
+
+
+def is_differentiated(tensor: Tensor) -> bool:
+    """Return whether a derivative by a tensor may be asked for, also in forward mode or by torch.func."""
+    return tensor.requires_grad or is_transformed()
+
+
+def is_transformed() -> bool:
+    """Return whether forward mode or a transform of torch.func is at work, which see no tape and no numbers."""
+    return torch.autograd.forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
 def along(h: Tensor, y: Tensor) -> Tensor:

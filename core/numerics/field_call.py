@@ -45,10 +45,12 @@ class BoundField:
         """Evaluate the field into ``out``, while no gradient is recorded."""
         out.copy_(self(t, y))
 
-    @torch.no_grad()
     def peek(self, t: Tensor, y: Tensor) -> Tensor:
-        """Evaluate the field where its value decides something, but is no part of the solution."""
-        return BoundField.__call__(self, t, y)
+        """Evaluate the field where its value decides something, but is no part of the solution.
+
+        Under the caller's mode, for a field that is a gradient may need autograd to be on.
+        """
+        return BoundField.__call__(self, t, y).detach()
 
     def mark(self) -> int:
         """Return a place to come back to when a step is refused; what is recorded is a subclass's affair."""

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from integrand.core.numerics.compiled import BLOCK, CompiledRungeKutta
 from integrand.core.numerics.field_call import BoundField
 from integrand.core.numerics.stepper import Stepper
 from integrand.core.numerics.walk import SolveError, StepTaken
@@ -24,6 +25,8 @@ def walk_fixed(
         stepper: the method.
         substeps: steps in each interval.
     """
+    if isinstance(stepper, CompiledRungeKutta):
+        return _walk_blocks(field, y0, times, stepper, substeps)
     starts, widths = times.unbind(-1), (times.diff(dim=-1) / substeps).unbind(-1)
     y, states, steps = y0, [y0], []
     for i, (start, h) in enumerate(zip(starts, widths, strict=False)):
@@ -40,6 +43,23 @@ def walk_fixed(
             steps.append(StepTaken(0.0, 0.0, t, h, True, False, False, landed, (0, 0), None))
         states.append(y)
     return states, steps
+
+
+def _walk_blocks(
+    field: BoundField, y0: Tensor, times: Tensor, stepper: CompiledRungeKutta, substeps: int
+) -> tuple[list[Tensor], list[StepTaken]]:
+    """Walk in blocks of steps that are compiled as one."""
+    starts, h = times[..., :-1].unsqueeze(-1), (times.diff(dim=-1) / substeps).unsqueeze(-1)
+    count = torch.arange(substeps, dtype=times.dtype, device=times.device)
+    # Steps first, each with one time or one a sample.
+    t_S = (starts + count * h).flatten(-2).movedim(-1, 0)
+    h_S = h.expand(*h.shape[:-1], substeps).flatten(-2).movedim(-1, 0)
+    y, reached = y0, []
+    for t_block, h_block in zip(t_S.split(BLOCK), h_S.split(BLOCK), strict=True):
+        reached.extend(stepper.steps(field, t_block, h_block, y))
+        y = reached[-1]
+    landed = range(substeps - 1, len(reached), substeps)
+    return [y0, *(reached[i] for i in landed)], []
 
 
 def count_substeps(times: Tensor, step_size: float) -> int:

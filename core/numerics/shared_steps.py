@@ -2,12 +2,13 @@
 
 import math
 from bisect import bisect_right
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from integrand.core.numerics.explicit import along
+from integrand.core.numerics.explicit import along, is_differentiated
 from integrand.core.numerics.field_call import BoundField
 from integrand.core.numerics.solution import Status
 from integrand.core.numerics.step_control import ErrorNorm, StepControl
@@ -33,6 +34,10 @@ class Clock(Protocol):
         """Return the time at a reading of the clock, a scalar or (B,)."""
         ...
 
+    def shift(self, at: float) -> Tensor | None:
+        """Return zero as a function of the output time at a reading, where a derivative by it is asked for."""
+        ...
+
     def span(self, start: float, end: float) -> Tensor:
         """Return the time between two readings that a step may lie between."""
         ...
@@ -45,11 +50,14 @@ class Clock(Protocol):
 class SharedClock:
     """The clock of samples that share their output times: time itself."""
 
-    def __init__(self, times: Tensor, *, lands: bool) -> None:
+    def __init__(self, times: Tensor, *, lands: bool, jumps: Iterable[float] = ()) -> None:
         self.times, self.lands = times, lands
-        self.points: list[float] = times.detach().double().tolist()
-        # Where a gradient with respect to the times is asked for, steps begin and end on the times themselves.
-        self._exact = dict(zip(self.points, times.unbind(), strict=True)) if times.requires_grad else {}
+        self.points: list[float] = times.detach().tolist()
+        # Where a gradient with respect to the times is asked for, steps begin and end on the times themselves; but a
+        # jump stays where it is when an output at it moves.
+        exact = dict(zip(self.points, times.unbind(), strict=True)) if is_differentiated(times) else {}
+        self._moving = {at: exact.pop(at) for at in jumps if at in exact}
+        self._exact = exact
 
     def time(self, at: float) -> Tensor:
         """See ``Clock``."""
@@ -61,6 +69,11 @@ class SharedClock:
         if start in self._exact or end in self._exact:
             return self.time(end) - self.time(start)
         return self._number(end - start)
+
+    def shift(self, at: float) -> Tensor | None:
+        """See ``Clock``."""
+        exact = self._moving.get(at)
+        return None if exact is None else exact - exact.detach()
 
     def inside(self, first: int, last: int, start: float, end: float) -> Tensor:
         """See ``Clock``."""
@@ -92,6 +105,10 @@ class RowClock:
     def span(self, start: float, end: float) -> Tensor:
         """See ``Clock``."""
         return self.widths[min(int(start), len(self.widths) - 1)] * (end - start)
+
+    def shift(self, at: float) -> Tensor | None:
+        """See ``Clock``; jumps of this clock move with its outputs."""
+        return None
 
     def inside(self, first: int, last: int, start: float, end: float) -> Tensor:
         """Steps end on every output of this clock."""
@@ -225,7 +242,12 @@ class _Walker:
             weights = weights * h
             walk.states.extend(_inside(self.y, weights, step.slopes))
         if landed is not None:
-            walk.states.append(step.y)
+            moved = clock.shift(end)
+            if moved is None:
+                walk.states.append(step.y)
+            else:  # the output follows its time with the slope before the jump
+                slope = self.field(t + h, step.y) if step.last is None else step.last
+                walk.states.append(step.y + moved * slope)
         kept = tuple(slope.clone() for slope in step.slopes) if self.keep else ()
         fresh = self.first is None
         inside = (first, last)
@@ -247,7 +269,8 @@ class _Walker:
         length = share * (self.control.factor(order, (size, *self.errors[:2])) if finite else self.control.min_factor)
         length = min(length, 0.9 * share)
         if length < max(self.control.min_step, FINEST * abs(self.at)) or length == 0:
-            what = f"its error is {size:.3g} times the tolerance" if finite else f"not finite{_culprit(step.y)}"
+            judged = step.y if step.error is None else step.y + step.error
+            what = f"its error is {size:.3g} times the tolerance" if finite else f"not finite{_culprit(judged)}"
             self._give_up(
                 Status.STEP_TOO_SMALL if finite else Status.NONFINITE, f"the step shrank to {length:.3g}; {what}"
             )
@@ -260,7 +283,7 @@ class _Walker:
     def _start(self, at: float) -> Tensor:
         """Time at the start of a step; just after a jump, where the field has its new value."""
         t = self.clock.time(at)
-        return torch.nextafter(t, t + self.sign * self.clock.span(at, at + self.sign)) if at in self.jumps else t
+        return torch.nextafter(t, t + self.clock.span(at, at + self.sign)) if at in self.jumps else t
 
     def _length(self, at: float, end: float) -> Tensor:
         """Time that a step takes; it ends just before a jump."""
@@ -269,24 +292,26 @@ class _Walker:
         t = self.clock.time(end)
         return (torch.nextafter(t, self._start(at)) if end in self.jumps else t) - self._start(at)
 
-    @torch.no_grad()
     def _first_step(self) -> float:
         """Choose the first step from the sizes of the state, its slope and the slope's change.
 
         Source: Hairer, Norsett and Wanner (1993), Solving ODEs I, section II.4, page 169.
         """
-        y, slope, order = self.y.detach(), self.first, self.stepper.order
+        y, order = self.y, self.stepper.order
         here, limit = self.clock.time(self.at), abs(self.stops[0] - self.at)
-        slope = self.field.peek(here, y) if slope is None else slope.detach()
-        unit = along(self.clock.span(self.at, self.at + self.sign), y)  # slopes by the clock's unit
+        slope = self.field.peek(here, y) if self.first is None else self.first.detach()
+        unit = along(self.clock.span(self.at, self.at + self.sign), y).detach()  # slopes by the clock's unit
         scale = self.norm.scale(y)
-        size, change = torch.stack([self.norm.measure(y, scale), self.norm.measure(slope * unit, scale)]).tolist()
+        size, change = torch.stack(
+            [self.norm.measure(y.detach(), scale), self.norm.measure(slope * unit, scale)]
+        ).tolist()
         if not math.isfinite(change):
             return math.nan
         probe = 0.01 * size / change if min(size, change) >= 1e-5 else 1e-6 * limit
         probe = min(probe, limit)
         end = self.at + self.sign * probe
-        other = self.field.peek(self.clock.time(end), y + along(self.clock.span(self.at, end), y) * slope)
+        ahead = y + along(self.clock.span(self.at, end), y).detach() * slope
+        other = self.field.peek(self.clock.time(end), ahead)
         bend = float(self.norm.measure((other - slope) * unit, scale)) / probe
         if not math.isfinite(bend):
             return probe
@@ -298,14 +323,15 @@ class _Walker:
 def _inside(y: Tensor, weights: Tensor, slopes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Return y + sum_i w_qi k_i for every row q of the weights, (Q, stages)."""
     block = torch.stack([slope.flatten() for slope in slopes])
-    return torch.addmm(y.reshape(1, -1), weights.to(block.dtype), block).view(-1, *y.shape).unbind(0)
+    with torch.autocast(y.device.type, enabled=False):  # which would take products in half precision
+        return torch.addmm(y.reshape(1, -1), weights.to(block.dtype), block).view(-1, *y.shape).unbind(0)
 
 
 def _culprit(values: Tensor | None) -> str:
     """Name the first sample whose values are not finite."""
     if values is None:
         return ""
-    bad = ~torch.isfinite(values.detach()).flatten(1).all(1)
+    bad = ~torch.isfinite(values.detach()).reshape(values.shape[0], -1).all(1)
     return f" in sample {int(bad.nonzero()[0])}" if bool(bad.any()) else ""
 
 

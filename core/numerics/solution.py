@@ -61,6 +61,7 @@ class Solution:
     outcome: Tensor | None = None
     event_times: Tensor | None = None
     _slope: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, repr=False, compare=False)
+    _dense: Callable[[Tensor], Tensor] | None = field(default=None, repr=False, compare=False)
 
     @property
     def status(self) -> Tensor:
@@ -70,14 +71,16 @@ class Solution:
         return status_B if self.outcome is None else torch.where(self.outcome == 0, status_B, self.outcome)
 
     def interpolate(self, t: Tensor) -> Tensor:
-        """Evaluate the solution between its output times by cubic Hermite interpolation.
+        """Evaluate the solution between its output times.
 
-        On the interval [t_i, t_{i+1}] of length h, with s = (t - t_i) / h,
+        A solve with ``dense=True`` answers with the polynomials of its steps, of the method's own order. Any other
+        interpolates between outputs by cubics: on the interval [t_i, t_{i+1}] of length h, with s = (t - t_i) / h,
 
             y(t) = (1+2s)(1-s)^2 y_i + s(1-s)^2 h f_i + s^2(3-2s) y_{i+1} + s^2(s-1) h f_{i+1}
 
-        which is fourth-order accurate in h. All slopes f_i come from one evaluation of the field. Times outside the
-        solved interval are extrapolated from the nearest one; an interval of length 0 keeps its state.
+        which is fourth-order accurate in the distance of the outputs. All slopes f_i come from one evaluation of the
+        field. Times outside the solved interval are extrapolated from the nearest one; an interval of length 0 keeps
+        its state.
 
         Args:
             t: (Q,) shared or (B, Q) per sample.
@@ -87,6 +90,8 @@ class Solution:
 
         Source: Hairer, Norsett and Wanner (1993), Solving ODEs I, Eq. II.6.7.
         """
+        if self._dense is not None:
+            return self._dense(t.to(self.times).expand(self.states.shape[0], t.shape[-1]))
         if self._slope is None:
             raise ValueError("this solution has no field to interpolate with: ask the solver for these times instead")
         batch, count = self.states.shape[:2]

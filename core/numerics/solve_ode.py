@@ -8,14 +8,18 @@ from torch import Tensor
 
 from integrand.core.errors import InputError, unknown
 from integrand.core.numerics import torchdiffeq_engine
+from integrand.core.numerics.checkpointed import solve_checkpointed
+from integrand.core.numerics.continuous_adjoint import solve_adjoint
+from integrand.core.numerics.dense_output import DenseOutput
 from integrand.core.numerics.discrete_adjoint import solve_taped
-from integrand.core.numerics.explicit import ExplicitRungeKutta
 from integrand.core.numerics.field_call import BoundField, Field
-from integrand.core.numerics.fixed_step import count_substeps, walk_fixed
-from integrand.core.numerics.methods import TABLEAUS
+from integrand.core.numerics.fixed_step import count_substeps
+from integrand.core.numerics.methods import ADAPTIVE, METHODS, TABLEAUS, make_stepper
 from integrand.core.numerics.output_times import check_times
 from integrand.core.numerics.own_steps import walk_own
-from integrand.core.numerics.shared_steps import RowClock, SharedClock, walk_shared
+from integrand.core.numerics.reversible import solve_reversible
+from integrand.core.numerics.schedule import EqualSteps, Schedule, SharedSteps
+from integrand.core.numerics.semilinear import SEMILINEAR, solve_semilinear
 from integrand.core.numerics.solution import Solution, SolverStats, Status
 from integrand.core.numerics.step_control import ErrorNorm, StepControl
 from integrand.core.numerics.tape import open_tape
@@ -23,12 +27,6 @@ from integrand.core.numerics.torchdiffeq_engine import solve_torchdiffeq
 from integrand.core.numerics.walk import SolveError, StepTaken, Walk
 
 __all__ = ["METHODS", "SolveError", "solve_ode"]
-
-METHODS: dict[str, tuple[str, ...]] = {
-    "native": tuple(TABLEAUS),
-    "torchdiffeq": (*torchdiffeq_engine.ADAPTIVE, *torchdiffeq_engine.FIXED),
-}
-"""Methods by engine. The first engine that has a method is its default."""
 
 MAX_STEPS = 100_000
 """Most steps that an adaptive solve tries unless told otherwise."""
@@ -56,6 +54,7 @@ def solve_ode(
     on_failure: OnFailure = "raise",
     engine: Literal["native", "torchdiffeq"] | None = None,
     compile: bool = False,
+    dense: bool = False,
 ) -> Solution:
     """Solve dy/dt = f(t, y), y(t_0) = y0, and return y at every time asked for.
 
@@ -67,23 +66,27 @@ def solve_ode(
         args: a tensor or nested tuple, list or dict of tensors, each (B, ...), handed to the field.
         method: a name in ``METHODS``. Methods with a fixed step take one step from each time to the next unless
             ``step_size`` says otherwise.
-        rtol: relative tolerance of adaptive methods.
-        atol: absolute tolerance of adaptive methods.
+        rtol: relative tolerance of adaptive methods, and of implicit equations.
+        atol: absolute tolerance, likewise.
         step_size: longest step, in the units of ``times``; an adaptive method takes equal steps when it is given.
         stepping: how an adaptive method chooses its steps: ``"shared"``, one step size for the batch; with times (B, T)
             one share of every sample's own interval. ``"per_sample"``, each sample its own, until it arrives.
-        control: how steps grow and shrink, their limits, and the times at which the field jumps.
-        gradient: ``"direct"`` differentiates the steps taken; ``"adjoint"`` solves the adjoint equation backwards in
-            O(1) memory (torchdiffeq engine, field an ``nn.Module``). ``"checkpoint"`` and ``"reversible"`` are not
-            available in these engines.
-        event: not available in these engines.
+        control: how adaptive steps grow and shrink, their limits, and the times at which the field jumps.
+        gradient: ``"direct"`` differentiates the steps taken, as one node of the graph where the field gives its own
+            vector-Jacobian product. ``"checkpoint"`` does the same in O(sqrt N) memory for N steps, ``"reversible"``
+            in O(1) with fixed steps of a reversible scheme. ``"adjoint"`` solves the adjoint equation backwards in O(1)
+            memory; it is the derivative of the equation, and differs from that of the numbers by the solver's error.
+        event: not available yet.
         max_steps: most steps an adaptive solve may try, 100,000 when None.
         on_failure: what becomes of samples whose solve cannot go on or whose state is not finite: ``"raise"`` a
             ``SolveError``; ``"nan"`` for the outputs not reached; ``"last"``, the last state reached. ``status`` tells
             which they are. With fixed steps on an accelerator states are returned as they are, for to look at them
             would make the host wait.
         engine: ``"native"`` or ``"torchdiffeq"``; when None, the first that has the method.
-        compile: not available in these engines.
+        compile: whether to compile the steps of an explicit method with torch.compile, which takes up to a minute at
+            first and pays in long trainings. A field that cannot be compiled runs as it is, after a notice.
+        dense: whether to keep every step, so that ``Solution.interpolate`` has the order of the method; for adaptive
+            methods with shared steps, times (T,) and the direct gradient.
 
     Returns:
         A ``Solution`` with states (B, T, ...).
@@ -101,85 +104,107 @@ def solve_ode(
         raise InputError(f"y0 must be floating point with a batch dimension, got {y0.dtype} {tuple(y0.shape)}.")
     times = check_times(times, y0)
     chosen = _choose_engine(method, engine)
-    _refuse_unavailable(chosen, stepping, gradient, event, on_failure, compile)
-    if step_size is not None and not step_size > 0:
-        raise InputError(f"step_size must be positive, got {step_size!r}: give the longest step in the units of times.")
-    if min(rtol, atol) < 0 or max(rtol, atol) == 0:
-        raise InputError(f"rtol={rtol!r} and atol={atol!r} must not be negative, and not both zero.")
+    _check_options(method, chosen, stepping, gradient, event, on_failure, compile, step_size, rtol, atol)
     bound = BoundField(field, args, y0.shape[0])
     if times.shape[-1] == 1:
         none = SolverStats.shared(y0.shape[0], y0.device, evaluations=0, accepted=0, rejected=0)
         return Solution(times, y0.unsqueeze(1), none, _slope=bound)
     if chosen == "torchdiffeq":
-        if method in torchdiffeq_engine.ADAPTIVE and step_size is not None:
-            raise InputError(
-                f"step_size={step_size!r} with the adaptive method {method!r} is not available in engine {chosen!r}: "
-                f"leave it out, or take a method with fixed steps ({', '.join(TABLEAUS)})."
-            )
         return _by_torchdiffeq(bound, y0, times, method, rtol, atol, step_size, gradient, max_steps, on_failure)
-    control = control or StepControl()
-    if step_size is not None or not TABLEAUS[method].adaptive:
-        return _fixed(bound, y0, times, method, step_size, on_failure)
+    if method in SEMILINEAR:
+        return solve_semilinear(field, y0, times, args=args, method=method, step_size=step_size)  # pyright: ignore[reportArgumentType]
+    limit, control = MAX_STEPS if max_steps is None else max_steps, control or StepControl()
     norm = ErrorNorm(rtol, atol, each=stepping == "per_sample")
-    limit = MAX_STEPS if max_steps is None else max_steps
+    fixed = step_size is not None or method not in ADAPTIVE
+    if dense and (fixed or times.dim() == 2 or stepping == "per_sample" or gradient != "direct"):
+        raise InputError(
+            "dense=True is for adaptive methods with shared steps, times (T,) and gradient='direct': leave it out, and "
+            "ask for the output times that you need."
+        )
     if stepping == "per_sample":
         return _own(bound, y0, times, method, norm, control, limit, on_failure)
-    return _shared(bound, y0, times, method, norm, control, limit, on_failure)
-
-
-def _fixed(
-    bound: BoundField, y0: Tensor, times: Tensor, method: str, step_size: float | None, on_failure: str
-) -> Solution:
-    tableau = TABLEAUS[method]
-    substeps = 1 if step_size is None else count_substeps(times, step_size)
-    count = (times.shape[-1] - 1) * substeps
-
-    def run(field: BoundField, start: Tensor) -> tuple[Tensor, list[StepTaken]]:
-        states, steps = walk_fixed(field, start, times, ExplicitRungeKutta(tableau, estimate=False), substeps)
-        return torch.stack(states, dim=1), steps
-
-    tape = open_tape(bound, y0, times)
-    states = run(bound, y0)[0] if tape is None else solve_taped(run, bound, tape, tableau, y0)[0]
-    if on_failure == "raise" and y0.device.type == "cpu":
-        _refuse_nonfinite(states, times, method)
-    evaluations = count * tableau.stages
-    stats = SolverStats.shared(y0.shape[0], y0.device, evaluations=evaluations, accepted=count, rejected=0)
-    return Solution(times, states, stats, _slope=bound)
-
-
-def _shared(
-    bound: BoundField,
-    y0: Tensor,
-    times: Tensor,
-    method: str,
-    norm: ErrorNorm,
-    control: StepControl,
-    max_steps: int,
-    on_failure: str,
-) -> Solution:
-    tableau = TABLEAUS[method]
-    clock = SharedClock(times, lands=not tableau.dense) if times.dim() == 1 else RowClock(times)
-    walked: list[Walk] = []
-
-    def run(field: BoundField, start: Tensor) -> tuple[Tensor, list[StepTaken]]:
-        stepper = ExplicitRungeKutta(tableau, estimate=True)
-        walk = walk_shared(field, start, clock, stepper, norm, control, max_steps=max_steps)
-        if walk.status is not Status.OK and on_failure == "raise":
-            raise SolveError(_explain(method, walk.reason, norm))
-        walked.append(walk)
-        return walk.stack(times.shape[-1], on_failure), walk.steps
-
-    tape = open_tape(bound, y0, times)
-    if tape is None:
-        states, called = run(bound, y0)[0], bound
+    if fixed:
+        schedule: Schedule = EqualSteps(1 if step_size is None else count_substeps(times, step_size))
     else:
-        states, called = solve_taped(run, bound, tape, tableau, y0)
-    walk = walked[0]
-    stats = SolverStats.shared(
-        y0.shape[0], y0.device, evaluations=called.evaluations, accepted=len(walk.steps), rejected=walk.rejected
-    )
-    status = torch.full((y0.shape[0],), int(walk.status), device=y0.device)
-    return Solution(times, states, stats, status, _slope=bound)
+        schedule = SharedSteps(norm, control, limit)
+    return _Shared(bound, y0, times, method, schedule, norm, gradient, on_failure, compile, dense).solve()
+
+
+class _Shared:
+    """A solve in which the batch shares its steps."""
+
+    def __init__(
+        self,
+        bound: BoundField,
+        y0: Tensor,
+        times: Tensor,
+        method: str,
+        schedule: Schedule,
+        norm: ErrorNorm,
+        gradient: str,
+        on_failure: str,
+        compile: bool,
+        dense: bool,
+    ) -> None:
+        self.bound, self.y0, self.times = bound, y0, times
+        self.method, self.schedule, self.norm = method, schedule, norm
+        self.gradient, self.on_failure, self.compile = gradient, on_failure, compile
+        self.walk: Walk | None = None
+        self.dense: Literal[False] | DenseOutput | None = None if dense else False
+
+    def solve(self) -> Solution:
+        states, called = self._by_steps() if self.gradient == "direct" else self._by_other_gradient()
+        walk, batch, device = self.walk, self.y0.shape[0], self.y0.device
+        if isinstance(self.schedule, SharedSteps):
+            assert walk is not None
+            if walk.status is not Status.OK and self.on_failure == "raise":
+                raise SolveError(_explain(self.method, walk.reason, self.norm))
+            count = {"accepted": len(walk.steps), "rejected": walk.rejected}
+            outcome = torch.full((batch,), int(walk.status), device=device)
+        else:
+            if self.on_failure == "raise" and device.type == "cpu":
+                _refuse_nonfinite(states, self.times, self.method)
+            count = {"accepted": (self.times.shape[-1] - 1) * self.schedule.substeps, "rejected": 0}
+            outcome = None
+        stats = SolverStats.shared(batch, device, evaluations=called, **count)
+        return Solution(self.times, states, stats, outcome, _slope=self.bound, _dense=self.dense or None)
+
+    def _by_steps(self) -> tuple[Tensor, int]:
+        """Solve so that autograd, or the field's own tape, differentiates the steps; returns states and evaluations."""
+        tape = None
+        if self.method in TABLEAUS and not self.compile and self.dense is False:
+            tape = open_tape(self.bound, self.y0, self.times)
+        if tape is None:
+            return self._run(self.bound, self.y0)[0], self.bound.evaluations
+        states, taped = solve_taped(self._run, self.bound, tape, TABLEAUS[self.method], self.y0)
+        return states, taped.evaluations
+
+    def _run(self, field: BoundField, start: Tensor) -> tuple[Tensor, list[StepTaken]]:
+        adaptive = isinstance(self.schedule, SharedSteps)
+        stepper = make_stepper(
+            self.method, adaptive=adaptive, rtol=self.norm.rtol, atol=self.norm.atol, compile=self.compile
+        )
+        if self.dense is not False and isinstance(self.schedule, SharedSteps):
+            walk = self.schedule.walk(field, start, self.times, stepper, keep=True)
+            self.dense = DenseOutput(walk.steps, stepper) if walk.steps else None
+        else:
+            walk = self.schedule.walk(field, start, self.times, stepper)
+        if self.walk is None:
+            self.walk = walk
+        return walk.stack(self.times.shape[-1], self.on_failure), walk.steps
+
+    def _by_other_gradient(self) -> tuple[Tensor, int]:
+        bound, y0, times, tableau = self.bound, self.y0, self.times, TABLEAUS[self.method]
+        if self.gradient == "reversible":
+            if not isinstance(self.schedule, EqualSteps):
+                raise InputError(
+                    "gradient='reversible' takes fixed steps: give step_size, or a method without an error estimate."
+                )
+            return solve_reversible(bound, y0, times, tableau, self.schedule.substeps), bound.evaluations
+        solve = solve_checkpointed if self.gradient == "checkpoint" else solve_adjoint
+        solved = solve(bound, y0, times, tableau, self.schedule, on_failure=self.on_failure)
+        self.walk = solved.walk
+        return solved.states, bound.evaluations
 
 
 def _own(
@@ -193,7 +218,7 @@ def _own(
     on_failure: str,
 ) -> Solution:
     rows = times.expand(y0.shape[0], times.shape[-1])
-    stepper = ExplicitRungeKutta(TABLEAUS[method], estimate=True)
+    stepper = make_stepper(method, adaptive=True, rtol=norm.rtol, atol=norm.atol)
     walk = walk_own(bound, y0, rows, stepper, norm, control, max_steps=max_steps)
     if on_failure == "raise" and bool((walk.status != int(Status.OK)).any()):
         row = int((walk.status != int(Status.OK)).nonzero()[0])
@@ -216,7 +241,7 @@ def _refuse_nonfinite(states: Tensor, times: Tensor, method: str) -> None:
     """Name the first state that is not finite."""
     if bool(torch.isfinite(states.detach().sum())):  # one pass over the states; a sum of finite ones may overflow
         return
-    finite_BT = torch.isfinite(states.detach()).flatten(2).all(2) if states.dim() > 2 else torch.isfinite(states)
+    finite_BT = torch.isfinite(states.detach()).reshape(*states.shape[:2], -1).all(-1)
     if bool(finite_BT.all()):
         return
     output = int((~finite_BT).any(0).nonzero()[0])
@@ -269,24 +294,44 @@ def _choose_engine(method: str, engine: str | None) -> str:
     return engine or next(name for name, methods in METHODS.items() if method in methods)
 
 
-def _refuse_unavailable(
-    engine: str, stepping: str, gradient: str, event: object, on_failure: str, compile: bool
+def _check_options(
+    method: str,
+    engine: str,
+    stepping: str,
+    gradient: str,
+    event: object,
+    on_failure: str,
+    compile: bool,
+    step_size: float | None,
+    rtol: float,
+    atol: float,
 ) -> None:
-    """Say plainly what the signature has and this engine has not."""
+    """Say plainly what is out of range, and what the signature has and this engine or method has not."""
+    if step_size is not None and not step_size > 0:
+        raise InputError(f"step_size must be positive, got {step_size!r}: give the longest step in the units of times.")
+    if not (min(rtol, atol) >= 0 and max(rtol, atol) > 0):
+        raise InputError(f"rtol={rtol!r} and atol={atol!r} must not be negative, and not both zero.")
     native = engine == "native"
+    where, explicit = (f"method {method!r}" if native else f"engine {engine!r}"), native and method in TABLEAUS
+    fixed = step_size is not None or (native and method not in ADAPTIVE)
+    every = ("direct", "checkpoint", "adjoint", "reversible")
     available = {
-        "stepping": (stepping, ("shared", "per_sample") if native else ("shared",), ("shared", "per_sample")),
-        "gradient": (
-            gradient,
-            ("direct",) if native else ("direct", "adjoint"),
-            ("direct", "checkpoint", "adjoint", "reversible"),
-        ),
+        "stepping": (stepping, ("shared", "per_sample") if native and not fixed else ("shared",), ("shared", "per_sample")),
+        "gradient": (gradient, every if explicit else ("direct",) if native else ("direct", "adjoint"), every),
         "on_failure": (on_failure, ("raise", "nan", "last") if native else ("raise", "nan"), ("raise", "nan", "last")),
         "event": ("given" if event is not None else "None", ("None",), ("None", "given")),
-        "compile": (str(compile), ("False",), ("False", "True")),
+        "compile": (str(compile), ("False", "True") if explicit else ("False",), ("False", "True")),
     }
     for name, (value, here, known) in available.items():
         if value not in known:
             raise unknown(name, value, known)
         if value not in here:
-            raise InputError(f"{name}={value!r} is not available in engine {engine!r}: take {' or '.join(here)}.")
+            steps = " with fixed steps" if name == "stepping" and native else ""
+            raise InputError(f"{name}={value!r} is not available in {where}{steps}: take {' or '.join(here)}.")
+    if stepping == "per_sample" and gradient != "direct":
+        raise InputError(f"gradient={gradient!r} is not available with stepping='per_sample': take direct.")
+    if method in torchdiffeq_engine.ADAPTIVE and not native and step_size is not None:
+        raise InputError(
+            f"step_size={step_size!r} with the adaptive method {method!r} is not available in engine {engine!r}: leave "
+            f"it out, or take a method with fixed steps ({', '.join(torchdiffeq_engine.FIXED)})."
+        )

@@ -116,11 +116,15 @@ class ErrorNorm:
         return size.mul_(self.rtol).add_(self.atol)
 
     def measure(self, error: Tensor, scale: Tensor) -> Tensor:
-        """Return the root mean square of ``error / scale``."""
+        """Return the root mean square of ``error / scale``; not a number where the scale is infinite."""
         ratio = wide(error) / scale
+        # An infinite state would make any error small beside it: 0 times infinity is not a number.
         if self.each:
-            return torch.linalg.vector_norm(ratio.flatten(1), dim=1) / math.sqrt(max(1, ratio[0].numel()))
-        return torch.linalg.vector_norm(ratio) / math.sqrt(max(1, ratio.numel()))
+            ratio, scale = ratio.reshape(ratio.shape[0], -1), scale.reshape(scale.shape[0], -1)
+            size = torch.linalg.vector_norm(ratio, dim=1) / math.sqrt(max(1, ratio.shape[1]))
+            return torch.add(size, scale.amax(dim=1), alpha=0)
+        size = torch.linalg.vector_norm(ratio) / math.sqrt(max(1, ratio.numel()))
+        return torch.add(size, scale.amax(), alpha=0)
 
     def __call__(self, error: Tensor, damping: Tensor | None, y: Tensor, end: Tensor) -> Tensor:
         """Return the relative error of the step from ``y`` to ``end``."""

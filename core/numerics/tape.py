@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from integrand.core.numerics.explicit import is_transformed
 from integrand.core.numerics.field_call import BoundField, leaves
 
 
@@ -105,7 +106,7 @@ def open_tape(bound: BoundField, y0: Tensor, times: Tensor) -> Tape | None:
         return None
     if torch.is_autocast_enabled(y0.device.type) or torch.compiler.is_compiling():
         return None
-    if torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0:
+    if is_transformed():
         return None
     tape: Tape | None = make(y0, bound.args)
     if tape is None:

@@ -237,6 +237,23 @@ def test_interpolation_is_of_fourth_order(problem):
     assert slope(steps, errors) == pytest.approx(4, abs=0.1)
 
 
+@pytest.mark.parametrize("name", ["bosh3", "dopri5", "tsit5", "dopri8", "kvaerno3"])
+def test_kept_steps_interpolate_as_outputs_do(name: str):
+    """One interval, no output inside it; asked afterwards, as (Q,) and as (B, Q), with gradients."""
+    problem, asked = Planar(), torch.linspace(0, 1.5, 40, dtype=torch.float64)
+    start = problem.solution(asked[:1]).repeat(2, 1).requires_grad_()
+    options: dict[str, Any] = {"method": name, "rtol": 1e-7, "atol": 1e-9}
+    solved = solve_ode(problem.field, start, asked[[0, -1]], dense=True, **options)
+    outputs = solve_ode(problem.field, start, asked, **options).states
+    between = solved.interpolate(asked)
+    # The same steps, the same polynomials; sums in another order.
+    torch.testing.assert_close(between, outputs, rtol=1e-12, atol=1e-12)
+    own = solved.interpolate(torch.stack([asked, asked.flip(0)]))
+    torch.testing.assert_close(own[1], between[1].flip(0), rtol=1e-13, atol=1e-13)
+    grads = [torch.autograd.grad(states.sin().sum(), start, retain_graph=True)[0] for states in (between, outputs)]
+    torch.testing.assert_close(*grads, rtol=1e-10, atol=1e-10)
+
+
 def test_interpolation_is_exact_on_cubics():
     """y' = 3 t^2 - 1 has the solution t^3 - t, which a cubic repeats everywhere, also beyond the ends."""
     times = torch.tensor([0.0, 0.5, 2.0], dtype=torch.float64)

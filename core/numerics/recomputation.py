@@ -1,0 +1,125 @@
+"""What a gradient needs to evaluate a field again: the tensors it depends on, and the precision it ran in."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from integrand.core.errors import InputError
+from integrand.core.numerics.field_call import BoundField, apply, leaves
+
+
+def field_tensors(bound: BoundField, t: Tensor, y: Tensor) -> tuple[Tensor, ...] | None:
+    """Return the tensors that a field learns with: the parameters of the module it is, or is a method of.
+
+    None where they cannot be known: the field is a function, or one evaluation of it reaches a tensor that requires a
+    gradient and is neither a parameter nor an argument.
+
+    Args:
+        bound: the field.
+        t, y: where to evaluate it; nothing is evaluated where no gradient is recorded.
+    """
+    field = bound.field
+    module = field if isinstance(field, nn.Module) else getattr(field, "__self__", None)
+    if not isinstance(module, nn.Module):
+        return None
+    tensors = tuple(p for p in module.parameters() if p.requires_grad)
+    if not torch.is_grad_enabled():
+        return tensors
+    probe = BoundField(field, apply(bound.args, Tensor.detach), bound.batch)
+    known = {id(tensor) for tensor in tensors}
+    reached = _graph_leaves(probe(t.detach(), y.detach()))
+    return tensors if all(id(leaf) in known for leaf in reached) else None
+
+
+def required_tensors(bound: BoundField, t: Tensor, y: Tensor, gradient: str) -> tuple[Tensor, ...]:
+    """Return ``field_tensors``, for a gradient that cannot be formed without them.
+
+    Raises:
+        InputError: they cannot be known.
+    """
+    tensors = field_tensors(bound, t, y)
+    if tensors is None:
+        raise InputError(
+            f"gradient={gradient!r} needs the field to be a torch.nn.Module or a method of one, and all it learns with "
+            "to be its parameters or args, so that they are known: wrap the function in a module, or take "
+            "gradient='direct'."
+        )
+    return tensors
+
+
+def argument_tensors(bound: BoundField) -> tuple[Tensor, ...]:
+    """List the tensors of a field's arguments."""
+    return tuple(leaf for _, leaf in leaves(bound.args))
+
+
+def rebind(bound: BoundField, arguments: tuple[Tensor, ...]) -> BoundField:
+    """Return the field with other tensors, in the same order, as its arguments; its calls are counted apart."""
+    given = iter(arguments)
+    return BoundField(bound.field, apply(bound.args, lambda _: next(given)), bound.batch)
+
+
+def fresh(tensor: Tensor) -> Tensor:
+    """Return the same values as the start of a graph of their own, if they require a gradient."""
+    return tensor.detach().requires_grad_(tensor.requires_grad)
+
+
+class Totals:
+    """Gradients gathered piece by piece, one for each tensor that asks for it."""
+
+    def __init__(self, tensors: tuple[Tensor, ...]) -> None:
+        self.tensors = tensors
+        self.wanted = tuple(tensor for tensor in tensors if tensor.requires_grad)
+        self.sums: list[Tensor | None] = [None] * len(self.wanted)
+
+    def pull(self, value: Tensor, by: Tensor, start: Tensor) -> Tensor:
+        """Pull the gradient of ``value`` back to ``start``, and gather what reaches the tensors on the way."""
+        if not value.requires_grad:
+            return torch.zeros_like(start)
+        by_start, *new = torch.autograd.grad(value, (start, *self.wanted), by, allow_unused=True)
+        for i, one in enumerate(new):
+            if one is not None:
+                total = self.sums[i]
+                # The first may be a view of what autograd handed out, so it is not added to in place.
+                self.sums[i] = one if total is None else total + one
+        return torch.zeros_like(start) if by_start is None else by_start
+
+    def __call__(self) -> tuple[Tensor | None, ...]:
+        """Return them in the order of the tensors."""
+        sums = iter(self.sums)
+        return tuple(next(sums) if tensor.requires_grad else None for tensor in self.tensors)
+
+
+class Precision(NamedTuple):
+    """Autocast as it was when the field ran first."""
+
+    device: str
+    enabled: bool
+    dtype: torch.dtype
+
+    @staticmethod
+    def now(device: str) -> "Precision":
+        """Note it."""
+        return Precision(device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
+
+    def again(self) -> Any:
+        """Return a context in which it is so again.
+
+        Weights cast in it are not remembered: autocast would hand a cast that was made without a graph to what the
+        caller does next with one.
+        """
+        return torch.autocast(self.device, dtype=self.dtype, enabled=self.enabled, cache_enabled=False)
+
+
+def _graph_leaves(value: Tensor) -> list[Tensor]:
+    """List the tensors at which the graph of a value begins."""
+    found, seen, waiting = [], set(), [value.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        waiting.extend(edge for edge, _ in node.next_functions)
+    return found
