@@ -15,13 +15,13 @@ DIM, WIDTH, BATCH, STEPS = 16, 64, 256, 100
 
 
 class NeuralSDE(nn.Module):
-    """An MLP for the drift and one, kept positive, for the diagonal diffusion, in torchsde's form too."""
+    """MLPs for the drift and the diagonal diffusion, which is kept positive; ``f`` and ``g`` as torchsde calls them."""
 
     noise_type, sde_type = "diagonal", "ito"
 
     def __init__(self) -> None:
         super().__init__()
-        self.drift, self.spread = MLP(DIM, (WIDTH, WIDTH)), MLP(DIM, (WIDTH, WIDTH))
+        self.drift, self.diffusion = MLP(DIM, (WIDTH, WIDTH)), MLP(DIM, (WIDTH, WIDTH), final="softplus")
 
     def f(self, t: Tensor, y: Tensor) -> Tensor:
         """Return the drift."""
@@ -29,7 +29,7 @@ class NeuralSDE(nn.Module):
 
     def g(self, t: Tensor, y: Tensor) -> Tensor:
         """Return the diffusion."""
-        return self.spread(t, y).sigmoid()
+        return self.diffusion(t, y)
 
 
 class Replayed:
@@ -59,7 +59,7 @@ def duels() -> Iterator[Duel]:
     shared = Replayed()
     work = (
         f"neural SDE, Euler, {STEPS} steps, batch {BATCH}, dimension {DIM}, two-layer MLPs of width {WIDTH} for drift "
-        "and diagonal diffusion, fresh noise, forward and backward"
+        "and diagonal diffusion, the latter through softplus, fresh noise, forward and backward"
     )
     compare = (_ours(ours, y0, shared), _torchsde(theirs, y0, shared))
     for row, defaults, note, must, goal in (
@@ -84,7 +84,7 @@ def _ours(sde: NeuralSDE, y0: Tensor, path: Replayed | None) -> Work:
     times = torch.tensor([0.0, 1.0])
 
     def solve(start: Tensor) -> Tensor:
-        return solve_sde(sde.f, sde.g, start, times, step_size=1 / STEPS, brownian=path).states[:, -1]
+        return solve_sde(sde.drift, sde.diffusion, start, times, step_size=1 / STEPS, brownian=path).states[:, -1]
 
     return _work(sde, y0, solve)
 

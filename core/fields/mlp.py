@@ -28,8 +28,8 @@ class MLP(nn.Module):
         activation: one of ``ACTIVATIONS``; all are smooth, as high-order solvers assume.
         time: whether t is an input; without it the field is autonomous.
         control: dimension of the argument u, 0 for none.
-        channels: C; then the field is a matrix, (B, D, C), as controlled equations and general noise have. 0 for none.
-        final: an activation of the output, one of ``ACTIVATIONS``, such as ``"tanh"`` to bound the field; None for none.
+        channels: C, where the field is a matrix (B, D, C), as controlled equations and general noise have; else 0.
+        final: an activation of the output, one of ``ACTIVATIONS``, such as ``"tanh"`` to bound the field.
 
     Shapes:
         ``field(t, y, u)``: t scalar or (B,), y (B, D), u (B, control) or None; returns (B, D), or (B, D, C).

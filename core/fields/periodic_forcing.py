@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from integrand.core.numerics.tape import Tape, TapeReader
 
 
 class PeriodicForcing(nn.Module):
@@ -31,7 +34,21 @@ class PeriodicForcing(nn.Module):
 
     def forward(self, t: Tensor, y: Tensor, phase: Tensor) -> Tensor:
         """Evaluate the field; t scalar or (B,), y (B, ...), phase (B, P)."""
-        return self.field(t, y, harmonics(phase + self.frequency * t.to(y).reshape(-1, 1)))
+        return self.field(t, y, self.harmonics(t.to(y), phase))
+
+    def harmonics(self, t: Tensor, phase: Tensor) -> Tensor:
+        """Return [cos, sin] of the phases at time t, scalar or (B,), as (B, 2P)."""
+        return harmonics(phase + self.frequency * t.reshape(-1, 1))
+
+    def open_tape(self, y0: Tensor, args: Any) -> Tape | None:
+        """Return a tape if f has one and the phases need no gradient; see ``core.numerics.tape``."""
+        make = getattr(self.field, "open_tape", None)
+        if make is None or type(self) is not PeriodicForcing or self._forward_hooks or not isinstance(args, Tensor):
+            return None
+        if args.requires_grad or args.dtype != y0.dtype or self.frequency.dtype != y0.dtype:
+            return None
+        tape: Tape | None = make(y0, harmonics(args))
+        return None if tape is None else _ForcedTape(tape, self)
 
     frequency: Tensor
 
@@ -39,3 +56,19 @@ class PeriodicForcing(nn.Module):
 def harmonics(angle: Tensor) -> Tensor:
     """Return [cos, sin] of angles (..., P), as (..., 2P)."""
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+class _ForcedTape:
+    """The tape of f, given the harmonics of each evaluation's time."""
+
+    def __init__(self, tape: Tape, forcing: PeriodicForcing) -> None:
+        self.tape, self.forcing, self.parameters = tape, forcing, tape.parameters
+        self.mark, self.rewind, self.pack = tape.mark, tape.rewind, tape.pack
+
+    def push(self, t: Tensor, y: Tensor, args: Any, out: Tensor | None = None) -> Tensor:
+        """See ``Tape``."""
+        return self.tape.push(t, y, self.forcing.harmonics(t, args), out)
+
+    def read(self, packed: tuple[Tensor, ...]) -> TapeReader:
+        """See ``Tape``."""
+        return self.tape.read(packed)

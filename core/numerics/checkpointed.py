@@ -1,8 +1,8 @@
 """The derivative of the steps taken in memory that grows with the square root of their number.
 
-Of N steps, the states before every s-th are kept. On the way back the s steps after each are taken again, this time with
-their graph, and differentiated, from the last piece to the first. With S bytes to a state and G to the graph of one step
-that holds
+Of N steps, the states before every s-th are kept. On the way back the s steps after each are taken again, this time
+with their graph, and differentiated, from the last piece to the first. With S bytes to a state and G to the graph of
+one step that holds
 
     (N / s) S + s G bytes,     at the least 2 sqrt(N S G), where s = sqrt(N S / G).
 
@@ -23,7 +23,16 @@ from torch.utils.checkpoint import checkpoint
 from integrand.core.numerics.discrete_adjoint import solve_taped
 from integrand.core.numerics.explicit import ExplicitRungeKutta
 from integrand.core.numerics.field_call import BoundField
-from integrand.core.numerics.recomputation import Precision, Totals, argument_tensors, field_tensors, fresh, rebind
+from integrand.core.numerics.recomputation import (
+    Precision,
+    Totals,
+    argument_tensors,
+    differentiates_again,
+    field_tensors,
+    fresh,
+    graph_gradients,
+    rebind,
+)
 from integrand.core.numerics.schedule import EqualSteps, Schedule, SharedSteps, Solved
 from integrand.core.numerics.stepper import Step
 from integrand.core.numerics.tableau import Tableau
@@ -89,8 +98,8 @@ class _Checkpointed(torch.autograd.Function):
         (grad,) = grads
         solve, saved = ctx.solve, ctx.saved_tensors
         (y0, times, *rest), kept = saved[: ctx.inputs], saved[ctx.inputs :]
-        if torch.is_grad_enabled():
-            return None, *_again(ctx, y0, times, *rest, grad=grad)
+        if differentiates_again(grad):
+            return None, *_again(ctx, (y0, times, *rest), grad)
         count = len(argument_tensors(solve.bound))
         arguments = tuple(fresh(argument) for argument in rest[:count])
         totals = Totals((fresh(times), *arguments, *rest[count:]))
@@ -104,16 +113,14 @@ class _Checkpointed(torch.autograd.Function):
         return None, by_y + grad[:, 0], *totals()
 
 
-def _again(ctx: Any, y0: Tensor, times: Tensor, *rest: Tensor, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Take all steps again in one graph, so that their derivative can be differentiated in its turn."""
-    solve, wanted = ctx.solve, ctx.needs_input_grad[1:]
-    bound = rebind(solve.bound, rest[: len(argument_tensors(solve.bound))])
-    with ctx.precision.again():
+def _again(ctx: Any, inputs: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Take all steps again in one graph, and differentiate that."""
+    solve, (y0, times, *rest) = ctx.solve, inputs
+    bound = rebind(solve.bound, tuple(rest[: len(argument_tensors(solve.bound))]))
+    with torch.enable_grad(), ctx.precision.again():
         passed = _Replay(solve, bound, times).take(bound, y0, range(solve.plan.count)).states
         states = solve.fill(passed[: solve.plan.reached], passed[-1])
-    asked = [tensor for tensor, needs in zip((y0, times, *rest), wanted, strict=True) if needs]
-    found = iter(torch.autograd.grad(states, asked, grad, create_graph=True, allow_unused=True))
-    return tuple(next(found) if needs else None for needs in wanted)
+    return graph_gradients(states, inputs, ctx.needs_input_grad[1:], grad)
 
 
 def _by_hooks(solve: "_Solve", y0: Tensor, times: Tensor) -> Tensor:
@@ -206,12 +213,13 @@ class _EqualPlan:
         """Outputs that these steps reach."""
         return range(1 + piece.start // self.schedule.substeps, 1 + piece.stop // self.schedule.substeps)
 
-    def steps(self, times: Tensor, piece: range) -> Iterator[StepTaken]:
-        """Give the steps as functions of the times."""
+    def steps(self, times: Tensor, piece: range) -> Iterator[tuple[StepTaken, Tensor | None]]:
+        """Give the steps as functions of the times; see ``_WalkedPlan``."""
         for n in piece:
             i, j = divmod(n, self.schedule.substeps)
             landed = i + 1 if j == self.schedule.substeps - 1 else None
-            yield StepTaken(0.0, 0.0, *self.schedule.step(times, i, j), True, False, False, landed, (0, 0), None)
+            t, h = self.schedule.step(times, i, j)
+            yield StepTaken(0.0, 0.0, t, h, True, False, False, landed, (0, 0), None), None
 
 
 class _WalkedPlan:
@@ -226,12 +234,15 @@ class _WalkedPlan:
         stop = self.reached if piece.stop == self.count else self.walked[piece.stop].inside[0]
         return range(self.walked[piece.start].inside[0], stop)
 
-    def steps(self, times: Tensor, piece: range) -> Iterator[StepTaken]:
-        """Give the steps as functions of the times, where they are: of their values as they were walked."""
+    def steps(self, times: Tensor, piece: range) -> Iterator[tuple[StepTaken, Tensor | None]]:
+        """Give the steps as functions of the times, each with how its output moves on past a jump (``Clock.shift``).
+
+        Their values are those that were walked.
+        """
         clock = self.schedule.clock(times, self.stepper) if times.requires_grad else None
         for step in self.walked[piece.start : piece.stop]:
             if clock is None:
-                yield step
+                yield step, None
                 continue
             t = _moved(step.t, clock.time(step.start))
             h = _moved(step.h, clock.span(step.start, step.end))
@@ -239,7 +250,7 @@ class _WalkedPlan:
             if weights is not None:
                 places = clock.inside(*step.inside, step.start, step.end)
                 weights = _moved(weights, self.stepper.weights(places) * h)  # pyright: ignore[reportOptionalOperand]
-            yield step._replace(t=t, h=h, weights=weights)
+            yield step._replace(t=t, h=h, weights=weights), None if step.landed is None else clock.shift(step.end)
 
 
 def _moved(value: Tensor, by: Tensor) -> Tensor:
@@ -264,7 +275,7 @@ class _Replay:
     def take(self, field: BoundField, y: Tensor, piece: range) -> _Passed:
         """Take them, each with all its slopes its own, so that a piece depends on its first state alone."""
         states, steps = [y], []
-        for n, step in zip(piece, self.plan.steps(self.times, piece), strict=True):
+        for n, (step, moved) in zip(piece, self.plan.steps(self.times, piece), strict=True):
             made = self.stepper.step(field, step.t, step.h, y, None)
             begin = len(states)
             if step.weights is not None:
@@ -272,7 +283,9 @@ class _Replay:
                 states.extend(_inside(y, step.weights, made.slopes))
             inside, y = (begin, len(states)), made.y
             landed = None
-            if step.landed is not None or n == piece[-1]:
+            if moved is not None:  # the output follows its time, but what comes after it does not
+                states.append(y + moved * field(step.t + step.h, y))
+            if (step.landed is not None and moved is None) or n == piece[-1]:
                 landed = len(states)
                 states.append(y)
             added = len(made.slopes) > self.tableau.stages

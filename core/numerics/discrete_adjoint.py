@@ -1,8 +1,8 @@
 """The derivative of a whole solve by an explicit Runge-Kutta method, as one node of autograd's graph.
 
-Let a step from y to y' evaluate k_j = f(t + c_j h, Y_j) with Y_j = y + h sum_i a_ji k_i, where the rows of a go on, after
-the method's stages, with b for the slope at the step's end and with the stages of dense output; and let the step give
-y' = y + h sum_i b_i k_i and outputs y + h sum_i b_i(theta) k_i. With bars for cotangents,
+Let a step from y to y' evaluate k_j = f(t + c_j h, Y_j) with Y_j = y + h sum_i a_ji k_i, where the rows of a go on,
+after the method's stages, with b for the slope at the step's end and with the stages of dense output; and let the step
+give y' = y + h sum_i b_i k_i and outputs y + h sum_i b_i(theta) k_i. With bars for cotangents,
 
     kbar_j = h (b_j y'bar + sum_{i > j} a_ij Ybar_i) + sum_theta h b_j(theta) obar,     Ybar_j = (df/dy)^T kbar_j,
 
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from integrand.core.numerics.door import Door, Through
 from integrand.core.numerics.explicit import along, is_transformed, on_device
 from integrand.core.numerics.field_call import BoundField, apply, leaves
 from integrand.core.numerics.tableau import Row, Tableau
@@ -57,7 +58,8 @@ class _Solve(torch.autograd.Function):
         saved = ctx.saved_tensors
         inputs, packed = saved[: ctx.inputs_count], saved[ctx.inputs_count :]
         wanted = ctx.needs_input_grad[3:]
-        if torch.is_grad_enabled() or is_transformed() or torch._C._functorch.is_legacy_batchedtensor(grad):
+        batched = torch._C._functorch.is_legacy_batchedtensor(grad)  # pyright: ignore[reportAttributeAccessIssue]
+        if torch.is_grad_enabled() or is_transformed() or batched:
             return (None, None, None, *_again(ctx, inputs, wanted, grad))
         reader = ctx.taped.tape.read(packed)
         sweep = _Sweep(reader, ctx.tableau, inputs[0])
@@ -131,9 +133,7 @@ class _Sweep:
             return y_bar, slope_bar.view(-1)  # pyright: ignore[reportOptionalMemberAccess]
         return y_bar.add_(self._pop(slope_bar, None).reshape(-1)), None
 
-    def _dense(
-        self, plan: "_Plan", step: StepTaken, dense: Tensor, evaluations: int
-    ) -> list[tuple[Tensor, Tensor]]:
+    def _dense(self, plan: "_Plan", step: StepTaken, dense: Tensor, evaluations: int) -> list[tuple[Tensor, Tensor]]:
         """Put in the cotangents of outputs inside the step, and their weights, which hold h already."""
         plan.block[evaluations:].copy_(dense)
         weights = torch.cat([plan.weights * step.h, step.weights.t()], dim=1)  # pyright: ignore[reportOptionalMemberAccess]
@@ -186,13 +186,16 @@ class _Plan(NamedTuple):
 
 
 def _again(ctx: Any, inputs: tuple[Tensor, ...], wanted: tuple[bool, ...], grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Solve again under autograd, so that its derivative can be differentiated, or taken for many cotangents at once."""
-    bound, create = ctx.taped, torch.is_grad_enabled()
-    # The arguments among the inputs are the caller's own tensors, so the new graph ends where the old one did.
-    args_inputs = iter(inputs[1 : 1 + ctx.args_count])
-    plain = BoundField(bound.field, apply(bound.args, lambda _: next(args_inputs)), bound.batch)
+    """Solve again under autograd, to differentiate the derivative, or to take it for many cotangents at once."""
+    bound, create, door = ctx.taped, torch.is_grad_enabled(), Door()
     with torch.enable_grad():
-        states, _ = ctx.run(plain, inputs[0])
-    asked = [tensor for tensor, needs in zip(inputs, wanted, strict=True) if needs]
+        # Parameters are met where the field holds them.
+        y0, *args = (Through.apply(door, tensor) for tensor in inputs[: 1 + ctx.args_count])
+        given = iter(args)
+        plain = BoundField(bound.field, apply(bound.args, lambda _: next(given)), bound.batch)
+        states, _ = ctx.run(plain, y0)
+    entered = (y0, *args, *inputs[1 + ctx.args_count :])
+    asked = [tensor for tensor, needs in zip(entered, wanted, strict=True) if needs]
     found = iter(torch.autograd.grad(states, asked, grad, create_graph=create, allow_unused=True))
+    door.open = True
     return tuple(next(found) if needs else None for needs in wanted)

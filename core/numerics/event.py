@@ -14,7 +14,6 @@ from integrand.core.errors import InputError
 from integrand.core.numerics.explicit import along
 from integrand.core.numerics.field_call import BoundField
 
-
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -49,9 +48,12 @@ class Event:
         InputError: the direction is none of the three.
 
     Example:
+        >>> from integrand.core.numerics.solve_ode import solve_ode
         >>> ground = Event(lambda t, y: y[:, 0], direction=-1)
-        >>> ground.function(torch.zeros(2), torch.tensor([[1.0, 0.0], [0.5, -3.0]]))
-        tensor([1.0000, 0.5000])
+        >>> def fall(t, y):
+        ...     return torch.stack([y[:, 1], torch.full_like(y[:, 0], -9.81)], dim=1)
+        >>> solve_ode(fall, torch.tensor([[1.0, 0.0], [2.0, 0.0]]), [0.0, 5.0], event=ground).event_times
+        tensor([0.4515, 0.6386])
 
     Source: Chen, Amos and Nickel (2021), Learning neural event functions for ordinary differential equations, Eq. 7.
     """
@@ -65,14 +67,18 @@ class Event:
         if not callable(self.function):
             raise InputError(f"the event's function is a {type(self.function).__name__}: give a function g(t, y).")
         if self.direction not in (-1, 0, 1):
-            raise InputError(f"direction={self.direction!r} of an event must be 1 (upwards), -1 (downwards) or 0 (both).")
+            raise InputError(
+                f"direction={self.direction!r} of an event must be 1 (upwards), -1 (downwards) or 0 (both)."
+            )
 
     def value(self, t: Tensor, y: Tensor, args: Any) -> Tensor:
         """Return g, (B,)."""
         g = self.function(t, y) if args is None else self.function(t, y, args)
         if not isinstance(g, Tensor) or g.shape != t.shape:
             got = f"shape {tuple(g.shape)}" if isinstance(g, Tensor) else f"a {type(g).__name__}"
-            raise InputError(f"the event's function returned {got} for {t.shape[0]} samples: return one number each, (B,).")
+            raise InputError(
+                f"the event's function returned {got} for {t.shape[0]} samples: return one number each, (B,)."
+            )
         return g
 
     def crossed(self, before: Floats, after: Floats, fresh: Flags) -> Flags:
@@ -83,7 +89,9 @@ class Event:
         return upwards & (self.direction >= 0) | downwards & (self.direction <= 0)
 
 
-def as_events(event: Event | Callable[..., Tensor] | Sequence[Event | Callable[..., Tensor]] | None) -> tuple[Event, ...]:
+def as_events(
+    event: Event | Callable[..., Tensor] | Sequence[Event | Callable[..., Tensor]] | None,
+) -> tuple[Event, ...]:
     """Return what a caller gave as events, a bare function being a terminal one.
 
     Example:
@@ -155,7 +163,8 @@ def find_zeros(g: Callable[[Tensor], Tensor], before: Tensor, after: Tensor) -> 
         middle = low + 0.5 * width
         secant = low + width * (g_low / (g_low - g_high))
         towards = torch.sign(middle - secant)
-        pushed = secant + towards * torch.minimum(0.2 * width**2, (middle - secant).abs())
+        push = torch.maximum(0.2 * width**2, precision * high)
+        pushed = secant + towards * torch.minimum(push, (middle - secant).abs())
         radius = (precision * 2.0 ** (steps - 1 - n) - 0.5 * width).clamp(min=0.0)
         theta = torch.where((pushed - middle).abs() <= radius, pushed, middle - towards * radius)
         theta = torch.where(torch.isfinite(theta), theta, middle)
@@ -189,45 +198,3 @@ def on_event(event: Event, t: Tensor, y: Tensor, field: BoundField) -> Met:
     newton = -g / torch.where(rate == 0, torch.inf, rate)
     moved = newton - newton.detach()
     return Met(t + moved, y + along(moved, y) * slope)
-
-
-class EventRecord:
-    """The events met so far."""
-
-    def __init__(self, batch: int) -> None:
-        self.count_B = np.zeros(batch, dtype=np.int64)
-        self.met: list[Met] = []
-        self.found: list[tuple[Whole, Whole, int, bool]] = []
-
-    def number(self, rows: Whole, theta: Floats) -> Whole:
-        """Number the events of a step in the order of ``theta`` for each sample, after those of the steps before."""
-        order = np.lexsort((theta, rows))
-        sorted_rows = rows[order]
-        slots = np.empty_like(rows)
-        slots[order] = self.count_B[sorted_rows] + np.arange(len(rows)) - np.searchsorted(sorted_rows, sorted_rows)
-        np.add.at(self.count_B, rows, 1)
-        return slots
-
-    def add(self, met: Met, rows: Whole, slots: Whole, which: int, *, terminal: bool) -> None:
-        """Keep events of one function, with their samples and numbers."""
-        self.met.append(met)
-        self.found.append((rows, slots, which, terminal))
-
-    def read(self, y0: Tensor, times: Tensor) -> tuple[EventLog, Tensor, Tensor]:
-        """Return all events, and the times (B,) and states (B, ...) of terminal ones."""
-        batch, most = len(self.count_B), int(self.count_B.max(initial=0))
-        total = sum(len(rows) for rows, *_ in self.found)
-        source_BK = np.full((batch, most), total)
-        source_B = np.full(batch, total)
-        which_BK = np.full((batch, most), -1)
-        place = 0
-        for rows, slots, which, terminal in self.found:
-            each = np.arange(place, place + len(rows))
-            source_BK[rows, slots], which_BK[rows, slots] = each, which
-            if terminal:
-                source_B[rows] = each
-            place += len(rows)
-        t = torch.cat([*(met.t for met in self.met), times.new_full((1,), torch.inf)])
-        y = torch.cat([*(met.y for met in self.met), torch.full_like(y0[:1], torch.nan)])
-        rows_BK, rows_B, which = (torch.from_numpy(a).to(y.device) for a in (source_BK, source_B, which_BK))
-        return EventLog(t[rows_BK], y[rows_BK], which), t[rows_B], y[rows_B]

@@ -76,7 +76,7 @@ class ExplicitRungeKutta:
 
     def _open(self, y: Tensor, keep: int = 0) -> "_Tensors | _Block":
         # Autocast would take products with the block in half precision.
-        if torch.is_grad_enabled() or is_transformed() or torch.is_autocast_enabled(y.device.type):
+        if torch.is_grad_enabled() or is_transformed() or is_autocast(y.device):
             self._block = None
             return _Tensors([])
         if self._block is None or self._block.shape != y.shape:
@@ -146,7 +146,7 @@ class _Block:
 
     def combine(self, y: Tensor | None, h: Tensor | float, weights: Tensor) -> Tensor:
         columns = self.columns[weights.shape[0]]
-        if isinstance(h, float):
+        if not isinstance(h, Tensor):
             if y is None:
                 return torch.mv(columns, weights).mul_(h).view(self.shape)
             return torch.addmv(y.reshape(-1), columns, weights, alpha=h).view(self.shape)
@@ -161,7 +161,7 @@ class _Block:
 
 def combine(y: Tensor | None, h: Tensor | float, weights: Row, slopes: Sequence[Tensor]) -> Tensor:
     """Return y + h sum_i w_i k_i, or the sum without y, leaving out the zero weights."""
-    if isinstance(h, float):  # weights times a number are numbers, which saves a kernel
+    if not isinstance(h, Tensor):  # weights times a number are numbers, which saves a kernel
         total = y
         for weight, slope in zip(weights, slopes, strict=False):
             if weight:
@@ -190,6 +190,11 @@ def known_length(h: Tensor) -> Tensor | float:
 def is_differentiated(tensor: Tensor) -> bool:
     """Return whether a derivative by a tensor may be asked for, also in forward mode or by torch.func."""
     return tensor.requires_grad or is_transformed()
+
+
+def is_autocast(device: torch.device) -> bool:
+    """Return whether autocast is at work on a device; some know no autocast."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
 def is_transformed() -> bool:

@@ -73,13 +73,13 @@ def check_slope(slope: Tensor, y: Tensor) -> Tensor:
         raise InputError(f"the field returned a {type(slope).__name__}: return dy/dt as a tensor shaped like y.")
     if slope.shape != y.shape:
         raise InputError(
-            f"the field returned shape {tuple(slope.shape)} for a state of shape {tuple(y.shape)}: return dy/dt, shaped "
-            "like y."
+            f"the field returned shape {tuple(slope.shape)} for a state of shape {tuple(y.shape)}: return dy/dt, "
+            "shaped like y."
         )
     if slope.device != y.device:
         raise InputError(f"the field returned a tensor on {slope.device}, the state is on {y.device}: move the field.")
     if slope.dtype != y.dtype:
-        if not torch.is_autocast_enabled(y.device.type):
+        if not (torch.amp.is_autocast_available(y.device.type) and torch.is_autocast_enabled(y.device.type)):
             raise InputError(
                 f"the field returned {slope.dtype} for a state of {y.dtype}: convert the field or y0 to one type."
             )

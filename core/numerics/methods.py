@@ -40,5 +40,5 @@ def make_stepper(method: str, *, adaptive: bool, rtol: float, atol: float, compi
     if compile:
         raise InputError(f"compile=True is for explicit methods ({', '.join(TABLEAUS)}), not {method!r}: leave it out.")
     if method in DIAGONALLY_IMPLICIT:
-        return DiagonallyImplicitStepper(DIAGONALLY_IMPLICIT[method], rtol, atol)
+        return DiagonallyImplicitStepper(DIAGONALLY_IMPLICIT[method], rtol, atol, derivatives=2)
     return SymplecticStepper(COMPOSITIONS[method])

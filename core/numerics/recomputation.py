@@ -1,5 +1,6 @@
 """What a gradient needs to evaluate a field again: the tensors it depends on, and the precision it ran in."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -64,6 +65,21 @@ def fresh(tensor: Tensor) -> Tensor:
     return tensor.detach().requires_grad_(tensor.requires_grad)
 
 
+def differentiates_again(grad: Tensor) -> bool:
+    """Return whether a way back must leave a graph, for second derivatives or for many gradients at once."""
+    batched = torch._C._functorch.is_legacy_batchedtensor  # pyright: ignore[reportAttributeAccessIssue]
+    return torch.is_grad_enabled() or batched(grad)
+
+
+def graph_gradients(
+    states: Tensor, inputs: tuple[Tensor, ...], wanted: tuple[bool, ...], grad: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of the inputs that want one, with a graph of their own where one is recorded."""
+    asked = [tensor for tensor, needs in zip(inputs, wanted, strict=True) if needs]
+    found = iter(torch.autograd.grad(states, asked, grad, create_graph=torch.is_grad_enabled(), allow_unused=True))
+    return tuple(next(found) if needs else None for needs in wanted)
+
+
 class Totals:
     """Gradients gathered piece by piece, one for each tensor that asks for it."""
 
@@ -100,14 +116,19 @@ class Precision(NamedTuple):
     @staticmethod
     def now(device: str) -> "Precision":
         """Note it."""
+        if not torch.amp.is_autocast_available(device):
+            return Precision(device, False, torch.float32)
         return Precision(device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
 
-    def again(self) -> Any:
+    def again(self) -> AbstractContextManager[Any]:
         """Return a context in which it is so again.
 
-        Weights cast in it are not remembered: autocast would hand a cast that was made without a graph to what the
-        caller does next with one.
+        Weights cast in it are not remembered: autocast might hand one that was cast without a graph to what the caller
+        does next.
         """
+        known = torch.amp.is_autocast_available(self.device)
+        if not (known and (self.enabled or torch.is_autocast_enabled(self.device))):
+            return nullcontext()
         return torch.autocast(self.device, dtype=self.dtype, enabled=self.enabled, cache_enabled=False)
 
 
@@ -119,7 +140,7 @@ def _graph_leaves(value: Tensor) -> list[Tensor]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        if hasattr(node, "variable"):
-            found.append(node.variable)
+        if (leaf := getattr(node, "variable", None)) is not None:
+            found.append(leaf)
         waiting.extend(edge for edge, _ in node.next_functions)
     return found

@@ -1,12 +1,12 @@
-"""A scheme that can be walked backwards, and the derivative of its steps in memory that does not grow with their number.
+"""A scheme that can be walked backwards, and the derivative of its steps in memory that does not grow with them.
 
 Around the increment Psi_h(t, y) of any explicit Runge-Kutta step two states are carried, which start equal:
 
     y_{n+1} = l y_n + (1 - l) z_n + Psi_h(t_n, z_n),     z_{n+1} = z_n - Psi_{-h}(t_{n+1}, y_{n+1}),     0 < l < 1.
 
 Each line can be solved for the state before, so that the way back finds the states of the way there, to rounding, and
-differentiates one increment at a time. Here z starts from y anew at every output. What is kept are the outputs and the z
-that stands before each; with one step between outputs, the scheme is the method itself.
+differentiates one increment at a time. Here z starts from y anew at every output. What is kept are the outputs and the
+z that stands before each; with one step between outputs, the scheme is the method itself.
 
 Two things limit it. The way back divides by l, which lets rounding grow by l^-n over n steps. And z - y obeys, on its
 way there, the equation read backwards: where y' = -k y it grows by exp(k t) l^n. The first asks for an l near 1, the
@@ -27,7 +27,16 @@ from torch import Tensor
 from integrand.core.errors import InputError
 from integrand.core.numerics.explicit import combine, shift
 from integrand.core.numerics.field_call import BoundField
-from integrand.core.numerics.recomputation import Precision, Totals, argument_tensors, fresh, rebind, required_tensors
+from integrand.core.numerics.recomputation import (
+    Precision,
+    Totals,
+    argument_tensors,
+    differentiates_again,
+    fresh,
+    graph_gradients,
+    rebind,
+    required_tensors,
+)
 from integrand.core.numerics.schedule import EqualSteps
 from integrand.core.numerics.tableau import Tableau
 
@@ -65,8 +74,8 @@ def solve_reversible(
         raise InputError(f"coupling={coupling!r} must lie between 0 and 1: leave it out to have it chosen.")
     learned = required_tensors(bound, times[..., 0], y0, "reversible")
     scheme = _Scheme(tableau, EqualSteps(substeps), coupling or torch.finfo(y0.dtype).eps ** (1 / (4 * substeps)))
-    states = _Reversible.apply(scheme, bound, y0, times, *argument_tensors(bound), *learned)
-    return states  # pyright: ignore[reportReturnType]
+    inputs = (y0, times, *argument_tensors(bound), *learned)
+    return _Reversible.apply(scheme, bound, *inputs)  # pyright: ignore[reportReturnType]
 
 
 class _Scheme(NamedTuple):
@@ -115,7 +124,7 @@ class _Reversible(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,), saved = grads, ctx.saved_tensors
         (y0, times, *rest), (states, *partners) = saved[: ctx.inputs], saved[ctx.inputs :]
-        if torch.is_grad_enabled():
+        if differentiates_again(grad):
             return None, None, *_again(ctx, (y0, times, *rest), grad)
         count = len(argument_tensors(ctx.bound))
         arguments = tuple(fresh(argument) for argument in rest[:count])
@@ -130,15 +139,12 @@ class _Reversible(torch.autograd.Function):
 
 
 def _again(ctx: Any, inputs: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Take all steps again in one graph, so that their derivative can be differentiated in its turn."""
+    """Take all steps again in one graph, and differentiate that."""
     y0, times, *rest = inputs
-    wanted = ctx.needs_input_grad[2:]
-    with ctx.precision.again():
-        outputs, _ = ctx.scheme.solve(rebind(ctx.bound, tuple(rest[: len(argument_tensors(ctx.bound))])), y0, times)
-    asked = [tensor for tensor, needs in zip(inputs, wanted, strict=True) if needs]
-    states = torch.stack(outputs, dim=1)
-    found = iter(torch.autograd.grad(states, asked, grad, create_graph=True, allow_unused=True))
-    return tuple(next(found) if needs else None for needs in wanted)
+    bound = rebind(ctx.bound, tuple(rest[: len(argument_tensors(ctx.bound))]))
+    with torch.enable_grad(), ctx.precision.again():
+        states = torch.stack(ctx.scheme.solve(bound, y0, times)[0], dim=1)
+    return graph_gradients(states, inputs, ctx.needs_input_grad[2:], grad)
 
 
 class _WayBack(NamedTuple):

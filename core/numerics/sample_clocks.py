@@ -1,7 +1,7 @@
 """The clocks of samples that choose their own steps.
 
-They live on the host: a few numbers a sample, doubles also where the state is not, for which an accelerator would launch
-dozens of kernels a step.
+They live on the host: a few numbers a sample, doubles also where the state is not, for which an accelerator would
+launch dozens of kernels a step.
 """
 
 from dataclasses import dataclass, fields
@@ -122,7 +122,8 @@ class SampleClocks:
         size = np.fmin(size, np.inf)  # what is not a number counts as beyond all bounds
         good = size <= 1
         errors = (size, self.errors[:, 0].copy(), self.errors[:, 1].copy()) if control.p or control.d else (size,) * 3
-        factor = control.factor(order, tuple(torch.from_numpy(each) for each in errors)).numpy()
+        newest, last, older = (torch.from_numpy(each) for each in errors)
+        factor = control.factor(order, (newest, last, older)).numpy()
         factor = np.minimum(factor, np.where(good, self.growth, 0.9))
         length = aim.share * factor
         # A step cut short by a stop says little of how long the next may be.

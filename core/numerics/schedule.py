@@ -59,7 +59,7 @@ class SharedSteps:
         record: bool = True,
         keep: bool = False,
     ) -> Walk:
-        """Walk over times (T,) or (B, T); adaptive steps are always noted, with their slopes if those are to be kept."""
+        """Walk over times (T,) or (B, T); adaptive steps are always noted, with their slopes if ``keep``."""
         clock = self.clock(times, stepper)
         return walk_shared(field, y0, clock, stepper, self.norm, self.control, max_steps=self.max_steps, keep=keep)
 

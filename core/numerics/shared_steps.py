@@ -248,14 +248,21 @@ class _Walker:
             else:  # the output follows its time with the slope before the jump
                 slope = self.field(t + h, step.y) if step.last is None else step.last
                 walk.states.append(step.y + moved * slope)
-        kept = tuple(slope.clone() for slope in step.slopes) if self.keep else ()
-        fresh = self.first is None
-        inside = (first, last)
-        walk.steps.append(
-            StepTaken(self.at, end, t, h, fresh, step.last is not None, completed, landed, inside, weights, self.y, kept)
-            if self.keep
-            else StepTaken(self.at, end, t, h, fresh, step.last is not None, completed, landed, inside, weights)
+        taken = StepTaken(
+            self.at,
+            end,
+            t,
+            h,
+            fresh=self.first is None,
+            has_last=step.last is not None,
+            completed=completed,
+            landed=landed,
+            inside=(first, last),
+            weights=weights,
         )
+        if self.keep:
+            taken = taken._replace(y=self.y, slopes=tuple(slope.clone() for slope in step.slopes))
+        walk.steps.append(taken)
         self.at, self.y, walk.last = end, step.y, step.y
         self.first = None if end in self.jumps else step.last
 

@@ -7,14 +7,17 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+from integrand.core.numerics.event import EventLog
+
 
 class Status(IntEnum):
-    """How the solve of one sample ended."""
+    """How the solve of one sample ended; at a terminal event it ended well, too."""
 
     OK = 0
     NONFINITE = 1
     MAX_STEPS = 2
     STEP_TOO_SMALL = 3
+    EVENT = 4
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,10 @@ class Solution:
         states: (B, T, ...), batch first.
         stats: evaluations and steps, per sample.
         outcome: ``Status`` as the solver found it, (B,); None where it did not look.
-        event_times: (B,), or None where no event was asked for.
+        event_times: time of the terminal event of each sample, (B,), infinite where none happened; None where none was
+            asked for.
+        event_states: the state there, (B, ...), NaN where none happened; None likewise.
+        events: all events met, terminal or not; None likewise.
     """
 
     times: Tensor
@@ -60,6 +66,8 @@ class Solution:
     stats: SolverStats
     outcome: Tensor | None = None
     event_times: Tensor | None = None
+    event_states: Tensor | None = None
+    events: EventLog | None = None
     _slope: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, repr=False, compare=False)
     _dense: Callable[[Tensor], Tensor] | None = field(default=None, repr=False, compare=False)
 

@@ -12,6 +12,7 @@ from integrand.core.numerics.checkpointed import solve_checkpointed
 from integrand.core.numerics.continuous_adjoint import solve_adjoint
 from integrand.core.numerics.dense_output import DenseOutput
 from integrand.core.numerics.discrete_adjoint import solve_taped
+from integrand.core.numerics.event import Event, as_events
 from integrand.core.numerics.field_call import BoundField, Field
 from integrand.core.numerics.fixed_step import count_substeps
 from integrand.core.numerics.methods import ADAPTIVE, METHODS, TABLEAUS, make_stepper
@@ -49,7 +50,7 @@ def solve_ode(
     stepping: Stepping = "shared",
     control: StepControl | None = None,
     gradient: Gradient = "direct",
-    event: Callable[..., Tensor] | None = None,
+    event: Event | Callable[..., Tensor] | Sequence[Event | Callable[..., Tensor]] | None = None,
     max_steps: int | None = None,
     on_failure: OnFailure = "raise",
     engine: Literal["native", "torchdiffeq"] | None = None,
@@ -76,7 +77,9 @@ def solve_ode(
             vector-Jacobian product. ``"checkpoint"`` does the same in O(sqrt N) memory for N steps, ``"reversible"``
             in O(1) with fixed steps of a reversible scheme. ``"adjoint"`` solves the adjoint equation backwards in O(1)
             memory; it is the derivative of the equation, and differs from that of the numbers by the solver's error.
-        event: not available yet.
+        event: an ``Event``, a function g(t, y) as ``Event`` takes it, or a sequence of them; looked out for with each
+            sample's own steps. Where and when they happened stands in the solution's ``event_times``, ``event_states``
+            and ``events``; outputs after a terminal event are NaN, or its state with ``on_failure="last"``.
         max_steps: most steps an adaptive solve may try, 100,000 when None.
         on_failure: what becomes of samples whose solve cannot go on or whose state is not finite: ``"raise"`` a
             ``SolveError``; ``"nan"`` for the outputs not reached; ``"last"``, the last state reached. ``status`` tells
@@ -114,15 +117,17 @@ def solve_ode(
     if method in SEMILINEAR:
         return solve_semilinear(field, y0, times, args=args, method=method, step_size=step_size)  # pyright: ignore[reportArgumentType]
     limit, control = MAX_STEPS if max_steps is None else max_steps, control or StepControl()
-    norm = ErrorNorm(rtol, atol, each=stepping == "per_sample")
+    events = as_events(event)
+    own = stepping == "per_sample" or bool(events)
+    norm = ErrorNorm(rtol, atol, each=own)
     fixed = step_size is not None or method not in ADAPTIVE
-    if dense and (fixed or times.dim() == 2 or stepping == "per_sample" or gradient != "direct"):
+    if dense and (fixed or times.dim() == 2 or own or gradient != "direct"):
         raise InputError(
             "dense=True is for adaptive methods with shared steps, times (T,) and gradient='direct': leave it out, and "
             "ask for the output times that you need."
         )
-    if stepping == "per_sample":
-        return _own(bound, y0, times, method, norm, control, limit, on_failure)
+    if own:
+        return _own(bound, y0, times, method, norm, control, limit, on_failure, events)
     if fixed:
         schedule: Schedule = EqualSteps(1 if step_size is None else count_substeps(times, step_size))
     else:
@@ -216,17 +221,28 @@ def _own(
     control: StepControl,
     max_steps: int,
     on_failure: str,
+    events: tuple[Event, ...],
 ) -> Solution:
     rows = times.expand(y0.shape[0], times.shape[-1])
     stepper = make_stepper(method, adaptive=True, rtol=norm.rtol, atol=norm.atol)
-    walk = walk_own(bound, y0, rows, stepper, norm, control, max_steps=max_steps)
-    if on_failure == "raise" and bool((walk.status != int(Status.OK)).any()):
-        row = int((walk.status != int(Status.OK)).nonzero()[0])
+    walk = walk_own(bound, y0, rows, stepper, norm, control, max_steps=max_steps, events=events)
+    failed = (walk.status != int(Status.OK)) & (walk.status != int(Status.EVENT))
+    if on_failure == "raise" and bool(failed.any()):
+        row = int(failed.nonzero()[0])
         name = Status(int(walk.status[row])).name.lower().replace("_", " ")
         reason = f"at time {float(walk.stopped_at[row]):g}, sample {row} could not go on: {name}"
         raise SolveError(_explain(method, reason, norm))
     states = walk.stack(times.shape[-1], on_failure)
-    return Solution(times, states, walk.stats, walk.status, _slope=bound)
+    return Solution(
+        times,
+        states,
+        walk.stats,
+        walk.status,
+        event_times=walk.event_times,
+        event_states=walk.event_states,
+        events=walk.log,
+        _slope=bound,
+    )
 
 
 def _explain(method: str, reason: str, norm: ErrorNorm) -> str:
@@ -315,21 +331,24 @@ def _check_options(
     where, explicit = (f"method {method!r}" if native else f"engine {engine!r}"), native and method in TABLEAUS
     fixed = step_size is not None or (native and method not in ADAPTIVE)
     every = ("direct", "checkpoint", "adjoint", "reversible")
+    stepping_here = ("shared", "per_sample") if native and not fixed else ("shared",)
+    event_here = ("None", "given") if native and not fixed else ("None",)
     available = {
-        "stepping": (stepping, ("shared", "per_sample") if native and not fixed else ("shared",), ("shared", "per_sample")),
+        "stepping": (stepping, stepping_here, ("shared", "per_sample")),
         "gradient": (gradient, every if explicit else ("direct",) if native else ("direct", "adjoint"), every),
         "on_failure": (on_failure, ("raise", "nan", "last") if native else ("raise", "nan"), ("raise", "nan", "last")),
-        "event": ("given" if event is not None else "None", ("None",), ("None", "given")),
+        "event": ("None" if event is None else "given", event_here, ("None", "given")),
         "compile": (str(compile), ("False", "True") if explicit else ("False",), ("False", "True")),
     }
     for name, (value, here, known) in available.items():
         if value not in known:
             raise unknown(name, value, known)
         if value not in here:
-            steps = " with fixed steps" if name == "stepping" and native else ""
+            steps = " with fixed steps" if name in ("stepping", "event") and native else ""
             raise InputError(f"{name}={value!r} is not available in {where}{steps}: take {' or '.join(here)}.")
-    if stepping == "per_sample" and gradient != "direct":
-        raise InputError(f"gradient={gradient!r} is not available with stepping='per_sample': take direct.")
+    if gradient != "direct" and (stepping == "per_sample" or event is not None):
+        what = "stepping='per_sample'" if stepping == "per_sample" else "an event"
+        raise InputError(f"gradient={gradient!r} is not available with {what}: take direct.")
     if method in torchdiffeq_engine.ADAPTIVE and not native and step_size is not None:
         raise InputError(
             f"step_size={step_size!r} with the adaptive method {method!r} is not available in engine {engine!r}: leave "

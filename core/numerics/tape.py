@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from integrand.core.numerics.explicit import is_transformed
+from integrand.core.numerics.explicit import is_autocast, is_transformed
 from integrand.core.numerics.field_call import BoundField, leaves
 
 
@@ -104,7 +104,7 @@ def open_tape(bound: BoundField, y0: Tensor, times: Tensor) -> Tape | None:
     make = getattr(bound.field, "open_tape", None)
     if make is None or not torch.is_grad_enabled() or times.requires_grad:
         return None
-    if torch.is_autocast_enabled(y0.device.type) or torch.compiler.is_compiling():
+    if is_autocast(y0.device) or torch.compiler.is_compiling():
         return None
     if is_transformed():
         return None

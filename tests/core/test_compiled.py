@@ -5,6 +5,7 @@ import warnings
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.exc import Unsupported
 
 from integrand.core.fields import MLP
 from integrand.core.numerics import compiled, solve_ode
@@ -29,7 +30,7 @@ def test_compiled_steps_give_the_same_states_gradients_and_counts(options):
 def test_a_field_that_cannot_be_compiled_runs_after_one_notice(monkeypatch):
     def refuse(work):
         def call(*args):
-            raise torch._dynamo.exc.Unsupported("no such luck\nwith a long story")
+            raise Unsupported("no such luck\nwith a long story")
 
         return call
 

@@ -7,7 +7,7 @@ from scipy.special import erf
 from torch import Tensor, nn
 
 from integrand.core.errors import InputError
-from integrand.core.fields import MLP, PeriodicForcing
+from integrand.core.fields import MLP, PeriodicForcing, dense_tape
 from integrand.core.fields.mlp import ACTIVATIONS
 
 ACTIVATIONS_BY_NUMPY = {
@@ -111,3 +111,15 @@ def test_frequencies_are_no_part_of_a_checkpoint_but_follow_the_module():
     field = PeriodicForcing(MLP(2, control=2), [24.0])
     assert "frequency" not in field.state_dict()
     assert field.double().frequency.dtype == torch.float64
+
+
+def test_the_tape_s_tanh_keeps_its_relative_accuracy():
+    """Five roundings to float32, of 6e-8 each, from numbers too small to tell from zero to infinity."""
+    sizes = torch.logspace(-44, 38, dense_tape.LARGE)
+    z = torch.cat([sizes, -sizes, torch.tensor([0.0, -0.0, torch.inf, -torch.inf])]).float()
+    found = dense_tape.KERNELS[torch.nn.Tanh].forward(z, torch.empty_like(z))
+    expected = torch.tanh(z.double())
+    normal = z.abs() > 1e-37  # below, numbers are denormal and hold fewer digits
+    torch.testing.assert_close(found.double()[normal], expected[normal], rtol=3e-7, atol=0)
+    torch.testing.assert_close(found.double()[~normal], expected[~normal], rtol=0, atol=1e-37)
+    assert torch.equal(found[-4:].signbit(), z[-4:].signbit())

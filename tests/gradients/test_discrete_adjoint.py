@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from integrand.core.fields import MLP, Linear
+from integrand.core.fields import MLP, Linear, PeriodicForcing
 from integrand.core.fields.mlp import ACTIVATIONS
 from integrand.core.numerics import discrete_adjoint, solve_ode
 from integrand.core.numerics.field_call import BoundField
@@ -58,7 +58,9 @@ def start(batch: int = 5, dim: int = 3) -> Tensor:
     return torch.randn(batch, dim, dtype=torch64, generator=torch.Generator().manual_seed(1)).requires_grad_()
 
 
-def gradients(field: nn.Module, y0: Tensor, args: Tensor | None = None, times: Tensor = TIMES, **options) -> list[Tensor]:
+def gradients(
+    field: nn.Module, y0: Tensor, args: Tensor | None = None, times: Tensor = TIMES, **options
+) -> list[Tensor]:
     """Gradients of a weighted sum of all states, so that every output counts."""
     states = solve_ode(field, y0, times, args=args, **options).states
     weights = torch.linspace(-1, 2, states.numel(), dtype=torch64).view_as(states)
@@ -103,6 +105,22 @@ def test_equals_autograd_for_linear_fields(hidden: tuple[int, ...], bias: bool, 
     assert len(swept) == 1
 
 
+@pytest.mark.parametrize("learned_phase", [False, True])
+def test_a_forced_field_passes_its_harmonics_on(learned_phase: bool, swept):
+    field = PeriodicForcing(MLP(3, (8,), control=4), [1.5, 0.4]).double()
+    field.frequency = field.frequency.double()
+    phase = torch.randn(5, 2, dtype=torch64, requires_grad=learned_phase)
+
+    def both(field: nn.Module) -> list[Tensor]:
+        y0 = start()
+        states = solve_ode(field, y0, TIMES, args=phase, method="rk4", step_size=0.2).states
+        inputs = [y0, *([phase] if learned_phase else []), *field.parameters()]
+        return [states.detach(), *torch.autograd.grad(states.sin().sum(), inputs)]
+
+    assert_same(both(field), both(Opaque(field)))
+    assert len(swept) == (0 if learned_phase else 1)
+
+
 def test_a_long_solve_fills_many_blocks(swept):
     field = MLP(3, (8,)).double()
     options: dict[str, Any] = {"method": "rk4", "step_size": 0.003}  # 567 steps of 4 stages
@@ -129,7 +147,7 @@ def test_against_finite_differences(options):
         return solve_ode(field, y0, TIMES, args=control, **options).states
 
     # The steps of an adaptive method move with the input, by less than the tolerance's share of the answer.
-    loose = {"atol": 1e-3, "rtol": 1e-3} if "rtol" in options else {}
+    loose: dict[str, Any] = {"atol": 1e-3, "rtol": 1e-3} if "rtol" in options else {}
     torch.autograd.gradcheck(states, (y0, control, *field.parameters()), **loose)
 
 
@@ -146,6 +164,21 @@ def test_double_backward_is_that_of_autograd():
     torch.autograd.gradgradcheck(
         lambda y: solve_ode(field, y, TIMES, method="dopri5", step_size=0.5).states, (start(2, 2),)
     )
+
+
+def test_double_backward_where_start_arguments_and_parameters_depend_on_each_other():
+    """The start is the network's own output, and the arguments are the start: no path may count twice."""
+    field = MLP(2, (5,), control=2).double()
+    x = start(3, 2)
+
+    def curvature(field: nn.Module) -> list[Tensor]:
+        y0 = x * field(TIMES[0], x, x)
+        end = solve_ode(field, y0, TIMES, args=2 * y0, method="rk4").states[:, -1]
+        slopes = torch.autograd.grad(end.square().sum(), [x, *field.parameters()], create_graph=True)
+        total = torch.stack([slope.square().sum() for slope in slopes]).sum()
+        return [*slopes, *torch.autograd.grad(total, [x, *field.parameters()])]
+
+    assert_same(curvature(field), curvature(Opaque(field)), rounding=1e-10)
 
 
 def test_backward_twice_and_memory_freed():
@@ -216,7 +249,7 @@ def test_what_a_tape_cannot_give_is_left_to_autograd(swept):
     handle = field.layers[0].register_forward_hook(lambda *_: None)
     assert open_tape(bound, y0, TIMES) is None
     handle.remove()
-    weights = dict(field.named_parameters())
+    weights: dict[str, Tensor] = {**dict(field.named_parameters())}
 
     def end(y: Tensor, weights: dict[str, Tensor]) -> Tensor:
         def call(t: Tensor, state: Tensor) -> Tensor:
@@ -229,9 +262,9 @@ def test_what_a_tape_cannot_give_is_left_to_autograd(swept):
     vectorised = torch.func.grad(lambda y: end(y, weights))(y0.detach())
     assert_same([vectorised], [gradients_of_end(field, y0)])
     tangent = torch.ones_like(y0)
-    _, forward = torch.func.jvp(
+    forward: Any = torch.func.jvp(
         lambda y: solve_ode(field, y, TIMES, method="rk4").states[:, -1].sum(), (y0.detach(),), (tangent,)
-    )
+    )[1]
     assert_same([forward], [(vectorised * tangent).sum()])
 
 

@@ -1,0 +1,31 @@
+"""The page on the numerics keeps its word: its code runs as printed, and it names every method there is."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def python_blocks(text: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", ["numerics.md"])
+def test_python_blocks_run_one_after_the_other(page: str, tmp_path: Path):
+    blocks = python_blocks((DOCS / page).read_text(encoding="utf-8"))
+    assert blocks
+    done = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_numerics_page_names_every_native_method():
+    from integrand.core.numerics import METHODS
+    from integrand.core.numerics.sde_schemes import SCHEMES
+
+    text = (DOCS / "numerics.md").read_text(encoding="utf-8")
+    assert [name for name in (*METHODS["native"], *SCHEMES) if f"`{name}`" not in text] == []
