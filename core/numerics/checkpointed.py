@@ -7,7 +7,8 @@ one step that holds
     (N / s) S + s G bytes,     at the least 2 sqrt(N S G), where s = sqrt(N S / G).
 
 A step's graph holds states of every stage of the method. Here N / s^2 is about 4 a stage, so that what is held stays
-within 3 of the least as long as G / S lies between 1/8 and 136 a stage. The field is evaluated twice in all.
+within 3 of the least as long as G / S lies between 1/8 and 136 a stage; a field's own tape, which grows in blocks,
+takes somewhat more. The field is evaluated twice in all.
 
 Source: Chen, Xu, Zhang and Guestrin (2016), Training deep nets with sublinear memory cost, section 4.1.
 """
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from integrand.core.numerics.discrete_adjoint import solve_taped
+from integrand.core.numerics.door import Door, enter
 from integrand.core.numerics.explicit import ExplicitRungeKutta
 from integrand.core.numerics.field_call import BoundField
 from integrand.core.numerics.recomputation import (
@@ -115,12 +117,17 @@ class _Checkpointed(torch.autograd.Function):
 
 def _again(ctx: Any, inputs: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor | None, ...]:
     """Take all steps again in one graph, and differentiate that."""
-    solve, (y0, times, *rest) = ctx.solve, inputs
+    solve, door = ctx.solve, Door()
+    with torch.enable_grad():
+        inputs = enter(door, inputs, 2 + len(argument_tensors(solve.bound)))
+    y0, times, *rest = inputs
     bound = rebind(solve.bound, tuple(rest[: len(argument_tensors(solve.bound))]))
     with torch.enable_grad(), ctx.precision.again():
         passed = _Replay(solve, bound, times).take(bound, y0, range(solve.plan.count)).states
         states = solve.fill(passed[: solve.plan.reached], passed[-1])
-    return graph_gradients(states, inputs, ctx.needs_input_grad[1:], grad)
+    gradients = graph_gradients(states, inputs, ctx.needs_input_grad[1:], grad)
+    door.open = True
+    return gradients
 
 
 def _by_hooks(solve: "_Solve", y0: Tensor, times: Tensor) -> Tensor:

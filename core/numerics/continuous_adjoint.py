@@ -30,7 +30,7 @@ from integrand.core.numerics.field_call import BoundField
 from integrand.core.numerics.recomputation import Precision, argument_tensors, fresh, rebind, required_tensors
 from integrand.core.numerics.schedule import Schedule, SharedSteps, Solved
 from integrand.core.numerics.solution import Status
-from integrand.core.numerics.step_control import ErrorNorm
+from integrand.core.numerics.step_control import ErrorNorm, wide
 from integrand.core.numerics.tableau import Tableau
 from integrand.core.numerics.walk import SolveError, Walk
 
@@ -154,7 +154,7 @@ class _WayBack:
         self.like = states[:, 0]
         self.size = _flat(self.like).numel()
         self.sizes = [_flat(tensor).numel() for tensor in self.learned]
-        self.integrals = _flat(self.like).new_zeros(sum(self.sizes))
+        self.integrals = wide(_flat(self.like)).new_zeros(sum(self.sizes))  # which makes the whole vector as wide
 
     def walk(self, grad: Tensor, reached: int, *, wants_times: bool) -> list[Tensor | None]:
         """Return the gradients of y0, the times, the arguments and what is learned."""
@@ -209,7 +209,7 @@ class _WayBack:
             torch.zeros_like(_flat(tensor)) if by is None else _flat(by).neg()
             for by, tensor in zip(pulled, (y, *self.learned), strict=True)
         ]
-        return torch.cat([_flat(slope), *(part.to(z.dtype) for part in parts)]).unsqueeze(0)
+        return torch.cat([part.to(z.dtype) for part in (_flat(slope), *parts)]).unsqueeze(0)
 
     def _schedule(self, i: int) -> Schedule:
         """Steps of the way back from output i."""

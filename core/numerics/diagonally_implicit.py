@@ -163,8 +163,10 @@ class DiagonallyImplicitStepper:
     what is left of the iteration's error by the stiffness. The error estimate is multiplied by (I - h gamma J)^-1. No
     gradient passes through it.
 
-    Dense output is the cubic through both ends and their slopes where the method has these, else the straight line; its
-    order is the method's own.
+    Dense output is the cubic through both ends and their slopes where the method has these, else the straight line. Its
+    order is the method's own where the problem is not stiff; where it is, slopes magnify the error of the state by the
+    stiffness. So ``solve_ode`` ends steps of these methods on the output times that samples share; only events,
+    ``dense=True``, and times of each sample's own with ``stepping="per_sample"`` read what lies between.
 
     Args:
         table: the method.

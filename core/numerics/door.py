@@ -17,6 +17,12 @@ class Door:
         self.open = False
 
 
+def enter(door: Door, inputs: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
+    """Return the inputs of a solve, the first ``count`` behind a door; the field holds the others itself."""
+    behind: Any = (Through.apply(door, tensor) for tensor in inputs[:count])
+    return (*behind, *inputs[count:])
+
+
 class Through(torch.autograd.Function):
     """The identity, whose gradient stops at a shut door.
 

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from integrand.core.numerics.explicit import is_transformed
+
 
 @dataclass(frozen=True)
 class HostLink:
@@ -39,4 +41,6 @@ class HostLink:
     @staticmethod
     def fetch(values: Tensor) -> NDArray[np.float64]:
         """Copy numbers to the host, which waits for them."""
-        return values.detach().cpu().double().numpy()
+        values = values.detach().cpu().double()
+        # Within a transform of torch.func every tensor is wrapped, and gives its numbers in no other way.
+        return np.array(values.tolist()) if is_transformed() else values.numpy()

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from integrand.core.numerics.explicit import along, on_device
+from integrand.core.numerics.door import Door, Through
+from integrand.core.numerics.explicit import along, is_transformed, on_device
 from integrand.core.numerics.field_call import BoundField, apply, leaves, select
 from integrand.core.numerics.tableau import Tableau
 from integrand.core.numerics.tape import Tape, TapedField, TapeReader
@@ -129,7 +130,9 @@ class _Solve(torch.autograd.Function):
         saved = ctx.saved_tensors
         inputs, packed = saved[: ctx.inputs_count], saved[ctx.inputs_count :]
         wanted = ctx.needs_input_grad[3:]
-        if torch.is_grad_enabled():
+        given = [grad for grad in grad_outputs if grad is not None]
+        batched = any(torch._C._functorch.is_legacy_batchedtensor(grad) for grad in given)  # pyright: ignore[reportAttributeAccessIssue]
+        if torch.is_grad_enabled() or is_transformed() or batched:
             return (None, None, None, *_again(ctx, inputs, wanted, grad_outputs))
         reader = ctx.taped.tape.read(packed)
         args = [leaf for _, leaf in leaves(ctx.taped.args)]
@@ -295,13 +298,17 @@ class _Memory:
 def _again(
     ctx: Any, inputs: tuple[Tensor, ...], wanted: tuple[bool, ...], grads: tuple[Tensor | None, ...]
 ) -> tuple[Tensor | None, ...]:
-    """Solve again under autograd, so that its derivative can be differentiated in its turn."""
-    bound = ctx.taped
-    # The arguments among the inputs are the caller's own tensors, so the new graph ends where the old one did.
-    args = iter(inputs[1 : 1 + ctx.args_count])
-    done = ctx.travel(BoundField(bound.field, apply(bound.args, lambda _: next(args)), bound.batch), inputs[0])
+    """Solve again under autograd, to differentiate the derivative, or to take it for many cotangents at once."""
+    bound, create, door = ctx.taped, torch.is_grad_enabled(), Door()
+    with torch.enable_grad():
+        # Parameters are met where the field holds them.
+        y0, *args = (Through.apply(door, tensor) for tensor in inputs[: 1 + ctx.args_count])
+        given = iter(args)
+        done = ctx.travel(BoundField(bound.field, apply(bound.args, lambda _: next(given)), bound.batch), y0)
+    entered = (y0, *args, *inputs[1 + ctx.args_count :])
+    asked = [tensor for tensor, needs in zip(entered, wanted, strict=True) if needs]
     pairs = [(part, grad) for part, grad in zip((done.outputs, done.last), grads, strict=True) if grad is not None]
-    asked = [tensor for tensor, needs in zip(inputs, wanted, strict=True) if needs]
     parts, known = zip(*pairs, strict=True)
-    found = iter(torch.autograd.grad(parts, asked, known, create_graph=True, allow_unused=True))
+    found = iter(torch.autograd.grad(parts, asked, known, create_graph=create, allow_unused=True))
+    door.open = True
     return tuple(next(found) if needs else None for needs in wanted)

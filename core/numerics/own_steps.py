@@ -183,7 +183,7 @@ class _Walker:
         clocks.evaluations += bound.evaluations - before
         if self.watch is not None:
             clocks.values = self.link.fetch(self.watch.values(t, self.y, bound))
-        finite = torch.isfinite(slope).reshape(len(clocks.row), -1).all(1).cpu().numpy()
+        finite = self.link.fetch(torch.isfinite(slope).reshape(len(clocks.row), -1).all(1)) == 1
         if not finite.all():
             self._leave(~finite, np.full(len(finite), int(Status.NONFINITE)))
             if self.first is not None and self.records:

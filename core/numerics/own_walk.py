@@ -95,7 +95,8 @@ class DensePath:
 
     def combine(self, weights: Tensor) -> Tensor:
         """Return the states that weights give."""
-        return self.y + torch.bmm(weights.unsqueeze(1), self.slopes).view_as(self.y)
+        # Not a matrix product, which autocast would take in half precision.
+        return self.y + (weights.unsqueeze(2) * self.slopes).sum(dim=1).view_as(self.y)
 
     def state(self, theta: Tensor) -> Tensor:
         """Return the states at t + theta h."""

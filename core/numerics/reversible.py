@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from integrand.core.errors import InputError
+from integrand.core.numerics.door import Door, enter
 from integrand.core.numerics.explicit import combine, shift
 from integrand.core.numerics.field_call import BoundField
 from integrand.core.numerics.recomputation import (
@@ -140,11 +141,16 @@ class _Reversible(torch.autograd.Function):
 
 def _again(ctx: Any, inputs: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor | None, ...]:
     """Take all steps again in one graph, and differentiate that."""
+    door = Door()
+    with torch.enable_grad():
+        inputs = enter(door, inputs, 2 + len(argument_tensors(ctx.bound)))
     y0, times, *rest = inputs
     bound = rebind(ctx.bound, tuple(rest[: len(argument_tensors(ctx.bound))]))
     with torch.enable_grad(), ctx.precision.again():
         states = torch.stack(ctx.scheme.solve(bound, y0, times)[0], dim=1)
-    return graph_gradients(states, inputs, ctx.needs_input_grad[2:], grad)
+    gradients = graph_gradients(states, inputs, ctx.needs_input_grad[2:], grad)
+    door.open = True
+    return gradients
 
 
 class _WayBack(NamedTuple):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from integrand.core.numerics.host_link import HostLink
 from integrand.core.numerics.step_control import StepControl
 
 Floats = NDArray[np.float64]
@@ -123,7 +124,7 @@ class SampleClocks:
         good = size <= 1
         errors = (size, self.errors[:, 0].copy(), self.errors[:, 1].copy()) if control.p or control.d else (size,) * 3
         newest, last, older = (torch.from_numpy(each) for each in errors)
-        factor = control.factor(order, (newest, last, older)).numpy()
+        factor = HostLink.fetch(control.factor(order, (newest, last, older)))
         factor = np.minimum(factor, np.where(good, self.growth, 0.9))
         length = aim.share * factor
         # A step cut short by a stop says little of how long the next may be.

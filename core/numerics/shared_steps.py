@@ -312,8 +312,8 @@ class _Walker:
         size, change = torch.stack(
             [self.norm.measure(y.detach(), scale), self.norm.measure(slope * unit, scale)]
         ).tolist()
-        if not math.isfinite(change):
-            return math.nan
+        if not math.isfinite(change):  # a slope may be finite, and its square not
+            return 1e-6 * limit if bool(torch.isfinite(slope).all()) else math.nan
         probe = 0.01 * size / change if min(size, change) >= 1e-5 else 1e-6 * limit
         probe = min(probe, limit)
         end = self.at + self.sign * probe

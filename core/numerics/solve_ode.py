@@ -1,6 +1,7 @@
 """One call that solves initial value problems."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -224,6 +225,8 @@ def _own(
     events: tuple[Event, ...],
 ) -> Solution:
     rows = times.expand(y0.shape[0], times.shape[-1])
+    if method not in TABLEAUS and times.dim() == 1:  # as the schedule of shared steps lands on outputs, and why
+        control = replace(control, jump_times=(*control.jump_times, *times[1:-1].tolist()))
     stepper = make_stepper(method, adaptive=True, rtol=norm.rtol, atol=norm.atol)
     walk = walk_own(bound, y0, rows, stepper, norm, control, max_steps=max_steps, events=events)
     failed = (walk.status != int(Status.OK)) & (walk.status != int(Status.EVENT))
@@ -343,8 +346,13 @@ def _check_options(
     for name, (value, here, known) in available.items():
         if value not in known:
             raise unknown(name, value, known)
+        if name == "event" and value not in here:
+            raise InputError(
+                f"an event takes the steps of an adaptive native method, which {where} does not choose: take 'dopri5' "
+                "or another, and leave step_size out."
+            )
         if value not in here:
-            steps = " with fixed steps" if name in ("stepping", "event") and native else ""
+            steps = " with fixed steps" if name == "stepping" and native else ""
             raise InputError(f"{name}={value!r} is not available in {where}{steps}: take {' or '.join(here)}.")
     if gradient != "direct" and (stepping == "per_sample" or event is not None):
         what = "stepping='per_sample'" if stepping == "per_sample" else "an event"

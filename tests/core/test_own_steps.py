@@ -520,6 +520,7 @@ def test_a_lost_sample_spoils_no_gradient_by_tape():
 
 
 def test_second_derivatives_by_tape_are_those_of_autograd():
+    """Also where the start depends on a parameter of the field, as an encoder's that shares it would."""
     torch.manual_seed(0)
     field, plain = MLP(2, (8,)).to(torch64), PlainMLP(2, (8,)).to(torch64)
     plain.load_state_dict(field.state_dict())
@@ -527,11 +528,32 @@ def test_second_derivatives_by_tape_are_those_of_autograd():
     found = []
     for each in (field, plain):
         y0 = torch.tensor([[0.5, -0.3], [1.0, 0.2]], dtype=torch64, requires_grad=True)
-        states = own(each, y0, times, rtol=1e-8, atol=1e-8).states
-        (slope,) = torch.autograd.grad(states.square().sum(), y0, create_graph=True)
-        found.append(torch.autograd.grad(slope.square().sum(), [y0, *each.parameters()]))
+        start = y0 + next(each.parameters())[:2]
+        states = own(each, start, times, rtol=1e-8, atol=1e-8).states
+        slopes = torch.autograd.grad(states.square().sum(), [y0, *each.parameters()], create_graph=True)
+        total = torch.stack([slope.square().sum() for slope in slopes]).sum()
+        found.append([*slopes, *torch.autograd.grad(total, [y0, *each.parameters()])])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_transforms_of_torch_func_and_gradients_of_many_outputs_at_once():
+    torch.manual_seed(0)
+    field, y0 = MLP(2, (8,)).to(torch64), torch.randn(3, 2, dtype=torch64)
+    times = torch.tensor([0.0, 0.5, 1.0], dtype=torch64)
+
+    def loss(y: Tensor) -> Tensor:
+        return own(field, y, times).states.square().sum()
+
+    start = y0.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(loss(start), start)
+    torch.testing.assert_close(torch.func.grad(loss)(y0).detach(), expected, rtol=1e-12, atol=1e-13)
+    direction = torch.randn_like(y0)
+    along = torch.func.jvp(loss, (y0,), (direction,))[1]
+    torch.testing.assert_close(along.detach(), (expected * direction).sum(), rtol=1e-12, atol=1e-13)
+    last = torch.autograd.functional.jacobian(lambda y: own(field, y, times).states[:, -1], y0, vectorize=True)
+    one_by_one = torch.autograd.functional.jacobian(lambda y: own(field, y, times).states[:, -1], y0)
+    torch.testing.assert_close(last, one_by_one, rtol=1e-12, atol=1e-13)
 
 
 def test_implicit_methods_take_steps_of_each_samples_own():

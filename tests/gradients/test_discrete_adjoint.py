@@ -171,14 +171,33 @@ def test_double_backward_where_start_arguments_and_parameters_depend_on_each_oth
     field = MLP(2, (5,), control=2).double()
     x = start(3, 2)
 
-    def curvature(field: nn.Module) -> list[Tensor]:
+    def curvature(field: nn.Module, gradient: Any = "direct") -> list[Tensor]:
         y0 = x * field(TIMES[0], x, x)
-        end = solve_ode(field, y0, TIMES, args=2 * y0, method="rk4").states[:, -1]
+        end = solve_ode(field, y0, TIMES, args=2 * y0, method="rk4", gradient=gradient).states[:, -1]
         slopes = torch.autograd.grad(end.square().sum(), [x, *field.parameters()], create_graph=True)
         total = torch.stack([slope.square().sum() for slope in slopes]).sum()
         return [*slopes, *torch.autograd.grad(total, [x, *field.parameters()])]
 
     assert_same(curvature(field), curvature(Opaque(field)), rounding=1e-10)
+    assert_same(curvature(field, "checkpoint"), curvature(Opaque(field)), rounding=1e-10)
+    # The reversible scheme is another one, so only its own derivative is at hand: by differences along x.
+    value, nudge = curvature(field, "reversible"), 1e-5
+    with torch.no_grad():
+        x += nudge
+        ahead = curvature_sum(curvature, field)
+        x -= 2 * nudge
+        behind = curvature_sum(curvature, field)
+        x += nudge
+    slopes = len(value) // 2
+    # Central differences: nudge^2 of a third derivative of size ten, and rounding of 1e-16 over the nudge.
+    torch.testing.assert_close(value[slopes].sum(), (ahead - behind) / (2 * nudge), rtol=1e-6, atol=1e-6)
+
+
+def curvature_sum(curvature: Any, field: nn.Module) -> Tensor:
+    """The sum that ``curvature`` differentiates a second time, by the reversible scheme."""
+    with torch.enable_grad():
+        slopes = curvature(field, "reversible")
+    return torch.stack([slope.square().sum() for slope in slopes[: len(slopes) // 2]]).sum().detach()
 
 
 def test_backward_twice_and_memory_freed():
