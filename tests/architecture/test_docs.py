@@ -142,7 +142,7 @@ def test_the_reference_says_what_the_source_says(build: ModuleType):
     assert "**`S5`** `(d_model, *, d_state=64," in text
     assert "Gneiting and Raftery (2007), Strictly proper scoring rules, Eq. 21." in text
     assert "**`SequenceOutput`** `(y, state)`" in text  # a NamedTuple's fields
-    assert "`Tableau` `(name, a, b, c, order, source)`" in text  # a dataclass's fields
+    assert "`Tableau` `(name, a, b, c, order, source, error=(), error_order=None, " in text  # a dataclass's fields
     assert not re.search(r"`_\w+` `\(", text)
 
 
@@ -150,7 +150,7 @@ def test_every_page_is_there():
     names = {page.name for page in PAGES}
     assert names >= HAND_WRITTEN | {"commands.md", "recipes.md", "reference.md", "results.md", "speed.md"}
     for name in HAND_WRITTEN:
-        assert len((ROOT / "docs" / name).read_text(encoding="utf-8").splitlines()) <= 130, name
+        assert len((ROOT / "docs" / name).read_text(encoding="utf-8").splitlines()) <= 140, name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
