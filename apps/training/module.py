@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import integrand
 from integrand.apps.training.ema import ExponentialMovingAverage
 from integrand.core.errors import InputError
+from integrand.core.numerics import SolveError
 
 
 def plain(value: Any) -> Any:
@@ -78,7 +79,11 @@ class BaseModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Compute the loss of a batch and watch that it stays finite."""
-        loss, logged = self.loss(batch)
+        try:
+            loss, logged = self.loss(batch)
+        except SolveError as error:  # a solver meets what is not finite before the loss does
+            self._raise_if_diverged()
+            raise self._diverged("a state of the model", self.global_step) from error
         self._logged = {"train/loss": loss.detach(), **{f"train/{name}": v.detach() for name, v in logged.items()}}
         self._watch(loss.detach())
         return loss

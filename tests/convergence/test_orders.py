@@ -239,7 +239,7 @@ def test_interpolation_is_of_fourth_order(problem):
     assert slope(steps, errors) == pytest.approx(4, abs=0.1)
 
 
-@pytest.mark.parametrize("name", ["bosh3", "dopri5", "tsit5", "dopri8", "kvaerno3"])
+@pytest.mark.parametrize("name", ["bosh3", "dopri5", "tsit5", "dopri8"])
 def test_kept_steps_interpolate_as_outputs_do(name: str):
     """One interval, no output inside it; asked afterwards, as (Q,) and as (B, Q), with gradients."""
     problem, asked = Planar(), torch.linspace(0, 1.5, 40, dtype=torch.float64)

@@ -297,9 +297,9 @@ def test_evaluations_are_the_fields_own():
     [
         (lambda t, y: y, {}, r"event's function returned shape \(2, 2\) for 2 samples.*\(B,\)"),
         (lambda t, y: 1.0, {}, "event's function returned a float"),
-        (position, {"method": "rk4"}, "event='given' is not available in method 'rk4' with fixed steps"),
-        (position, {"step_size": 0.1}, "event='given' is not available in method 'dopri5' with fixed steps"),
-        (position, {"engine": "torchdiffeq"}, "event='given' is not available in engine 'torchdiffeq'"),
+        (position, {"method": "rk4"}, "an event takes the steps of an adaptive.*which method 'rk4'"),
+        (position, {"step_size": 0.1}, "an event takes the steps of an adaptive.*which method 'dopri5'"),
+        (position, {"engine": "torchdiffeq"}, "an event takes the steps of an adaptive.*which engine 'torchdiffeq'"),
         ([position, 3.0], {}, "the event's function is a float: give a function"),
     ],
 )
