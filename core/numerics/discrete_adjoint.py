@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from integrand.core.numerics.door import Door, Through
+from integrand.core.numerics.door import Door, enter
 from integrand.core.numerics.explicit import along, is_transformed, on_device
-from integrand.core.numerics.field_call import BoundField, apply, leaves
+from integrand.core.numerics.field_call import BoundField, leaves
+from integrand.core.numerics.recomputation import differentiates_again, graph_gradients, rebind
 from integrand.core.numerics.tableau import Row, Tableau
 from integrand.core.numerics.tape import Tape, TapedField, TapeReader
 from integrand.core.numerics.walk import StepTaken
@@ -58,8 +59,7 @@ class _Solve(torch.autograd.Function):
         saved = ctx.saved_tensors
         inputs, packed = saved[: ctx.inputs_count], saved[ctx.inputs_count :]
         wanted = ctx.needs_input_grad[3:]
-        batched = torch._C._functorch.is_legacy_batchedtensor(grad)  # pyright: ignore[reportAttributeAccessIssue]
-        if torch.is_grad_enabled() or is_transformed() or batched:
+        if is_transformed() or differentiates_again(grad):
             return (None, None, None, *_again(ctx, inputs, wanted, grad))
         reader = ctx.taped.tape.read(packed)
         sweep = _Sweep(reader, ctx.tableau, inputs[0])
@@ -187,15 +187,10 @@ class _Plan(NamedTuple):
 
 def _again(ctx: Any, inputs: tuple[Tensor, ...], wanted: tuple[bool, ...], grad: Tensor) -> tuple[Tensor | None, ...]:
     """Solve again under autograd, to differentiate the derivative, or to take it for many cotangents at once."""
-    bound, create, door = ctx.taped, torch.is_grad_enabled(), Door()
+    door = Door()
     with torch.enable_grad():
-        # Parameters are met where the field holds them.
-        y0, *args = (Through.apply(door, tensor) for tensor in inputs[: 1 + ctx.args_count])
-        given = iter(args)
-        plain = BoundField(bound.field, apply(bound.args, lambda _: next(given)), bound.batch)
-        states, _ = ctx.run(plain, y0)
-    entered = (y0, *args, *inputs[1 + ctx.args_count :])
-    asked = [tensor for tensor, needs in zip(entered, wanted, strict=True) if needs]
-    found = iter(torch.autograd.grad(states, asked, grad, create_graph=create, allow_unused=True))
+        inputs = enter(door, inputs, 1 + ctx.args_count)
+        states, _ = ctx.run(rebind(ctx.taped, inputs[1 : 1 + ctx.args_count]), inputs[0])
+    gradients = graph_gradients(states, inputs, wanted, grad)
     door.open = True
-    return tuple(next(found) if needs else None for needs in wanted)
+    return gradients

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from integrand.core.numerics.field_call import BoundField
+from integrand.core.numerics.field_call import BoundField, is_autocast
 from integrand.core.numerics.stepper import Step
 from integrand.core.numerics.tableau import Row, Tableau
 
@@ -190,11 +190,6 @@ def known_length(h: Tensor) -> Tensor | float:
 def is_differentiated(tensor: Tensor) -> bool:
     """Return whether a derivative by a tensor may be asked for, also in forward mode or by torch.func."""
     return tensor.requires_grad or is_transformed()
-
-
-def is_autocast(device: torch.device) -> bool:
-    """Return whether autocast is at work on a device; some know no autocast."""
-    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
 def is_transformed() -> bool:

@@ -79,12 +79,17 @@ def check_slope(slope: Tensor, y: Tensor) -> Tensor:
     if slope.device != y.device:
         raise InputError(f"the field returned a tensor on {slope.device}, the state is on {y.device}: move the field.")
     if slope.dtype != y.dtype:
-        if not (torch.amp.is_autocast_available(y.device.type) and torch.is_autocast_enabled(y.device.type)):
+        if not is_autocast(y.device):
             raise InputError(
                 f"the field returned {slope.dtype} for a state of {y.dtype}: convert the field or y0 to one type."
             )
         slope = slope.to(y.dtype)
     return slope
+
+
+def is_autocast(device: torch.device) -> bool:
+    """Return whether autocast is at work on a device; some know no autocast."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
 def leaves(args: Any, path: str = "") -> list[tuple[str, Tensor]]:

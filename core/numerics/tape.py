@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from integrand.core.numerics.explicit import is_autocast, is_transformed
-from integrand.core.numerics.field_call import BoundField, leaves
+from integrand.core.numerics.explicit import is_transformed
+from integrand.core.numerics.field_call import BoundField, is_autocast, leaves
 
 
 class TapeReader(Protocol):
