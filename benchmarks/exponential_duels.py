@@ -10,7 +10,7 @@ import torch
 from duel import Duel, Work, version
 from torch import Tensor
 
-from integrand.core.numerics.semilinear import Semilinear, solve_semilinear
+from integrand.core.numerics.exponential.semilinear import Semilinear, solve_semilinear
 from integrand.core.numerics.spectral import PeriodicGrid
 
 POINTS, STEPS, SAMPLES, WAVES = 256, 200, 256, 8

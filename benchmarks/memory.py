@@ -35,12 +35,12 @@ from torch.utils._pytree import tree_leaves
 
 from integrand.core.fields import MLP
 from integrand.core.numerics import solve_ode
-from integrand.core.numerics.checkpointed import solve_checkpointed
-from integrand.core.numerics.continuous_adjoint import solve_adjoint
 from integrand.core.numerics.field_call import BoundField
-from integrand.core.numerics.reversible import solve_reversible
-from integrand.core.numerics.schedule import EqualSteps
-from integrand.core.numerics.tableau import RK4
+from integrand.core.numerics.gradients.checkpointed import solve_checkpointed
+from integrand.core.numerics.gradients.continuous_adjoint import solve_adjoint
+from integrand.core.numerics.gradients.reversible import solve_reversible
+from integrand.core.numerics.methods.tableau import RK4
+from integrand.core.numerics.stepping.schedule import EqualSteps
 
 MODES = ("direct", "checkpoint", "checkpoint, function", "adjoint", "reversible")
 STEPS = (100, 1000, 10_000)

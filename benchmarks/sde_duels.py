@@ -8,8 +8,8 @@ from duel import Duel, Work, gradients, version
 from torch import Tensor, nn
 
 from integrand.core.fields import MLP
-from integrand.core.numerics.brownian import Increments
 from integrand.core.numerics.solve_sde import solve_sde
+from integrand.core.numerics.stochastic.brownian import Increments
 
 DIM, WIDTH, BATCH, STEPS = 16, 64, 256, 100
 

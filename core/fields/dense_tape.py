@@ -79,7 +79,7 @@ enough to stay in its caches and within what the allocator hands out again."""
 
 
 class DenseTape:
-    """Evaluations of x = [y, t, u] -> W_n s(... s(W_1 x + b_1) ...) + b_n, as ``core.numerics.tape.Tape`` asks.
+    """Evaluations of x = [y, t, u] -> W_n s(... s(W_1 x + b_1) ...) + b_n, as the protocol ``Tape`` asks.
 
     With z_l = W_l a_{l-1} + b_l and a_l = s(z_l), the transposed Jacobian is applied as
 

@@ -46,7 +46,7 @@ class Linear(nn.Module):
         return self.matrix.expand(y.shape[0], -1, -1)
 
     def open_tape(self, y0: Tensor, args: Any) -> DenseTape | None:
-        """Return a tape for a solve from y0, or None where autograd must do; see ``core.numerics.tape``."""
+        """Return a tape for a solve from y0, or None where autograd must do; see ``core.numerics.gradients.tape``."""
         layers = dense_layers(self.map) if type(self) is Linear and not self._forward_hooks else None
         if layers is None or args is not None or y0.dim() != 2 or y0.shape[1] != self.dim:
             return None

@@ -82,7 +82,7 @@ class MLP(nn.Module):
         return out.unflatten(-1, (self.dim, self.channels)) if self.channels else out
 
     def open_tape(self, y0: Tensor, args: Any) -> DenseTape | None:
-        """Return a tape for a solve from y0, or None where autograd must do; see ``core.numerics.tape``."""
+        """Return a tape for a solve from y0, or None where autograd must do; see ``core.numerics.gradients.tape``."""
         layers = dense_layers(self.layers) if type(self) is MLP and not self._forward_hooks else None
         if layers is None or y0.dim() != 2 or y0.shape[1] != self.dim or (args is None) != (self.control == 0):
             return None

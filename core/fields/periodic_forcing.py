@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from integrand.core.numerics.tape import Tape, TapeReader
+from integrand.core.numerics.gradients.tape import Tape, TapeReader
 
 
 class PeriodicForcing(nn.Module):
@@ -41,7 +41,7 @@ class PeriodicForcing(nn.Module):
         return harmonics(phase + self.frequency * t.reshape(-1, 1))
 
     def open_tape(self, y0: Tensor, args: Any) -> Tape | None:
-        """Return a tape if f has one and the phases need no gradient; see ``core.numerics.tape``."""
+        """Return a tape if f has one and the phases need no gradient; see ``core.numerics.gradients.tape``."""
         make = getattr(self.field, "open_tape", None)
         if make is None or type(self) is not PeriodicForcing or self._forward_hooks or not isinstance(args, Tensor):
             return None

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from integrand.core.errors import InputError
 from integrand.core.numerics.field_call import Field
-from integrand.core.numerics.tape import Tape, TapeReader
+from integrand.core.numerics.gradients.tape import Tape, TapeReader
 
 
 class Control(Protocol):
@@ -75,7 +75,7 @@ class StagedField(nn.Module):
         return contract(self.field(t, z, *args), slope, z)
 
     def open_tape(self, z0: Tensor, args: Any) -> Tape | None:
-        """Return a tape if f has one and the path needs no gradient; see ``core.numerics.tape``."""
+        """Return a tape if f has one and the path needs no gradient; see ``core.numerics.gradients.tape``."""
         make = getattr(self.field, "open_tape", None)
         if make is None or not self.slopes or self.slopes[0].requires_grad:
             return None

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from integrand.core.errors import InputError
+from integrand.core.numerics.modes import is_autocast
 
 Field = Callable[..., Tensor]
 """``field(t, y)`` or ``field(t, y, args)``, with t a scalar or (B,), y (B, ...), and every tensor in args (B, ...)."""
@@ -85,11 +85,6 @@ def check_slope(slope: Tensor, y: Tensor) -> Tensor:
             )
         slope = slope.to(y.dtype)
     return slope
-
-
-def is_autocast(device: torch.device) -> bool:
-    """Return whether autocast is at work on a device; some know no autocast."""
-    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
 
 
 def leaves(args: Any, path: str = "") -> list[tuple[str, Tensor]]:

@@ -7,7 +7,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-from integrand.core.numerics.event import EventLog
+from integrand.core.numerics.stepping.event import EventLog
 
 
 class Status(IntEnum):

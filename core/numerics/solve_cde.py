@@ -8,17 +8,17 @@ from torch import Tensor
 
 from integrand.core.errors import InputError
 from integrand.core.numerics.controlled_field import Control, ControlledField, StagedField
-from integrand.core.numerics.discrete_adjoint import solve_taped
-from integrand.core.numerics.explicit import ExplicitRungeKutta
 from integrand.core.numerics.field_call import BoundField, Field
-from integrand.core.numerics.fixed_step import count_substeps, walk_fixed
-from integrand.core.numerics.methods import TABLEAUS
+from integrand.core.numerics.gradients.discrete_adjoint import solve_taped
+from integrand.core.numerics.gradients.tape import open_tape
+from integrand.core.numerics.methods.explicit import ExplicitRungeKutta
+from integrand.core.numerics.methods.registry import TABLEAUS
+from integrand.core.numerics.methods.tableau import Tableau
 from integrand.core.numerics.solution import Solution, SolverStats
 from integrand.core.numerics.solve_ode import METHODS, Gradient, solve_ode
-from integrand.core.numerics.step_control import StepControl
-from integrand.core.numerics.tableau import Tableau
-from integrand.core.numerics.tape import open_tape
-from integrand.core.numerics.walk import StepTaken
+from integrand.core.numerics.stepping.fixed_step import count_substeps, walk_fixed
+from integrand.core.numerics.stepping.step_control import StepControl
+from integrand.core.numerics.stepping.walk import StepTaken
 from integrand.core.paths.knots import locate, merge_knots
 
 

@@ -8,25 +8,25 @@ import torch
 from torch import Tensor
 
 from integrand.core.errors import InputError, unknown
-from integrand.core.numerics import torchdiffeq_engine
-from integrand.core.numerics.checkpointed import solve_checkpointed
-from integrand.core.numerics.continuous_adjoint import solve_adjoint
-from integrand.core.numerics.dense_output import DenseOutput
-from integrand.core.numerics.discrete_adjoint import solve_taped
-from integrand.core.numerics.event import Event, as_events
+from integrand.core.numerics.engines import torchdiffeq_engine
+from integrand.core.numerics.engines.torchdiffeq_engine import solve_torchdiffeq
+from integrand.core.numerics.exponential.semilinear import SEMILINEAR, solve_semilinear
 from integrand.core.numerics.field_call import BoundField, Field
-from integrand.core.numerics.fixed_step import count_substeps
-from integrand.core.numerics.methods import ADAPTIVE, METHODS, TABLEAUS, make_stepper
+from integrand.core.numerics.gradients.checkpointed import solve_checkpointed
+from integrand.core.numerics.gradients.continuous_adjoint import solve_adjoint
+from integrand.core.numerics.gradients.discrete_adjoint import solve_taped
+from integrand.core.numerics.gradients.reversible import solve_reversible
+from integrand.core.numerics.gradients.tape import open_tape
+from integrand.core.numerics.methods.registry import ADAPTIVE, METHODS, TABLEAUS, make_stepper
 from integrand.core.numerics.output_times import check_times
-from integrand.core.numerics.own_steps import walk_own
-from integrand.core.numerics.reversible import solve_reversible
-from integrand.core.numerics.schedule import EqualSteps, Schedule, SharedSteps
-from integrand.core.numerics.semilinear import SEMILINEAR, solve_semilinear
 from integrand.core.numerics.solution import Solution, SolverStats, Status
-from integrand.core.numerics.step_control import ErrorNorm, StepControl
-from integrand.core.numerics.tape import open_tape
-from integrand.core.numerics.torchdiffeq_engine import solve_torchdiffeq
-from integrand.core.numerics.walk import SolveError, StepTaken, Walk
+from integrand.core.numerics.stepping.dense_output import DenseOutput
+from integrand.core.numerics.stepping.event import Event, as_events
+from integrand.core.numerics.stepping.fixed_step import count_substeps
+from integrand.core.numerics.stepping.own_steps import walk_own
+from integrand.core.numerics.stepping.schedule import EqualSteps, Schedule, SharedSteps
+from integrand.core.numerics.stepping.step_control import ErrorNorm, StepControl
+from integrand.core.numerics.stepping.walk import SolveError, StepTaken, Walk
 
 __all__ = ["METHODS", "SolveError", "solve_ode"]
 

@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 
 from integrand.core.errors import InputError, unknown
-from integrand.core.numerics import torchsde_engine
-from integrand.core.numerics.brownian import Brownian, BrownianPath, Increments, draw_increments
+from integrand.core.numerics.engines import torchsde_engine
+from integrand.core.numerics.engines.torchsde_engine import solve_torchsde
 from integrand.core.numerics.field_call import Field, leaves
-from integrand.core.numerics.fixed_step import count_substeps
 from integrand.core.numerics.output_times import check_times
-from integrand.core.numerics.sde_discrete_adjoint import solve_fused
-from integrand.core.numerics.sde_equation import CALCULI, NOISES, Equation
-from integrand.core.numerics.sde_reversible import field_parameters, solve_reversible
-from integrand.core.numerics.sde_schemes import SCHEMES, Scheme
-from integrand.core.numerics.sde_walk import Grid, solve_direct, walk
 from integrand.core.numerics.solution import Solution, SolverStats
 from integrand.core.numerics.solve_ode import SolveError
-from integrand.core.numerics.torchsde_engine import solve_torchsde
+from integrand.core.numerics.stepping.fixed_step import count_substeps
+from integrand.core.numerics.stochastic.brownian import Brownian, BrownianPath, Increments, draw_increments
+from integrand.core.numerics.stochastic.discrete_adjoint import solve_fused
+from integrand.core.numerics.stochastic.equation import CALCULI, NOISES, Equation
+from integrand.core.numerics.stochastic.reversible import field_parameters, solve_reversible
+from integrand.core.numerics.stochastic.schemes import SCHEMES, Scheme
+from integrand.core.numerics.stochastic.walk import Grid, solve_direct, walk
 
 __all__ = ["SDE_METHODS", "SolveError", "StochasticSolution", "solve_sde"]
 

@@ -24,7 +24,7 @@ import torchdiffeq
 from torch import Tensor
 
 from integrand.core.errors import InputError
-from integrand.core.numerics.torchdiffeq_route import OWN_METHODS, solve_natively
+from integrand.core.numerics.torchdiffeq_drop_in.route import OWN_METHODS, solve_natively
 
 __all__ = ["odeint", "odeint_adjoint", "odeint_dense", "odeint_event"]
 

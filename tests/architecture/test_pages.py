@@ -25,7 +25,7 @@ def test_python_blocks_run_one_after_the_other(page: str, tmp_path: Path):
 
 def test_the_numerics_page_names_every_native_method():
     from integrand.core.numerics import METHODS
-    from integrand.core.numerics.sde_schemes import SCHEMES
+    from integrand.core.numerics.stochastic.schemes import SCHEMES
 
     text = (DOCS / "numerics.md").read_text(encoding="utf-8")
     assert [name for name in (*METHODS["native"], *SCHEMES) if f"`{name}`" not in text] == []

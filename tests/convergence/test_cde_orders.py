@@ -7,9 +7,9 @@ from scipy.integrate import solve_ivp
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
+from integrand.core.numerics.methods.tableau import DOPRI5, EULER, HEUN, MIDPOINT, RALSTON, RK4, Tableau
 from integrand.core.numerics.solve_cde import solve_cde
 from integrand.core.numerics.solve_log_ode import solve_log_ode
-from integrand.core.numerics.tableau import DOPRI5, EULER, HEUN, MIDPOINT, RALSTON, RK4, Tableau
 from integrand.core.paths import (
     LinearPath,
     LogSignaturePath,

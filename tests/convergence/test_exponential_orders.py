@@ -9,7 +9,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from integrand.core.numerics.semilinear import SEMILINEAR, Semilinear, solve_semilinear
+from integrand.core.numerics.exponential.semilinear import SEMILINEAR, Semilinear, solve_semilinear
 from integrand.core.numerics.spectral import PeriodicGrid
 
 methods = pytest.mark.parametrize("method", SEMILINEAR)

@@ -10,13 +10,13 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from integrand.core.numerics import solve_ode
-from integrand.core.numerics.diagonally_implicit import (
+from integrand.core.numerics.field_call import BoundField
+from integrand.core.numerics.methods.diagonally_implicit import (
     DIAGONALLY_IMPLICIT,
     DiagonallyImplicit,
     DiagonallyImplicitStepper,
 )
-from integrand.core.numerics.field_call import BoundField
-from integrand.core.numerics.stepper import Step
+from integrand.core.numerics.methods.stepper import Step
 
 TABLES = list(DIAGONALLY_IMPLICIT.values())
 PAIRS = [table for table in TABLES if table.error]

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from integrand.core.numerics import solve_ode
-from integrand.core.numerics.explicit import ExplicitRungeKutta
-from integrand.core.numerics.methods import TABLEAUS
-from integrand.core.numerics.step_control import StepControl
-from integrand.core.numerics.tableau import Tableau
+from integrand.core.numerics.methods.explicit import ExplicitRungeKutta
+from integrand.core.numerics.methods.registry import TABLEAUS
+from integrand.core.numerics.methods.tableau import Tableau
+from integrand.core.numerics.stepping.step_control import StepControl
 
 Array = np.ndarray
 

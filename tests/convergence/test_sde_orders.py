@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from integrand.core.numerics.brownian import BrownianPath, Increments
-from integrand.core.numerics.sde_schemes import SCHEMES, SRI2W1
 from integrand.core.numerics.solve_sde import solve_sde
+from integrand.core.numerics.stochastic.brownian import BrownianPath, Increments
+from integrand.core.numerics.stochastic.schemes import SCHEMES, SRI2W1
 
 torch64 = torch.float64
 PATHS = 1500

@@ -10,9 +10,9 @@ from scipy import stats
 from torch import Tensor
 
 from integrand.core.errors import InputError
-from integrand.core.numerics import brownian
-from integrand.core.numerics.brownian import BrownianPath, draw_increments
-from integrand.core.numerics.counter_normals import _hash, counter_normals, stream_keys
+from integrand.core.numerics.stochastic import brownian
+from integrand.core.numerics.stochastic.brownian import BrownianPath, draw_increments
+from integrand.core.numerics.stochastic.counter_normals import _hash, counter_normals, stream_keys
 
 torch64 = torch.float64
 RARE = 1e-6

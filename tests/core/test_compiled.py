@@ -8,7 +8,8 @@ from torch import Tensor
 from torch._dynamo.exc import Unsupported
 
 from integrand.core.fields import MLP
-from integrand.core.numerics import compiled, solve_ode
+from integrand.core.numerics import solve_ode
+from integrand.core.numerics.methods import compiled
 
 
 @pytest.mark.slow

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from integrand.core.errors import InputError
-from integrand.core.numerics.event import Event, find_zeros
 from integrand.core.numerics.solution import Status
 from integrand.core.numerics.solve_ode import SolveError, solve_ode
-from integrand.core.numerics.step_control import StepControl
+from integrand.core.numerics.stepping.event import Event, find_zeros
+from integrand.core.numerics.stepping.step_control import StepControl
 
 torch64 = torch.float64
 TIGHT: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-11}

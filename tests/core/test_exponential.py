@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from integrand.core.errors import InputError
 from integrand.core.numerics import solve_ode
-from integrand.core.numerics.exponential import EXPONENTIAL, ExponentialTableau
-from integrand.core.numerics.imex import IMEX, ImexTableau
-from integrand.core.numerics.phi_functions import phi_functions
-from integrand.core.numerics.semilinear import SEMILINEAR, Semilinear, solve_semilinear
+from integrand.core.numerics.exponential.imex import IMEX, ImexTableau
+from integrand.core.numerics.exponential.phi_functions import phi_functions
+from integrand.core.numerics.exponential.semilinear import SEMILINEAR, Semilinear, solve_semilinear
+from integrand.core.numerics.exponential.tableau import EXPONENTIAL, ExponentialTableau
 
 EPS = torch.finfo(torch.float64).eps
 REAL = [0.0, *(s * 10.0**p for p in (-300, -12, -6, -3, -1) for s in (1, -1)), -0.999, -1.0, -1.001, 0.999, 1.0, 1.001]

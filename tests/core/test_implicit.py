@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from integrand.core.errors import InputError
-from integrand.core.numerics.diagonally_implicit import (
+from integrand.core.numerics.field_call import BoundField
+from integrand.core.numerics.methods.diagonally_implicit import (
     DIAGONALLY_IMPLICIT,
     IMPLICIT_EULER,
     KENCARP4,
@@ -16,8 +17,7 @@ from integrand.core.numerics.diagonally_implicit import (
     DiagonallyImplicit,
     DiagonallyImplicitStepper,
 )
-from integrand.core.numerics.field_call import BoundField
-from integrand.core.numerics.stepper import Step, Stepper
+from integrand.core.numerics.methods.stepper import Step, Stepper
 
 tables = pytest.mark.parametrize("table", DIAGONALLY_IMPLICIT.values(), ids=lambda table: table.name)
 torch64 = torch.float64

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from integrand.core.errors import InputError
 from integrand.core.numerics.field_call import BoundField
-from integrand.core.numerics.newton import ITERATIONS, SHARE, StageEquations, jacobian
+from integrand.core.numerics.methods.newton import ITERATIONS, SHARE, StageEquations, jacobian
 
 torch64 = torch.float64
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from integrand.core.fields import MLP
 from integrand.core.numerics.solution import Status
 from integrand.core.numerics.solve_ode import SolveError, solve_ode
-from integrand.core.numerics.step_control import StepControl
+from integrand.core.numerics.stepping.step_control import StepControl
 
 torch64 = torch.float64
 METHODS = ["bosh3", "dopri5", "tsit5", "dopri8"]

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from integrand.core.errors import InputError
 from integrand.core.fields import MLP
 from integrand.core.numerics import METHODS, SolveError, Status, solve_ode
-from integrand.core.numerics.diagonally_implicit import DIAGONALLY_IMPLICIT
-from integrand.core.numerics.methods import ADAPTIVE, TABLEAUS
-from integrand.core.numerics.semilinear import SEMILINEAR
-from integrand.core.numerics.step_control import StepControl
-from integrand.core.numerics.symplectic import COMPOSITIONS
+from integrand.core.numerics.exponential.semilinear import SEMILINEAR
+from integrand.core.numerics.methods.diagonally_implicit import DIAGONALLY_IMPLICIT
+from integrand.core.numerics.methods.registry import ADAPTIVE, TABLEAUS
+from integrand.core.numerics.methods.symplectic import COMPOSITIONS
+from integrand.core.numerics.stepping.step_control import StepControl
 
 torch64 = torch.float64
 STAGES = {

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from integrand.core.errors import InputError
 from integrand.core.fields import MLP
 from integrand.core.numerics import Status
-from integrand.core.numerics.brownian import BrownianPath, Increments
-from integrand.core.numerics.sde_schemes import SCHEMES
 from integrand.core.numerics.solve_sde import SDE_METHODS, SolveError, solve_sde
+from integrand.core.numerics.stochastic.brownian import BrownianPath, Increments
+from integrand.core.numerics.stochastic.schemes import SCHEMES
 
 torch64 = torch.float64
 NOISES = ("diagonal", "scalar", "commutative", "additive", "general")

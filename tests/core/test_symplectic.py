@@ -8,17 +8,17 @@ from torch import Tensor, nn
 
 from integrand.core.errors import InputError
 from integrand.core.numerics import solve_ode
-from integrand.core.numerics.diagonally_implicit import (
+from integrand.core.numerics.field_call import BoundField
+from integrand.core.numerics.methods.diagonally_implicit import (
     IMPLICIT_MIDPOINT,
     KENCARP4,
     TRAPEZOID,
     DiagonallyImplicitStepper,
 )
-from integrand.core.numerics.explicit import ExplicitRungeKutta
-from integrand.core.numerics.field_call import BoundField
-from integrand.core.numerics.separable import Separable
-from integrand.core.numerics.stepper import Stepper
-from integrand.core.numerics.symplectic import (
+from integrand.core.numerics.methods.explicit import ExplicitRungeKutta
+from integrand.core.numerics.methods.separable import Separable
+from integrand.core.numerics.methods.stepper import Stepper
+from integrand.core.numerics.methods.symplectic import (
     BLANES_MOAN4,
     COMPOSITIONS,
     LEAPFROG,
@@ -26,7 +26,7 @@ from integrand.core.numerics.symplectic import (
     Composition,
     SymplecticStepper,
 )
-from integrand.core.numerics.tableau import RK4
+from integrand.core.numerics.methods.tableau import RK4
 
 torch64 = torch.float64
 compositions = pytest.mark.parametrize("table", COMPOSITIONS.values(), ids=lambda table: table.name)

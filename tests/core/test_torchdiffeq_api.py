@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from integrand.core.fields.mlp import MLP
 from integrand.core.numerics import torchdiffeq_api as api
-from integrand.core.numerics.tableau import Tableau
-from integrand.core.numerics.torchdiffeq_grid import HEUN3, RK4_38
+from integrand.core.numerics.methods.tableau import Tableau
+from integrand.core.numerics.torchdiffeq_drop_in.grid import HEUN3, RK4_38
 
 FIXED = ["euler", "midpoint", "heun2", "heun3", "rk4"]
 ADAPTIVE = ["dopri5", "dopri8", "bosh3"]

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from integrand.core.fields import MLP, Linear, PeriodicForcing
 from integrand.core.fields.mlp import ACTIVATIONS
-from integrand.core.numerics import discrete_adjoint, solve_ode
+from integrand.core.numerics import solve_ode
 from integrand.core.numerics.field_call import BoundField
-from integrand.core.numerics.step_control import StepControl
-from integrand.core.numerics.tape import open_tape
+from integrand.core.numerics.gradients import discrete_adjoint
+from integrand.core.numerics.gradients.tape import open_tape
+from integrand.core.numerics.stepping.step_control import StepControl
 
 torch64 = torch.float64
 TIMES = torch.tensor([0.0, 0.4, 0.5, 1.7], dtype=torch64)

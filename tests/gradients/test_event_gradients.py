@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from integrand.core.numerics.event import Event
 from integrand.core.numerics.solution import Solution
 from integrand.core.numerics.solve_ode import solve_ode
+from integrand.core.numerics.stepping.event import Event
 
 torch64 = torch.float64
 TIGHT: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-11}

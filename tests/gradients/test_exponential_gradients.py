@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from integrand.core.numerics.semilinear import SEMILINEAR, Semilinear, solve_semilinear
+from integrand.core.numerics.exponential.semilinear import SEMILINEAR, Semilinear, solve_semilinear
 
 methods = pytest.mark.parametrize("method", SEMILINEAR)
 

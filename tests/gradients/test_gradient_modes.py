@@ -19,9 +19,9 @@ from integrand.core.fields import MLP
 from integrand.core.models.neural_ode import NeuralODE
 from integrand.core.numerics import solve_ode
 from integrand.core.numerics.field_call import BoundField
-from integrand.core.numerics.reversible import solve_reversible
-from integrand.core.numerics.step_control import StepControl
-from integrand.core.numerics.tableau import EULER, MIDPOINT, RK4, Tableau
+from integrand.core.numerics.gradients.reversible import solve_reversible
+from integrand.core.numerics.methods.tableau import EULER, MIDPOINT, RK4, Tableau
+from integrand.core.numerics.stepping.step_control import StepControl
 
 torch64 = torch.float64
 B, D = 2, 2

@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from integrand.core.errors import InputError
 from integrand.core.fields import MLP
 from integrand.core.numerics import solve_ode
-from integrand.core.numerics.diagonally_implicit import (
+from integrand.core.numerics.field_call import BoundField, Field
+from integrand.core.numerics.methods.diagonally_implicit import (
     DIAGONALLY_IMPLICIT,
     IMPLICIT_EULER,
     KENCARP4,
     DiagonallyImplicit,
     DiagonallyImplicitStepper,
 )
-from integrand.core.numerics.field_call import BoundField, Field
-from integrand.core.numerics.newton import StageEquations
+from integrand.core.numerics.methods.newton import StageEquations
 
 torch64 = torch.float64
 tables = pytest.mark.parametrize("table", DIAGONALLY_IMPLICIT.values(), ids=lambda table: table.name)

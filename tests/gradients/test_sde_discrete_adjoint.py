@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from integrand.core.errors import InputError
 from integrand.core.fields import MLP, Linear
 from integrand.core.fields.mlp import ACTIVATIONS
-from integrand.core.numerics import sde_discrete_adjoint
-from integrand.core.numerics.brownian import Increments
-from integrand.core.numerics.sde_schemes import SCHEMES
-from integrand.core.numerics.sde_stages import stages_of
 from integrand.core.numerics.solve_sde import SolveError, solve_sde
+from integrand.core.numerics.stochastic import discrete_adjoint as sde_discrete_adjoint
+from integrand.core.numerics.stochastic.brownian import Increments
+from integrand.core.numerics.stochastic.schemes import SCHEMES
+from integrand.core.numerics.stochastic.stages import stages_of
 
 torch64 = torch.float64
 TIMES = torch.tensor([0.0, 0.4, 0.5, 1.3], dtype=torch64)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from integrand.core.numerics.brownian import BrownianPath
-from integrand.core.numerics.sde_schemes import SCHEMES
 from integrand.core.numerics.solve_sde import solve_sde
+from integrand.core.numerics.stochastic.brownian import BrownianPath
+from integrand.core.numerics.stochastic.schemes import SCHEMES
 
 torch64 = torch.float64
 TIMES = torch.tensor([0.0, 0.2, 0.7], dtype=torch64)

@@ -1,0 +1,1 @@
+"""Exponential and implicit-explicit methods for semilinear equations."""

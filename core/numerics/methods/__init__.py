@@ -1,0 +1,1 @@
+"""One step of a method: coefficient tables and the steppers made from them."""

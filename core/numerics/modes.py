@@ -1,0 +1,19 @@
+"""Which of torch's modes are at work: derivatives, transforms, autocast."""
+
+import torch
+from torch import Tensor
+
+
+def is_differentiated(tensor: Tensor) -> bool:
+    """Return whether a derivative by a tensor may be asked for, also in forward mode or by torch.func."""
+    return tensor.requires_grad or is_transformed()
+
+
+def is_transformed() -> bool:
+    """Return whether forward mode or a transform of torch.func is at work, which see no tape and no numbers."""
+    return torch.autograd.forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
+def is_autocast(device: torch.device) -> bool:
+    """Return whether autocast is at work on a device; some know no autocast."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)

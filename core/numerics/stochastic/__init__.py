@@ -1,0 +1,1 @@
+"""Stochastic equations: noise, schemes and their derivatives."""
