@@ -145,8 +145,8 @@ def reference_page() -> str:
         "",
         "Public classes and functions by folder, with the first line of their docstring and their source in the "
         "literature; the file linked last has the rest. A name in bold is imported from the folder, "
-        "any other from its file, as in `from integrand.core.numerics.methods.tableau import Tableau`. The commands have "
-        "[a page of their own](commands.md).",
+        "any other from its file, as in `from integrand.core.numerics.methods.tableau import Tableau`. The commands "
+        "have [a page of their own](commands.md).",
         "",
     ]
     for top in ("core", "datasets", "apps"):

@@ -41,8 +41,13 @@ class Linear(nn.Module):
         """Evaluate the field."""
         return self.map(y)
 
-    def jacobian(self, t: Tensor, y: Tensor, args: Any = None) -> Tensor:
-        """Return df/dy = A for each sample, (B, D, D), as implicit methods ask."""
+    def jacobian(self, t: Tensor, y: Tensor, args: Any = None) -> Tensor | None:
+        """Return df/dy = A for each sample, (B, D, D), as implicit methods ask.
+
+        None where a subclass or a hook may do more than A, so that autograd must do.
+        """
+        if type(self) is not Linear or self._forward_hooks or dense_layers(self.map) is None:
+            return None
         return self.matrix.expand(y.shape[0], -1, -1)
 
     def open_tape(self, y0: Tensor, args: Any) -> DenseTape | None:

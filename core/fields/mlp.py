@@ -1,6 +1,7 @@
 """A multilayer perceptron as a vector field."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from integrand.core.errors import InputError, unknown
-from integrand.core.fields.dense_tape import KERNELS, DenseTape, dense_layers
+from integrand.core.fields.activations import KERNELS
+from integrand.core.fields.dense_tape import DenseTape, dense_layers
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
@@ -17,6 +19,26 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
     "elu": nn.ELU,
 }
+
+
+def _gelu_slope(z: Tensor) -> Tensor:
+    """Return Phi(z) + z phi(z), with the normal distribution Phi and its density phi."""
+    return torch.special.ndtr(z) + z * torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+
+def _silu_slope(z: Tensor) -> Tensor:
+    share = torch.sigmoid(z)
+    return share * (1 + z * (1 - share))
+
+
+SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
+    nn.Tanh: lambda z: 1 - torch.tanh(z) ** 2,
+    nn.SiLU: _silu_slope,
+    nn.Softplus: lambda z: torch.where(z > 20, 1.0, torch.sigmoid(z)),  # torch's softplus is the identity above 20
+    nn.GELU: _gelu_slope,
+    nn.ELU: lambda z: torch.exp(z.clamp(max=0)),
+}
+"""Derivatives s'(z) of the activations, with their default options."""
 
 
 class MLP(nn.Module):
@@ -66,6 +88,46 @@ class MLP(nn.Module):
 
     def forward(self, t: Tensor, y: Tensor, u: Tensor | None = None) -> Tensor:
         """Evaluate the field."""
+        out = self.layers(self._input(t, y, u))
+        if self.final is not None:
+            out = self.final(out)
+        return out.unflatten(-1, (self.dim, self.channels)) if self.channels else out
+
+    def jacobian(self, t: Tensor, y: Tensor, args: Any = None) -> Tensor | None:
+        """Return df/dy for each sample, as implicit methods ask: the product of the layers' derivatives,
+
+            J = diag(s'(z_n)) W_n ... diag(s'(z_1)) W_1,
+
+        of W_1 only the columns of y. It may be differentiated in turn.
+
+        Returns:
+            (B, D, D), or (B, D, C, D) where the field is a matrix; None where anything but these layers is at work, as
+            a subclass, a hook or a parametrised weight, so that autograd must do.
+        """
+        if self._dense_layers() is None or y.dim() != 2:
+            return None
+        x = self._input(t, y, args)
+        rows: Tensor | None = None  # the Jacobian of x, transposed: (B, D, width)
+        modules = list(self.layers)
+        for layer, activation in zip(modules[::2], [*modules[1::2], self.final], strict=True):
+            weight: Tensor = layer.weight  # pyright: ignore[reportAssignmentType]
+            if rows is None:
+                rows = weight[:, : self.dim].t().expand(len(y), -1, -1)
+            else:
+                rows = nn.functional.linear(rows, weight)
+            x = layer(x)
+            if activation is not None:
+                rows = rows * SLOPES[type(activation)](x).unsqueeze(1)
+                x = activation(x)
+        assert rows is not None
+        matrix = rows.transpose(1, 2)
+        return matrix.unflatten(1, (self.dim, self.channels)) if self.channels else matrix
+
+    def _dense_layers(self) -> list[tuple[Tensor, Tensor | None]] | None:
+        """Return the layers' weights and biases; None where the field may be more than they say."""
+        return dense_layers(self.layers) if type(self) is MLP and not self._forward_hooks else None
+
+    def _input(self, t: Tensor, y: Tensor, u: Tensor | None) -> Tensor:
         if (u is None) != (self.control == 0):
             raise InputError(
                 f"this field takes {self.control} control values, got {0 if u is None else u.shape[-1]}: "
@@ -76,14 +138,11 @@ class MLP(nn.Module):
             inputs.append(t.to(y).expand(y.shape[0]).unsqueeze(-1))
         if u is not None:
             inputs.append(u)
-        out = self.layers(torch.cat(inputs, dim=-1) if len(inputs) > 1 else y)
-        if self.final is not None:
-            out = self.final(out)
-        return out.unflatten(-1, (self.dim, self.channels)) if self.channels else out
+        return torch.cat(inputs, dim=-1) if len(inputs) > 1 else y
 
     def open_tape(self, y0: Tensor, args: Any) -> DenseTape | None:
         """Return a tape for a solve from y0, or None where autograd must do; see ``core.numerics.gradients.tape``."""
-        layers = dense_layers(self.layers) if type(self) is MLP and not self._forward_hooks else None
+        layers = self._dense_layers()
         if layers is None or y0.dim() != 2 or y0.shape[1] != self.dim or (args is None) != (self.control == 0):
             return None
         if args is not None and not (isinstance(args, Tensor) and args.shape == (y0.shape[0], self.control)):

@@ -30,6 +30,13 @@ def combine(y: Tensor | None, h: Tensor | float, weights: Row, slopes: Sequence[
     return total * h if y is None else torch.addcmul(y, h, total)
 
 
+def combine_each(y: Tensor, weights: Tensor, slopes: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return y + sum_i w_qi k_i for every row q of weights (Q, stages)."""
+    block = torch.stack([slope.flatten() for slope in slopes])
+    with torch.autocast(y.device.type, enabled=False):  # which would take products in half precision
+        return torch.addmm(y.reshape(1, -1), weights.to(block.dtype), block).view(-1, *y.shape).unbind(0)
+
+
 def known_length(h: Tensor) -> Tensor | float:
     """Return the length of a step as a number, where that takes no waiting and no derivative is asked for.
 
@@ -60,9 +67,14 @@ def on_device(values: Row | tuple[Row, ...], like: Tensor) -> Tensor:
     if found is None:
         with torch.inference_mode(False), torch.no_grad():
             found = _fill(values, like)
-        if type(found) is Tensor:  # a tensor without content, of a trace, ends with the trace
+        if type(found) is Tensor and not _is_capturing(like):  # a tensor without content ends with its trace
             _CONSTANTS[key] = found
     return found
+
+
+def _is_capturing(like: Tensor) -> bool:
+    """Return whether kernels are written down for a CUDA graph, and run only when it is replayed."""
+    return like.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def _fill(values: Any, like: Tensor) -> Tensor:

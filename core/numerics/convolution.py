@@ -33,7 +33,7 @@ def diagonal_convolution(a: Tensor, b: Tensor, initial: Tensor | None = None, *,
         >>> diagonal_convolution(torch.tensor(0.5), torch.ones(1, 3, 1)).flatten()
         tensor([1.0000, 1.5000, 1.7500])
 
-    Source: Gu, Goel and Re (2022), Efficiently modeling long sequences, Eqs. 4 and 5.
+    Source: Gu, Goel and Re (2022), Efficiently modeling long sequences with structured state spaces, Eqs. 4 and 5.
     """
     a, b, initial, dtype = recurrence_terms(a, b, initial)
     length = b.shape[1]

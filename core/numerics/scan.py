@@ -52,7 +52,8 @@ def diagonal_scan(a: Tensor, b: Tensor, initial: Tensor | None = None, *, revers
         >>> diagonal_scan(torch.tensor(0.5), torch.ones(1, 3, 1), reverse=True).flatten().tolist()
         [1.75, 1.5, 1.0]
 
-    Source: Blelloch (1990), Prefix sums and their applications, section 1.4; the blocking is two-level Brent (1974).
+    Source: Blelloch (1990), Prefix sums and their applications; in blocks after Brent (1974), The parallel evaluation
+    of general arithmetic expressions.
     """
     terms = recurrence_terms(a, b, initial)
     if terms.b.numel() == 0:

@@ -11,13 +11,17 @@ from integrand.core.numerics.stepping.event import EventLog
 
 
 class Status(IntEnum):
-    """How the solve of one sample ended; at a terminal event it ended well, too."""
+    """How the solve of one sample ended; at a terminal event it ended well, too.
+
+    UNSOLVED: the equation of an implicit step was not solved, however short the step.
+    """
 
     OK = 0
     NONFINITE = 1
     MAX_STEPS = 2
     STEP_TOO_SMALL = 3
     EVENT = 4
+    UNSOLVED = 5
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Solution:
         Returns:
             States, (B, Q, ...).
 
-        Source: Hairer, Norsett and Wanner (1993), Solving ODEs I, Eq. II.6.7.
+        Source: Hairer, Norsett and Wanner (1993), Solving ODEs I, section II.6.
         """
         if self._dense is not None:
             return self._dense(t.to(self.times).expand(self.states.shape[0], t.shape[-1]))

@@ -75,7 +75,7 @@ def solve_cde(
         >>> round(solution.states[0, -1, 0].item(), 6)  # dz = z dX has the solution exp(X)
         2.718282
 
-    Source: Kidger et al. (2020), Neural controlled differential equations for irregular time series, Sec. 3.
+    Source: Kidger et al. (2020), Neural controlled differential equations for irregular time series.
     """
     times = _check(path, z0, times, gradient)
     if method in TABLEAUS and (step_size is not None or not TABLEAUS[method].adaptive):

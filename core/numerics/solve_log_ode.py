@@ -64,7 +64,8 @@ def solve_log_ode(
         [1.0, 1.0, 0.5]
 
     Source: Morrill et al. (2021), Neural rough differential equations for long time series; the brackets by
-    Jacobian-vector products: Walker et al. (2024), Log neural controlled differential equations.
+    Jacobian-vector products: Walker et al. (2024), Log neural controlled differential equations: the Lie brackets make
+    a difference.
     """
     return solve_cde(
         LieBrackets(field, _channels(path.channels, depth), depth, device=z0.device),

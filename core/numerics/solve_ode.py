@@ -1,7 +1,6 @@
 """One call that solves initial value problems."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -225,15 +224,16 @@ def _own(
     events: tuple[Event, ...],
 ) -> Solution:
     rows = times.expand(y0.shape[0], times.shape[-1])
-    if method not in TABLEAUS and times.dim() == 1:  # as the schedule of shared steps lands on outputs, and why
-        control = replace(control, jump_times=(*control.jump_times, *times[1:-1].tolist()))
     stepper = make_stepper(method, adaptive=True, rtol=norm.rtol, atol=norm.atol)
-    walk = walk_own(bound, y0, rows, stepper, norm, control, max_steps=max_steps, events=events)
+    lands = method not in TABLEAUS  # as the schedule of shared steps does, and why
+    walk = walk_own(bound, y0, rows, stepper, norm, control, max_steps=max_steps, events=events, lands=lands)
     failed = (walk.status != int(Status.OK)) & (walk.status != int(Status.EVENT))
     if on_failure == "raise" and bool(failed.any()):
         row = int(failed.nonzero()[0])
-        name = Status(int(walk.status[row])).name.lower().replace("_", " ")
-        reason = f"at time {float(walk.stopped_at[row]):g}, sample {row} could not go on: {name}"
+        status = Status(int(walk.status[row]))
+        unsolved = status is Status.UNSOLVED
+        why = "its implicit equation was not solved" if unsolved else status.name.lower().replace("_", " ")
+        reason = f"at time {float(walk.stopped_at[row]):g}, sample {row} could not go on: {why}"
         raise SolveError(_explain(method, reason, norm))
     states = walk.stack(times.shape[-1], on_failure)
     return Solution(

@@ -124,7 +124,8 @@ class PeriodicGrid:
         Waves are kept below ``share`` times the Nyquist number of every axis, strictly: products of two such fields
         then carry aliases only where the mask removes them.
 
-        Source: Orszag (1971), On the elimination of aliasing in finite-difference schemes by filtering.
+        Source: Orszag (1971), On the elimination of aliasing in finite-difference schemes by filtering high-wavenumber
+        components.
         """
         mask = torch.ones((), dtype=like.dtype, device=like.device)
         for axis, n in enumerate(self.shape):
@@ -181,7 +182,7 @@ class PeriodicGrid:
         In coefficients v - k (k . v) / |k|^2, where k is that of first derivatives, so that the divergence vanishes to
         rounding on the Nyquist waves, too.
 
-        Source: Chorin (1968); the Leray projection.
+        Source: Chorin (1968), Numerical solution of the Navier-Stokes equations; the Leray projection.
         """
         field = self._vector(field)
         v = self.transform(field)
@@ -197,7 +198,7 @@ class PeriodicGrid:
         The fields are refined so far that no product of their waves falls upon one that is kept: by 3/2 for two fields,
         by 2 for three. For band-limited fields the result is their exact product's truncated Fourier series.
 
-        Source: Patterson and Orszag (1971), Spectral calculations of isotropic turbulence.
+        Source: Canuto, Hussaini, Quarteroni and Zang (1988), Spectral Methods in Fluid Dynamics: padding, the 3/2 rule.
         """
         least = [(len(fields) + 1) * (n // 2) + 1 for n in self.shape]
         finer: tuple[int, ...] = tuple(next_fast_len(n, real=True) for n in least)  # pyright: ignore[reportAssignmentType]

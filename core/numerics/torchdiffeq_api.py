@@ -9,22 +9,36 @@ with the same meaning, it does:
   callback; the numbers are torchdiffeq's to rounding;
 - ``dopri5`` and ``bosh3``, the same pairs of formulae, and ``dopri8``, which here is DOP853 of Hairer and others rather
   than Prince and Dormand's 8(7) pair; the numbers agree to the tolerance alone, for our steps end on the last time
-  rather than beyond it and our dense output is of higher order. ``tsit5`` is an extra.
+  rather than beyond it and our dense output is of higher order. ``tsit5`` is an extra;
+- events with all of these, located to the precision of the clock rather than to ``atol``. ``odeint_event`` also has
+  gradients for what the event function learns, which torchdiffeq leaves out, and takes any ``odeint_interface``;
+- ``odeint_dense`` forwards in time;
+- ``odeint_adjoint``: the equation that goes back is ours, and each solve, there and back, is ours where this list has
+  it. Asking for second derivatives is an error.
 
-All else goes to torchdiffeq itself: its other methods, events, adaptive steps with callbacks or with options that our
-steps do not have (``min_step``, ``dtype`` other than float64, ``max_num_steps`` with more than two times), half
-precision, autocast with adaptive steps, the transforms of ``torch.func``, and every call that is a mistake, so that
-errors and warnings are its own.
+To torchdiffeq itself goes all else:
+
+- of every function: its other methods, half precision, the transforms of ``torch.func``, tolerances for each component;
+  adaptive steps with callbacks, with ``min_step``, a ``dtype`` other than float64 or factors that our control refuses,
+  as a ``safety`` of 1, with ``max_num_steps`` and more than two times, or with ``jump_t`` and ``step_t`` where times
+  have another precision than states;
+- of events: ``jump_t`` and ``step_t``, and fixed steps that begin on a zero of the event function;
+- of ``odeint_dense``: ``t1`` before ``t0``, whose function is there one of the time negated;
+- of ``odeint_adjoint``: callbacks for the way back, parameters on another device or in another precision than the
+  state, frozen ones beside a norm of one's own, of which it warns, and replicas of ``DataParallel``;
+- every call that is a mistake, so that errors and warnings are its own.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torchdiffeq
 from torch import Tensor
 
-from integrand.core.errors import InputError
-from integrand.core.numerics.torchdiffeq_drop_in.route import OWN_METHODS, solve_natively
+from integrand.core.numerics.torchdiffeq_drop_in.adjoint import Way, solve_with_adjoint
+from integrand.core.numerics.torchdiffeq_drop_in.event_search import with_event_gradients
+from integrand.core.numerics.torchdiffeq_drop_in.route import solve, solve_dense
 
 __all__ = ["odeint", "odeint_adjoint", "odeint_dense", "odeint_event"]
 
@@ -67,17 +81,7 @@ def odeint(
 
     Source: Chen et al. (2018), Neural ordinary differential equations; torchdiffeq 0.2.5.
     """
-    if event_fn is None:
-        name, chosen = "dopri5" if method is None else method, {} if options is None else options
-        states = solve_natively(func, y0, t, rtol=rtol, atol=atol, method=name, options=chosen)
-        if states is not None:
-            return states
-    if method in OWN_METHODS:
-        raise InputError(
-            f"method={method!r} is not torchdiffeq's, which alone has events, callbacks on adaptive steps and some "
-            "options and states: take 'dopri5' with these."
-        )
-    return torchdiffeq.odeint(func, y0, t, rtol=rtol, atol=atol, method=method, options=options, event_fn=event_fn)
+    return solve(func, y0, t, rtol=rtol, atol=atol, method=method, options=options, event_fn=event_fn)
 
 
 def odeint_adjoint(
@@ -124,7 +128,11 @@ def odeint_adjoint(
 
     Source: Chen et al. (2018), Neural ordinary differential equations, Eq. 3 to 5; torchdiffeq 0.2.5.
     """
-    # The one place to switch to an adjoint of our own.
+    params = adjoint_params if adjoint_params is None else tuple(adjoint_params)
+    there, back = Way(rtol, atol, method, options), Way(adjoint_rtol, adjoint_atol, adjoint_method, adjoint_options)
+    answer = solve_with_adjoint(func, y0, t, there, back, params, event_fn)
+    if answer is not None:
+        return answer
     return torchdiffeq.odeint_adjoint(
         func,
         y0,
@@ -138,7 +146,7 @@ def odeint_adjoint(
         adjoint_atol=adjoint_atol,
         adjoint_method=adjoint_method,
         adjoint_options=adjoint_options,
-        adjoint_params=adjoint_params,
+        adjoint_params=params,
     )
 
 
@@ -175,6 +183,11 @@ def odeint_dense(
 
     Source: torchdiffeq 0.2.5; Shampine (1986), Some practical Runge-Kutta formulas.
     """
+    if method in (None, "dopri5"):
+        chosen = {} if options is None else options
+        dense = solve_dense(func, y0, t0, t1, rtol=rtol, atol=atol, options=chosen)
+        if dense is not None:
+            return dense
     return torchdiffeq.odeint_dense(func, y0, t0, t1, rtol=rtol, atol=atol, method=method, options=options)
 
 
@@ -190,7 +203,7 @@ def odeint_event(
 ) -> tuple[Tensor, Any]:
     """Solve from t0 until ``event_fn(t, y)`` is zero, and return that time and the states at t0 and then.
 
-    Both are differentiable: dt*/dy = -(dg/dy) / (dg/dt + dg/dy f) for the event function g.
+    Both are differentiable, dt*/dy = -(dg/dy) / (dg/dt + dg/dy f) for the event function g, also by what g learns.
 
     Args:
         func, y0: see ``odeint``.
@@ -211,6 +224,12 @@ def odeint_event(
     Source: Chen, Amos and Nickel (2021), Learning neural event functions for ordinary differential equations;
     torchdiffeq 0.2.5.
     """
-    return torchdiffeq.odeint_event(
-        func, y0, t0, event_fn=event_fn, reverse_time=reverse_time, odeint_interface=odeint_interface, **kwargs
-    )
+    start = t0.reshape(-1)
+    t = torch.cat([start, start.detach() + (-1.0 if reverse_time else 1.0)])
+    time, states = odeint_interface(func, y0, t, event_fn=event_fn, **kwargs)
+    tupled = isinstance(states, tuple)
+    last = tuple(part[-1] for part in states) if tupled else states[-1]
+    time, last = with_event_gradients(func, event_fn, t[0], y0, time, last)
+    if tupled:
+        return time, tuple(torch.stack([part[0], end]) for part, end in zip(states, last, strict=True))
+    return time, torch.stack([states[0], last])  # pyright: ignore[reportArgumentType, reportCallIssue]

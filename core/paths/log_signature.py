@@ -30,7 +30,7 @@ def lyndon_brackets(channels: int, depth: int) -> list[Bracket]:
         >>> lyndon_brackets(2, 3)
         [0, 1, (0, 1), (0, (0, 1)), ((0, 1), 1)]
 
-    Source: Reutenauer (1993), Free Lie Algebras, Ch. 5.
+    Source: Reutenauer (1993), Free Lie Algebras, on Lyndon words.
     """
     _check_depth(depth)
     brackets: list[Bracket] = list(range(channels))
@@ -94,7 +94,7 @@ def log_signature(points: Tensor, depth: int) -> Tensor:
         [1.0, 1.0, 0.5]
 
     Source: Chen (1957), Integration of paths, geometric invariants and a generalized Baker-Hausdorff formula;
-    Reizenstein and Graham (2020), The iisignature library.
+    Reizenstein and Graham (2020), Algorithm 1004: the iisignature library.
     """
     _check_depth(depth)
     d, x = points.diff(dim=-2), (points - points[..., :1, :])[..., :-1, :]

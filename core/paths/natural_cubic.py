@@ -82,7 +82,7 @@ class NaturalCubicPath(CubicPath):
         [1.5, 0.0, -1.5]
 
     Source: de Boor (1978), A Practical Guide to Splines, Ch. IV; Kidger et al. (2020), Neural controlled differential
-    equations for irregular time series, Sec. 3.
+    equations for irregular time series.
     """
 
     causality: Causality = "none"

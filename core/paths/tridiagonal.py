@@ -24,7 +24,7 @@ def solve_tridiagonal(lower: Tensor, diagonal: Tensor, upper: Tensor, right: Ten
         >>> solve_tridiagonal(ones, 3 * ones, ones, torch.tensor([[5.0, 10.0, 11.0]])).round(decimals=4).tolist()
         [[1.0, 2.0, 3.0]]
 
-    Source: Hockney and Jesshope (1981), Parallel Computers, Sec. 5.4.
+    Source: Hockney and Jesshope (1981), Parallel Computers, on parallel cyclic reduction.
     """
     length, distance = right.shape[1], 1
     lower, upper = lower.clone(), upper.clone()

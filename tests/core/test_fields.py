@@ -7,7 +7,7 @@ from scipy.special import erf
 from torch import Tensor, nn
 
 from integrand.core.errors import InputError
-from integrand.core.fields import MLP, PeriodicForcing, dense_tape
+from integrand.core.fields import MLP, PeriodicForcing, activations
 from integrand.core.fields.mlp import ACTIVATIONS
 
 ACTIVATIONS_BY_NUMPY = {
@@ -115,9 +115,9 @@ def test_frequencies_are_no_part_of_a_checkpoint_but_follow_the_module():
 
 def test_the_tape_s_tanh_keeps_its_relative_accuracy():
     """Five roundings to float32, of 6e-8 each, from numbers too small to tell from zero to infinity."""
-    sizes = torch.logspace(-44, 38, dense_tape.LARGE)
+    sizes = torch.logspace(-44, 38, activations.LARGE)
     z = torch.cat([sizes, -sizes, torch.tensor([0.0, -0.0, torch.inf, -torch.inf])]).float()
-    found = dense_tape.KERNELS[torch.nn.Tanh].forward(z, torch.empty_like(z))
+    found = activations.KERNELS[torch.nn.Tanh].forward(z, torch.empty_like(z))
     expected = torch.tanh(z.double())
     normal = z.abs() > 1e-37  # below, numbers are denormal and hold fewer digits
     torch.testing.assert_close(found.double()[normal], expected[normal], rtol=3e-7, atol=0)

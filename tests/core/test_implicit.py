@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from integrand.core.errors import InputError
+from integrand.core.numerics import SolveError, solve_ode
 from integrand.core.numerics.field_call import BoundField
 from integrand.core.numerics.methods.diagonally_implicit import (
     DIAGONALLY_IMPLICIT,
@@ -18,6 +20,8 @@ from integrand.core.numerics.methods.diagonally_implicit import (
     DiagonallyImplicitStepper,
 )
 from integrand.core.numerics.methods.stepper import Step, Stepper
+from integrand.core.numerics.solution import Status
+from integrand.core.numerics.stepping.step_control import StepControl
 
 tables = pytest.mark.parametrize("table", DIAGONALLY_IMPLICIT.values(), ids=lambda table: table.name)
 torch64 = torch.float64
@@ -203,3 +207,121 @@ def test_evaluations_are_counted_as_the_work_they_are(dim: int):
     field = BoundField(reactor, None, 4)
     DiagonallyImplicitStepper(KENCARP4, 1e-8, 1e-8).step(field, tensor(0.0), tensor(0.1), y, None)
     assert 4 * field.evaluations == reactor.rows
+
+
+class VanDerPol:
+    """The oscillator with mu = 1000, which notes where it was asked for its Jacobian."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[float, ...]] = []
+
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        u, v = y.unbind(1)
+        return torch.stack([v, 1000 * (1 - u**2) * v - u], dim=1)
+
+    def jacobian(self, t: Tensor, y: Tensor) -> Tensor:
+        places = torch.cat([t.expand(len(y)).unsqueeze(1), y], dim=1)
+        self.asked += [tuple(place) for place in places.tolist()]
+        u, v = y.unbind(1)
+        rows = [torch.zeros_like(u), torch.ones_like(u), -2000 * u * v - 1, 1000 * (1 - u**2)]
+        return torch.stack(rows, dim=1).view(-1, 2, 2)
+
+
+@pytest.mark.parametrize("stepping", ["shared", "per_sample"])
+def test_a_step_tried_again_has_its_jacobian(stepping: Any):
+    """Past a jump, before which many steps are refused: no place is asked about twice.
+
+    But where a sample leaves the batch: who was refused in that very step is asked again.
+    """
+    field, y0 = VanDerPol(), tensor([[2.0, 0.0]] if stepping == "shared" else [[2.0, 0.0], [1.8, 0.0], [1.5, 0.0]])
+    with torch.no_grad():
+        solved = solve_ode(field, y0, [0.0, 850.0], method="kencarp4", rtol=1e-4, atol=1e-4, stepping=stepping)
+    assert (solved.stats.rejected >= 10).all()
+    assert len(field.asked) - len(set(field.asked)) <= len(y0) - 1
+
+
+def trouble(t: Tensor, y: Tensor, rate: Tensor) -> Tensor:
+    """y' = rate y; with a rate of -2 instead y' = -1 / y, where y = sqrt(1 - 2 t) ends at t = 1/2.
+
+    There Y = b - s / Y has no real root as soon as b^2 < 4 s.
+    """
+    rate = rate.view(-1, 1)
+    return torch.where(rate == -2, -1 / y, rate * y)
+
+
+def test_a_singular_matrix_costs_its_sample_one_step_tried_and_the_others_nothing():
+    """Of kencarp4 gamma = 1/4: with y' = 16 y and h = 1/4, I - h gamma J = 0 to the last bit."""
+    y0, rate = tensor([[1.0], [1.0], [2.0]]), tensor([-1.0, 16.0, -1.0])
+    options: dict[str, Any] = {"method": "kencarp4", "stepping": "per_sample", "rtol": 1e-6, "atol": 1e-8}
+    options["control"] = StepControl(first_step=0.25)
+    solved = solve_ode(trouble, y0, [0.0, 0.5], args=rate, **options)
+    assert solved.status.tolist() == [int(Status.OK)] * 3
+    others = solve_ode(trouble, y0[[0, 2]], [0.0, 0.5], args=rate[[0, 2]], **options)
+    assert torch.equal(solved.states[[0, 2]], others.states)
+    assert torch.equal(solved.stats.rejected[[0, 2]], others.stats.rejected)
+    assert solved.stats.rejected[1] > 0
+    # What the singular matrix left would be off by orders of magnitude; a tolerance of 1e-6 gives four digits or more.
+    assert solved.states[1, -1].item() == pytest.approx(math.exp(8), rel=1e-4)
+
+
+def test_an_equation_without_a_root_ends_its_sample_alone():
+    """Others are as they would be without it, in value and in gradient."""
+    rate = tensor([-1.0, -2.0, -1.0])
+    options: dict[str, Any] = {"method": "kencarp4", "stepping": "per_sample", "rtol": 1e-6, "atol": 1e-8}
+    answers = []
+    for rows in ([0, 1, 2], [0, 2]):
+        y0 = tensor([[1.0], [1.0], [2.0]])[rows].requires_grad_()
+        solved = solve_ode(trouble, y0, [0.0, 1.0], args=rate[rows], on_failure="nan", **options)
+        fine = [i for i, row in enumerate(rows) if row != 1]
+        (grad,) = torch.autograd.grad(solved.states[fine, -1].sum(), y0)
+        answers.append((solved, solved.states[fine].detach(), grad[fine]))
+    (solved, *together), (_, *apart) = answers
+    assert solved.status.tolist()[::2] == [int(Status.OK)] * 2
+    assert solved.status[1] == int(Status.UNSOLVED)
+    assert solved.states[1, -1].isnan().all()
+    for one, other in zip(together, apart, strict=True):
+        assert torch.equal(one, other)
+    # Of y' = -y; a handful of steps, each within the tolerance.
+    torch.testing.assert_close(apart[1], torch.full_like(apart[1], math.exp(-1)), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("stepping", "message"),
+    [
+        ("shared", "the implicit equation of sample 1 was not solved"),
+        ("per_sample", "sample 1 could not go on: its implicit equation was not solved"),
+    ],
+)
+def test_an_equation_without_a_root_is_named(stepping: Any, message: str):
+    y0, rate = tensor([[1.0], [1.0], [2.0]]), tensor([-1.0, -2.0, -1.0])
+    with pytest.raises(SolveError, match=message):
+        solve_ode(trouble, y0, [0.0, 1.0], args=rate, method="kencarp4", stepping=stepping, rtol=1e-6, atol=1e-8)
+
+
+def prothero_robinson(t: Tensor, y: Tensor, rate: Tensor) -> Tensor:
+    """y' = -k (y - cos t) - sin t, whose solution from 1 is cos t, to which k draws back whatever is off it."""
+    t = t if t.dim() == 0 else t.unsqueeze(-1)
+    return -rate * (y - torch.cos(t)) - torch.sin(t)
+
+
+@pytest.mark.parametrize("rate", [1e2, 1e3])
+def test_steps_of_samples_own_end_on_their_outputs(rate: float):
+    """Steps soon outgrow the solution, for nothing is wrong at their ends; between them no slope tells of it."""
+    y0, k = torch.ones(2, 1, dtype=torch.float64), torch.full((2, 1), rate, dtype=torch.float64)
+    times = tensor([[0.0, 0.3, 1.1, 1.1, 2.0], [0.0, 0.2, 0.9, 1.4, 3.0]]).requires_grad_()
+    options: dict[str, Any] = {"method": "kencarp4", "stepping": "per_sample", "rtol": 1e-7, "atol": 1e-7}
+    solved = solve_ode(prothero_robinson, y0, times, args=k, **options)
+    known = torch.cos(times.detach())
+    # The error of a step is some tolerances, and does not add up.
+    torch.testing.assert_close(solved.states[..., 0].detach(), known, rtol=0, atol=1e-6)
+    (by_time,) = torch.autograd.grad(solved.states.sum(), times)
+    # An output follows its time with the slope there, which is as wrong as the state, times k.
+    torch.testing.assert_close(by_time[:, 1:], -torch.sin(times.detach())[:, 1:], rtol=0, atol=rate * 1e-6)
+
+
+def test_shared_outputs_and_rows_of_the_same_are_landed_on_alike():
+    y0, times, k = tensor([[1.0], [0.5]]), tensor([0.0, 0.4, 1.0]), tensor([[1e6], [1e4]])
+    options: dict[str, Any] = {"args": k, "method": "kvaerno3", "stepping": "per_sample", "rtol": 1e-6, "atol": 1e-8}
+    rows, shared = (solve_ode(prothero_robinson, y0, given, **options) for given in (times.expand(2, 3), times))
+    assert torch.equal(rows.states, shared.states)
+    assert torch.equal(rows.stats.accepted, shared.stats.accepted)

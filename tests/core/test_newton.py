@@ -8,7 +8,7 @@ from torch import Tensor
 
 from integrand.core.errors import InputError
 from integrand.core.numerics.field_call import BoundField
-from integrand.core.numerics.methods.newton import ITERATIONS, SHARE, StageEquations, jacobian
+from integrand.core.numerics.methods.newton import ITERATIONS, SHARE, StageEquations, StartJacobians, jacobian
 
 torch64 = torch.float64
 
@@ -59,7 +59,7 @@ class Own:
     def __call__(self, t: Tensor, y: Tensor) -> Tensor:
         return 3 * y
 
-    def jacobian(self, t: Tensor, y: Tensor) -> Tensor:
+    def jacobian(self, t: Tensor, y: Tensor) -> Tensor | None:
         return 3 * torch.eye(2, dtype=torch64).expand(self.shape)
 
 
@@ -70,6 +70,84 @@ def test_a_field_gives_its_own_jacobian():
     assert field.evaluations == 0
     with pytest.raises(InputError, match=r"shape \(2, 2\) for a state of shape \(4, 2\).*\(4, 2, 2\)"):
         jacobian(BoundField(Own(2, 2), None, 4), ZERO, y)
+
+
+def test_a_field_that_does_not_know_its_jacobian_is_differentiated():
+    class Silent(Own):
+        def jacobian(self, t: Tensor, y: Tensor) -> None:
+            return None
+
+    found = jacobian(BoundField(Silent(), None, 4), ZERO, torch.ones(4, 2, dtype=torch64))
+    assert torch.equal(found, 3 * torch.eye(2, dtype=torch64).expand(4, 2, 2))
+
+
+class Watched:
+    """y' = w y^2, which notes for how many samples it was asked for a Jacobian."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def __call__(self, t: Tensor, y: Tensor, w: Tensor) -> Tensor:
+        return w.view(-1, 1) * y**2
+
+    def jacobian(self, t: Tensor, y: Tensor, w: Tensor) -> Tensor:
+        self.asked.append(len(y))
+        return torch.diag_embed(2 * w.view(-1, 1) * y)
+
+
+def test_jacobians_are_made_anew_for_samples_that_moved_alone():
+    watched, w = Watched(), tensor(1.0, 2.0, 3.0)
+    field, starts = BoundField(watched, w, 3), StartJacobians()
+    t, y = torch.zeros(3, dtype=torch64), column(1.0, 1.0, 1.0)
+    tries = [
+        (t, y, 3),
+        (t, y.clone(), None),  # all try again
+        (t, column(1.0, 5.0, 1.0), 1),  # one has moved on
+        (tensor(0.0, 0.0, 0.5), column(1.0, 5.0, 1.0), 1),  # in time alone
+        (t + 1, column(7.0, 8.0, 9.0), 3),
+        (t + 1, column(7.0, math.nan, 9.0), 1),
+        (t + 1, column(7.0, math.nan, 9.0), 1),  # what is not a number equals nothing
+    ]
+    for clock, state, asked in tries:
+        watched.asked.clear()
+        found = starts.find(field, clock, state)
+        torch.testing.assert_close(found[:, 0], 2 * w.view(3, 1) * state, rtol=0, atol=0, equal_nan=True)
+        assert watched.asked == ([] if asked is None else [asked])
+
+
+def test_jacobians_are_not_those_of_other_samples_in_the_same_place():
+    """Two samples of three leave, and the third stands where the first stood, with arguments of its own."""
+    watched, w, y = Watched(), tensor(1.0, 2.0, 3.0), column(1.0, 1.0, 1.0)
+    field, starts = BoundField(watched, w, 3), StartJacobians()
+    for rows in ([0, 1], [1, 2]):
+        found = starts.find(field.at(torch.tensor(rows)), torch.zeros(2, dtype=torch64), y[rows])
+        assert torch.equal(found[:, 0, 0], 2 * w[rows])
+
+
+def test_a_clock_that_all_share_knows_the_state_it_stands_at():
+    watched, y = Watched(), column(1.0, 2.0)
+    field, starts = BoundField(watched, tensor(1.0, 1.0), 2), StartJacobians()
+    for t, state in ((ZERO, y), (ZERO.clone(), y), (ONE, y), (ONE, y + 1)):
+        assert torch.equal(starts.find(field, t, state)[:, 0], 2 * state)
+    assert watched.asked == [2, 2, 2]  # the second try alone was at the place before
+
+
+def test_a_given_jacobian_is_used_and_any_leads_to_the_root():
+    """Y = 1 - s Y^2 with the slope of Y = 3 instead of that of 1: more iterations, the same answer."""
+    base, s, calls = column(1.0), tensor(0.3), []
+
+    def counted(t: Tensor, y: Tensor) -> Tensor:
+        calls.append(1)
+        return -(y**2)
+
+    for slope in (-2.0, -6.0):
+        calls.clear()
+        equations = StageEquations(
+            BoundField(counted, None, 1), ZERO, base, s, rtol=1e-12, atol=1e-12, matrices=tensor(slope).view(1, 1, 1)
+        )
+        stage = equations.solve(ZERO, base, base).item()
+        assert stage == pytest.approx((math.sqrt(2.2) - 1) / 0.6, rel=1e-13)
+        assert len(calls) > 3  # iterations alone
 
 
 def test_complex_states_are_refused():

@@ -1,5 +1,7 @@
 """Controlled differential equations against closed forms, torchcde and their own samples alone."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -285,38 +287,40 @@ def test_types():
     torch.testing.assert_close(mixed, single, rtol=0, atol=L * C * 2 * 2**-8)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"z0": torch.zeros(B, H, 1, dtype=torch64)}, r"z0 must be real floating point \(B, H\)"),
-        ({"z0": torch.zeros(B, H, dtype=torch.int64)}, "int64"),
-        ({"z0": torch.zeros(2, H, dtype=torch64)}, "batch of 3, z0 for 2"),
-        ({"times": torch.zeros(2, 2)}, r"times must be \(T,\) or \(3, T\)"),
-        ({"times": torch.tensor([])}, "T >= 1"),
-        ({"times": [0.0, 1.0, 0.5]}, "must not turn back"),
-        ({"times": [0.0, float("nan")]}, "must not turn back"),
-        ({"times": [-1.0, 1.0]}, "leave the path"),
-        ({"times": [0.0, 100.0]}, r"end at 6: give each sample its own times"),
-        ({"times": torch.tensor([0.0, 1.0], requires_grad=True)}, "detach them"),
-        ({"method": "rk45"}, "unknown method 'rk45'"),
-        (
-            {"method": "fehlberg2", "path": LinearPath(torch.zeros(B, L, C), torch.arange(L))},
-            r"does not see kinks: take a native one",
-        ),
-        ({"gradient": "checkpoint"}, "not available with fixed steps of 'rk4'"),
-        (
-            {"gradient": "checkpoint", "method": "dopri5", "step_size": 0.1},
-            "not available with fixed steps of 'dopri5'",
-        ),
-        ({"method": "dopri5", "gradient": "adjoint"}, "does not reach the path"),
-        ({"step_size": 0.0}, "step_size must be positive"),
-        ({"field": lambda t, z: z}, r"the field returned \(3, 4\) for states \(3, 4\) along 2 channels"),
-        ({"field": lambda t, z: z.unsqueeze(-1)}, r"return \(3, 4, 2\)"),
-        ({"args": torch.zeros(2)}, "first dimension must be the batch"),
-    ],
-    ids=str,
-)
-def test_mistakes_are_named(change: dict, message: str):
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "z0-three-dimensions": ({"z0": torch.zeros(B, H, 1, dtype=torch64)}, r"z0 must be real floating point \(B, H\)"),
+    "z0-integers": ({"z0": torch.zeros(B, H, dtype=torch.int64)}, "int64"),
+    "z0-of-another-batch": ({"z0": torch.zeros(2, H, dtype=torch64)}, "batch of 3, z0 for 2"),
+    "times-of-another-batch": ({"times": torch.zeros(2, 2)}, r"times must be \(T,\) or \(3, T\)"),
+    "times-empty": ({"times": torch.tensor([])}, "T >= 1"),
+    "times-turn-back": ({"times": [0.0, 1.0, 0.5]}, "must not turn back"),
+    "times-nan": ({"times": [0.0, float("nan")]}, "must not turn back"),
+    "times-before-the-path": ({"times": [-1.0, 1.0]}, "leave the path"),
+    "times-after-the-path": ({"times": [0.0, 100.0]}, r"end at 6: give each sample its own times"),
+    "times-with-gradient": ({"times": torch.tensor([0.0, 1.0], requires_grad=True)}, "detach them"),
+    "method-unknown": ({"method": "rk45"}, "unknown method 'rk45'"),
+    "method-blind-to-kinks": (
+        {"method": "fehlberg2", "path": LinearPath(torch.zeros(B, L, C), torch.arange(L))},
+        r"does not see kinks: take a native one",
+    ),
+    "checkpoint-rk4": ({"gradient": "checkpoint"}, "not available with fixed steps of 'rk4'"),
+    "checkpoint-fixed-dopri5": (
+        {"gradient": "checkpoint", "method": "dopri5", "step_size": 0.1},
+        "not available with fixed steps of 'dopri5'",
+    ),
+    "adjoint": ({"method": "dopri5", "gradient": "adjoint"}, "does not reach the path"),
+    "step-size-zero": ({"step_size": 0.0}, "step_size must be positive"),
+    "field-without-channels": (
+        {"field": lambda t, z: z},
+        r"the field returned \(3, 4\) for states \(3, 4\) along 2 channels",
+    ),
+    "field-of-one-channel": ({"field": lambda t, z: z.unsqueeze(-1)}, r"return \(3, 4, 2\)"),
+    "args-of-another-batch": ({"args": torch.zeros(2)}, "first dimension must be the batch"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_named(change: dict[str, Any], message: str):
     values, _ = data()
     times = torch.arange(L, dtype=torch64)
     path = HermitePath(hermite_coefficients(values.requires_grad_(), times), times)

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from autograd_oracle import Opaque, assert_same
 from torch import Tensor, nn
 
 from integrand.core.fields import MLP, Linear, PeriodicForcing
 from integrand.core.fields.mlp import ACTIVATIONS
 from integrand.core.numerics import solve_ode
 from integrand.core.numerics.field_call import BoundField
-from integrand.core.numerics.gradients import discrete_adjoint
 from integrand.core.numerics.gradients.tape import open_tape
 from integrand.core.numerics.stepping.step_control import StepControl
 
@@ -30,29 +30,9 @@ SOLVES: list[dict[str, Any]] = [
 solves = pytest.mark.parametrize("options", SOLVES, ids=lambda o: "-".join(str(value) for value in o.values()))
 
 
-class Opaque(nn.Module):
-    """The same field, which autograd must differentiate."""
-
-    def __init__(self, field: nn.Module) -> None:
-        super().__init__()
-        self.field = field
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.field(*inputs)
-
-
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
-
-
-@pytest.fixture
-def swept(monkeypatch):
-    """Counts the sweeps, so that a test of the fused gradient cannot pass without it."""
-    count = []
-    run = discrete_adjoint._Sweep.run
-    monkeypatch.setattr(discrete_adjoint._Sweep, "run", lambda self, *a: (count.append(1), run(self, *a))[1])
-    return count
 
 
 def start(batch: int = 5, dim: int = 3) -> Tensor:
@@ -67,12 +47,6 @@ def gradients(
     weights = torch.linspace(-1, 2, states.numel(), dtype=torch64).view_as(states)
     inputs = [y0, *([] if args is None else [args]), *(p for p in field.parameters() if p.requires_grad)]
     return [states.detach(), *torch.autograd.grad((weights * states.sin()).sum(), inputs)]
-
-
-def assert_same(one: list[Tensor], other: list[Tensor], rounding: float = 1e-11) -> None:
-    """The same sums in another order: about a thousand roundings of 1e-16, of numbers of size up to ten."""
-    for mine, theirs in zip(one, other, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=rounding, atol=rounding)
 
 
 @solves

@@ -101,6 +101,53 @@ def test_gradients_change_no_value(table: DiagonallyImplicit, tolerance: float):
     assert not without.requires_grad
 
 
+@tables
+@pytest.mark.parametrize("own", [False, True])
+def test_a_step_tried_again_has_exact_derivatives(table: DiagonallyImplicit, own: bool):
+    """With the Jacobian of the first try, thrice as long, for the iterations of the second."""
+    asked = []
+
+    class Watched:
+        def __call__(self, t: Tensor, y: Tensor, k: Tensor) -> Tensor:
+            return coupled(t, y, k)
+
+        def jacobian(self, t: Tensor, y: Tensor, k: Tensor) -> Tensor:
+            asked.append(y.clone())
+            zero, cosine = torch.zeros(len(y), dtype=torch64), torch.cos(t).expand(len(y))
+            return torch.stack([-2 * k[:, 0] * y[:, 0], cosine, k[:, 1], zero - 40], dim=1).view(-1, 2, 2)
+
+    def run(y: Tensor, k: Tensor, t: Tensor, h: Tensor) -> Tensor:
+        stepper, field = DiagonallyImplicitStepper(table, 1e-13, 1e-13), BoundField(Watched(), k, len(y))
+        with torch.no_grad():
+            refused = stepper.step(field, t, 3 * h, y, None)
+        asked.clear()
+        taken = stepper.step(field, t, h, y, None if refused.first is None else coupled(t, y, k))
+        assert not any(torch.equal(place, y) for place in asked)
+        return taken.y
+
+    assert torch.autograd.gradcheck(run, inputs(own))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.7, 1.5])
+def test_the_derivative_does_not_depend_on_the_jacobian_of_the_iterations(scale: float):
+    """Y = b - s Y^2: dY/db = 1 / (1 + 2 s Y), whatever matrix led to Y."""
+    b = torch.tensor([[1.0], [3.0]], dtype=torch64, requires_grad=True)
+    s, t = torch.tensor([0.3, 2.0], dtype=torch64), torch.zeros((), dtype=torch64)
+    equations = StageEquations(
+        BoundField(lambda t, y: -(y**2), None, 2),
+        t,
+        b.detach(),
+        s,
+        rtol=1e-14,
+        atol=1e-14,
+        matrices=(-2 * scale * b.detach()).unsqueeze(2),
+    )
+    stage = equations.solve(t, b, b)
+    assert not equations.failed.any()
+    (actual,) = torch.autograd.grad(equations.attach(0, t, b).sum(), b)
+    torch.testing.assert_close(actual, 1 / (1 + 2 * s.view(2, 1) * stage), rtol=1e-13, atol=0)
+
+
 def test_the_derivative_is_that_of_newton_unrolled():
     """Ten full Newton iterations recorded by autograd, from the same start: the same root, and the same derivative."""
     y, k, t, h = inputs(own=True)

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from autograd_oracle import Opaque, assert_same
 from torch import Tensor, nn
 
 from integrand.core.errors import InputError
 from integrand.core.fields import MLP, Linear
 from integrand.core.fields.mlp import ACTIVATIONS
 from integrand.core.numerics.solve_sde import SolveError, solve_sde
-from integrand.core.numerics.stochastic import discrete_adjoint as sde_discrete_adjoint
 from integrand.core.numerics.stochastic.brownian import Increments
 from integrand.core.numerics.stochastic.schemes import SCHEMES
 from integrand.core.numerics.stochastic.stages import stages_of
@@ -29,17 +29,6 @@ CASES = [
 ]
 cases = pytest.mark.parametrize(("method", "noise", "calculus"), CASES)
 CHANNELS = {"diagonal": 0, "scalar": 1, "commutative": 2, "additive": 2, "general": 4}
-
-
-class Opaque(nn.Module):
-    """The same field, which autograd must differentiate."""
-
-    def __init__(self, field: nn.Module) -> None:
-        super().__init__()
-        self.field = field
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.field(*inputs)
 
 
 class Model(nn.Module):
@@ -62,15 +51,6 @@ class Model(nn.Module):
         return other
 
 
-@pytest.fixture
-def swept(monkeypatch):
-    """Counts the sweeps, so that a test of the fused gradient cannot pass without it."""
-    count = []
-    run = sde_discrete_adjoint._Sweep.run
-    monkeypatch.setattr(sde_discrete_adjoint._Sweep, "run", lambda self, *a: (count.append(1), run(self, *a))[1])
-    return count
-
-
 def start(batch: int = 5, dim: int = 3) -> Tensor:
     return torch.randn(batch, dim, dtype=torch64, generator=torch.Generator().manual_seed(1)).requires_grad_()
 
@@ -86,12 +66,6 @@ def gradients(model: Model, y0: Tensor, args: Any = None, **options: Any) -> lis
     weights = torch.linspace(-1, 2, states.numel(), dtype=torch64).view_as(states)
     inputs = [y0, *([] if args is None else [args]), *(p for p in model.parameters() if p.requires_grad)]
     return [states.detach(), *torch.autograd.grad((weights * states.sin()).sum(), inputs)]
-
-
-def assert_same(one: Any, other: Any, rounding: float = 1e-11) -> None:
-    """The same sums in another order: about a thousand roundings of 1e-16, of numbers of size up to ten."""
-    for mine, theirs in zip(one, other, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=rounding, atol=rounding)
 
 
 @cases

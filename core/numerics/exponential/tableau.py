@@ -84,7 +84,7 @@ ETDRK2 = ExponentialTableau(
     (phi(1) - phi(2), phi(2)),
     (0.0, 1.0),
     2,
-    "Cox and Matthews (2002), Eqs. 20 to 22",
+    "Cox and Matthews (2002), Eq. 22",
 )
 ETDRK3 = ExponentialTableau(
     "etdrk3",
@@ -109,7 +109,7 @@ KROGSTAD4 = ExponentialTableau(
     (_FIRST, _MIDDLE, _MIDDLE, _LAST),
     (0.0, 1 / 2, 1 / 2, 1.0),
     4,
-    "Krogstad (2005), ETDRK4-B",
+    "Krogstad (2005), Generalized integrating factor methods for stiff PDEs, ETDRK4-B",
 )
 
 EXPONENTIAL = {tableau.name: tableau for tableau in (ETDRK4, ETDRK3, ETDRK2, ETD1, KROGSTAD4)}

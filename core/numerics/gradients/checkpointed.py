@@ -10,7 +10,7 @@ A step's graph holds states of every stage of the method. Here N / s^2 is about 
 within 3 of the least as long as G / S lies between 1/8 and 136 a stage; a field's own tape, which grows in blocks,
 takes somewhat more. The field is evaluated twice in all.
 
-Source: Chen, Xu, Zhang and Guestrin (2016), Training deep nets with sublinear memory cost, section 4.1.
+Source: Chen, Xu, Zhang and Guestrin (2016), Training deep nets with sublinear memory cost, section 4.
 """
 
 import math
@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from integrand.core.numerics.arithmetic import combine_each
 from integrand.core.numerics.field_call import BoundField
 from integrand.core.numerics.gradients.discrete_adjoint import solve_taped
-from integrand.core.numerics.gradients.door import Door, enter
 from integrand.core.numerics.gradients.recomputation import (
     Precision,
     Totals,
@@ -31,8 +31,8 @@ from integrand.core.numerics.gradients.recomputation import (
     differentiates_again,
     field_tensors,
     fresh,
-    graph_gradients,
     rebind,
+    solve_again,
 )
 from integrand.core.numerics.gradients.tape import open_tape
 from integrand.core.numerics.methods.explicit import ExplicitRungeKutta
@@ -100,9 +100,16 @@ class _Checkpointed(torch.autograd.Function):
         (grad,) = grads
         solve, saved = ctx.solve, ctx.saved_tensors
         (y0, times, *rest), kept = saved[: ctx.inputs], saved[ctx.inputs :]
-        if differentiates_again(grad):
-            return None, *_again(ctx, (y0, times, *rest), grad)
         count = len(argument_tensors(solve.bound))
+        if differentiates_again(grads):
+
+            def run(y0: Tensor, times: Tensor, *arguments: Tensor) -> tuple[Tensor]:
+                bound = rebind(solve.bound, arguments)
+                with ctx.precision.again():
+                    passed = _Replay(solve, bound, times).take(bound, y0, range(solve.plan.count)).states
+                    return (solve.fill(passed[: solve.plan.reached], passed[-1]),)
+
+            return None, *solve_again(run, (y0, times, *rest), 2 + count, ctx.needs_input_grad[1:], grads)
         arguments = tuple(fresh(argument) for argument in rest[:count])
         totals = Totals((fresh(times), *arguments, *rest[count:]))
         replay = _Replay(solve, rebind(solve.bound, arguments), totals.tensors[0])
@@ -113,21 +120,6 @@ class _Checkpointed(torch.autograd.Function):
                 with ctx.precision.again():
                     by_y = replay.pull(totals, kept[i], piece, grad, by_y)
         return None, by_y + grad[:, 0], *totals()
-
-
-def _again(ctx: Any, inputs: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Take all steps again in one graph, and differentiate that."""
-    solve, door = ctx.solve, Door()
-    with torch.enable_grad():
-        inputs = enter(door, inputs, 2 + len(argument_tensors(solve.bound)))
-    y0, times, *rest = inputs
-    bound = rebind(solve.bound, tuple(rest[: len(argument_tensors(solve.bound))]))
-    with torch.enable_grad(), ctx.precision.again():
-        passed = _Replay(solve, bound, times).take(bound, y0, range(solve.plan.count)).states
-        states = solve.fill(passed[: solve.plan.reached], passed[-1])
-    gradients = graph_gradients(states, inputs, ctx.needs_input_grad[1:], grad)
-    door.open = True
-    return gradients
 
 
 def _by_hooks(solve: "_Solve", y0: Tensor, times: Tensor) -> Tensor:
@@ -287,7 +279,7 @@ class _Replay:
             begin = len(states)
             if step.weights is not None:
                 made = self.stepper.complete(field, step.t, step.h, y, made)
-                states.extend(_inside(y, step.weights, made.slopes))
+                states.extend(combine_each(y, step.weights, made.slopes))
             inside, y = (begin, len(states)), made.y
             landed = None
             if moved is not None:  # the output follows its time, but what comes after it does not
@@ -316,8 +308,3 @@ class _Replay:
         by_states[:, 1 : 1 + len(outputs)] = grad[:, outputs.start : outputs.stop]
         by_states[:, -1] += by_end
         return totals.pull(states, by_states, y)
-
-
-def _inside(y: Tensor, weights: Tensor, slopes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Return y + sum_i w_qi k_i for every row q of the weights, (Q, stages)."""
-    return (y + torch.tensordot(weights.to(y.dtype), torch.stack(slopes), dims=1)).unbind(0)

@@ -17,6 +17,7 @@ Source: Chen, Rubanova, Bettencourt and Duvenaud (2018), Neural ordinary differe
 appendix C; the growth of errors: Hairer, Norsett and Wanner (1993), Solving ODEs I, Theorem I.10.6.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -37,6 +38,7 @@ from integrand.core.numerics.stepping.walk import SolveError, Walk
 
 LENIENCE = 0.1
 """What an error in the integrals counts beside one in y or a."""
+SECOND = "gradient='adjoint' has no second derivatives: take gradient='direct' or 'checkpoint'."
 
 
 def solve_adjoint(
@@ -79,7 +81,7 @@ def solve_adjoint(
         >>> solve_adjoint(field, torch.zeros(5, 2), times, RK4, EqualSteps(100)).states.shape
         torch.Size([5, 3, 2])
 
-    Source: Kidger, Chen and Lyons (2021), "Hey, that's not an ODE": faster ODE adjoints via seminorms, section 3.
+    Source: Kidger, Chen and Lyons (2021), "Hey, that's not an ODE": faster ODE adjoints via seminorms.
     """
     if on_failure == "last":
         raise InputError("on_failure='last' has no derivative with gradient='adjoint': take 'raise' or 'nan'.")
@@ -120,25 +122,26 @@ class _Adjoint(torch.autograd.Function):
         with torch.no_grad(), ctx.precision.again():
             way = _WayBack(ctx.solve, states.detach(), times.detach(), tuple(rest), ctx.needs_input_grad[3:])
             found = way.walk(grads[0], ctx.reached, wants_times=ctx.needs_input_grad[2])
-        return None, *(_once(found) if torch.is_grad_enabled() else found)
+        return None, *(once(found, SECOND) if torch.is_grad_enabled() else found)
 
 
 class _Once(torch.autograd.Function):
     """Gradients that cannot be differentiated."""
 
     @staticmethod
-    def forward(ctx: Any, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    def forward(ctx: Any, why: str, *tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+        ctx.why = why
         return tuple(None if tensor is None else tensor.view_as(tensor) for tensor in tensors)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        raise InputError("gradient='adjoint' has no second derivatives: take gradient='direct' or 'checkpoint'.")
+        raise InputError(ctx.why)
 
 
-def _once(found: list[Tensor | None]) -> tuple[Tensor | None, ...]:
-    """Return gradients that say so when they are differentiated, rather than pass for constants."""
+def once(found: Sequence[Tensor | None], why: str) -> tuple[Tensor | None, ...]:
+    """Return gradients that say why not when they are differentiated, rather than pass for constants."""
     starts = (None if tensor is None else tensor.detach().requires_grad_() for tensor in found)
-    return _Once.apply(*starts)  # pyright: ignore[reportReturnType]
+    return _Once.apply(why, *starts)  # pyright: ignore[reportReturnType]
 
 
 class _WayBack:

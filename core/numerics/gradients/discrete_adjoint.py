@@ -10,7 +10,7 @@ taken from the last slope to the first, and ybar = y'bar + sum_j Ybar_j + sum ob
 step shares with the next is carried from one to the other. This is the exact derivative of the numbers computed, with
 the lengths of the steps held fixed: what differentiating through the steps gives, without the graph of the steps.
 
-Source: Hager (2000), Runge-Kutta methods in optimal control and the transformed adjoint system, section 2.
+Source: Hager (2000), Runge-Kutta methods in optimal control and the transformed adjoint system.
 """
 
 from collections.abc import Callable
@@ -22,11 +22,9 @@ from torch import Tensor
 
 from integrand.core.numerics.arithmetic import Row, along, on_device
 from integrand.core.numerics.field_call import BoundField, leaves
-from integrand.core.numerics.gradients.door import Door, enter
-from integrand.core.numerics.gradients.recomputation import differentiates_again, graph_gradients, rebind
+from integrand.core.numerics.gradients.recomputation import differentiates_again, rebind, solve_again
 from integrand.core.numerics.gradients.tape import Tape, TapedField, TapeReader
 from integrand.core.numerics.methods.tableau import Tableau
-from integrand.core.numerics.modes import is_transformed
 from integrand.core.numerics.stepping.walk import StepTaken
 
 Run = Callable[[BoundField, Tensor], tuple[Tensor, list[StepTaken]]]
@@ -60,8 +58,13 @@ class _Solve(torch.autograd.Function):
         saved = ctx.saved_tensors
         inputs, packed = saved[: ctx.inputs_count], saved[ctx.inputs_count :]
         wanted = ctx.needs_input_grad[3:]
-        if is_transformed() or differentiates_again(grad):
-            return (None, None, None, *_again(ctx, inputs, wanted, grad))
+        if differentiates_again(grad_outputs):
+            count = 1 + ctx.args_count
+
+            def run(y0: Tensor, *args: Tensor) -> tuple[Tensor]:
+                return (ctx.run(rebind(ctx.taped, args), y0)[0],)
+
+            return (None, None, None, *solve_again(run, inputs, count, wanted, grad_outputs))
         reader = ctx.taped.tape.read(packed)
         sweep = _Sweep(reader, ctx.tableau, inputs[0])
         y_bar = sweep.run(ctx.steps, grad)
@@ -80,6 +83,7 @@ class _Sweep:
         self.tableau, self.like = tableau, like
         self.args_bar: list[Tensor] = []
         self.plans: dict[tuple[int, int], _Plan] = {}
+        self.slot = self.flat = like
 
     def run(self, steps: list[StepTaken], grad: Tensor) -> Tensor:
         """Return the cotangent of y0, given those of the states (B, T, ...)."""
@@ -109,7 +113,7 @@ class _Sweep:
         columns = plan.columns
         if len(dense):
             columns = self._dense(plan, step, dense, evaluations)
-        plan.block[evaluations - 1].copy_(y_bar)
+        plan.end.copy_(y_bar)
         known = step.h.dim() == 0 and step.h.device.type == "cpu"
         scale = step.h.item() if known and not len(dense) else 1.0
         factor = None if known or len(dense) else along(step.h, plan.rows[0])
@@ -118,7 +122,9 @@ class _Sweep:
             carries = j == 0 and not step.fresh
             slot = torch.empty_like(plan.rows[0]) if carries else self.reader.slot()
             matrix, weights = columns[j]
-            k_bar = slot.view(-1)
+            if slot is not self.slot:
+                self.slot, self.flat = slot, slot.view(-1)
+            k_bar = self.flat
             # The product times h in one kernel; with beta = 0 the first argument is not read.
             torch.addmv(k_bar, matrix, weights, beta=0, alpha=scale, out=k_bar)
             if factor is not None:
@@ -129,7 +135,7 @@ class _Sweep:
                 self._pop(slot, plan.rows[j - 1])
             else:
                 slope_bar = slot
-        y_bar = plan.block.sum(0)
+        y_bar = torch.mv(*plan.all)
         if not step.fresh:
             return y_bar, slope_bar.view(-1)  # pyright: ignore[reportOptionalMemberAccess]
         return y_bar.add_(self._pop(slope_bar, None).reshape(-1)), None
@@ -155,10 +161,12 @@ class _Sweep:
         plan = self.plans.get(key)
         if plan is None:
             block = self.like.new_empty(evaluations + outputs, self.like.numel())
-            weights = on_device(_weights(self.tableau, evaluations), self.like)
+            table = _weights(self.tableau, evaluations)
+            weights, flat = on_device(table, self.like), block.t()
             rows = block.view(evaluations + outputs, *self.shape).unbind(0)
-            columns = [(block[j:].t(), weights[j, j:]) for j in range(evaluations)]
-            plan = self.plans[key] = _Plan(block, rows, columns, weights)
+            columns = [(flat[:, j:], on_device(table[j][j:], self.like)) for j in range(evaluations)]
+            ones = on_device((1.0,) * len(block), block)
+            plan = self.plans[key] = _Plan(block, block[evaluations - 1], rows, columns, weights, (flat, ones))
         return plan
 
 
@@ -175,23 +183,16 @@ class _Plan(NamedTuple):
 
     Attributes:
         block: the rows, flat.
+        end: the row of y'.
         rows: the same rows, shaped as states.
         columns: for each slope, the rows that its cotangent is a sum of, as the columns of a matrix, and their weights.
         weights: all weights but those of outputs, (E, E).
+        all: all rows as the columns of a matrix, and as many ones.
     """
 
     block: Tensor
+    end: Tensor
     rows: tuple[Tensor, ...]
     columns: list[tuple[Tensor, Tensor]]
     weights: Tensor
-
-
-def _again(ctx: Any, inputs: tuple[Tensor, ...], wanted: tuple[bool, ...], grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Solve again under autograd, to differentiate the derivative, or to take it for many cotangents at once."""
-    door = Door()
-    with torch.enable_grad():
-        inputs = enter(door, inputs, 1 + ctx.args_count)
-        states, _ = ctx.run(rebind(ctx.taped, inputs[1 : 1 + ctx.args_count]), inputs[0])
-    gradients = graph_gradients(states, inputs, wanted, grad)
-    door.open = True
-    return gradients
+    all: tuple[Tensor, Tensor]

@@ -4,7 +4,7 @@ The derivative of a step is that of ``discrete_adjoint``, for methods whose last
 particular here is who takes part: samples that were refused keep their state and slope, and so their cotangents;
 samples that left come back as the sweep passes the step after which they did.
 
-Source: Hager (2000), Runge-Kutta methods in optimal control and the transformed adjoint system, section 2.
+Source: Hager (2000), Runge-Kutta methods in optimal control and the transformed adjoint system.
 """
 
 from collections.abc import Callable
@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from integrand.core.numerics.arithmetic import along, on_device
-from integrand.core.numerics.field_call import BoundField, apply, leaves, select
-from integrand.core.numerics.gradients.door import Door, Through
+from integrand.core.numerics.field_call import BoundField, leaves, select
+from integrand.core.numerics.gradients.recomputation import differentiates_again, rebind, solve_again
 from integrand.core.numerics.gradients.tape import Tape, TapedField, TapeReader
 from integrand.core.numerics.methods.tableau import Tableau
-from integrand.core.numerics.modes import is_transformed
 
 
 class OwnTapedField(TapedField):
@@ -131,10 +130,13 @@ class _Solve(torch.autograd.Function):
         saved = ctx.saved_tensors
         inputs, packed = saved[: ctx.inputs_count], saved[ctx.inputs_count :]
         wanted = ctx.needs_input_grad[3:]
-        given = [grad for grad in grad_outputs if grad is not None]
-        batched = any(torch._C._functorch.is_legacy_batchedtensor(grad) for grad in given)  # pyright: ignore[reportAttributeAccessIssue]
-        if torch.is_grad_enabled() or is_transformed() or batched:
-            return (None, None, None, *_again(ctx, inputs, wanted, grad_outputs))
+        if differentiates_again(grad_outputs):
+
+            def run(y0: Tensor, *args: Tensor) -> tuple[Tensor, Tensor]:
+                done = ctx.travel(rebind(ctx.taped, args), y0)
+                return done.outputs, done.last
+
+            return (None, None, None, *solve_again(run, inputs, 1 + ctx.args_count, wanted, grad_outputs))
         reader = ctx.taped.tape.read(packed)
         args = [leaf for _, leaf in leaves(ctx.taped.args)]
         asked = [leaf for leaf, needs in zip(args, wanted[1:], strict=False) if needs]
@@ -294,22 +296,3 @@ class _Memory:
         self.states = self.block.unbind(0)
         flat = self.block.view(stages, like.numel())
         self.columns = [flat[j:].t() for j in range(stages)]
-
-
-def _again(
-    ctx: Any, inputs: tuple[Tensor, ...], wanted: tuple[bool, ...], grads: tuple[Tensor | None, ...]
-) -> tuple[Tensor | None, ...]:
-    """Solve again under autograd, to differentiate the derivative, or to take it for many cotangents at once."""
-    bound, create, door = ctx.taped, torch.is_grad_enabled(), Door()
-    with torch.enable_grad():
-        # Parameters are met where the field holds them.
-        y0, *args = (Through.apply(door, tensor) for tensor in inputs[: 1 + ctx.args_count])
-        given = iter(args)
-        done = ctx.travel(BoundField(bound.field, apply(bound.args, lambda _: next(given)), bound.batch), y0)
-    entered = (y0, *args, *inputs[1 + ctx.args_count :])
-    asked = [tensor for tensor, needs in zip(entered, wanted, strict=True) if needs]
-    pairs = [(part, grad) for part, grad in zip((done.outputs, done.last), grads, strict=True) if grad is not None]
-    parts, known = zip(*pairs, strict=True)
-    found = iter(torch.autograd.grad(parts, asked, known, create_graph=create, allow_unused=True))
-    door.open = True
-    return tuple(next(found) if needs else None for needs in wanted)

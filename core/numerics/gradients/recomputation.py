@@ -1,5 +1,6 @@
 """What a gradient needs to evaluate a field again: the tensors it depends on, and the precision it ran in."""
 
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 
 from integrand.core.errors import InputError
 from integrand.core.numerics.field_call import BoundField, apply, leaves
+from integrand.core.numerics.gradients.door import Door, enter
+from integrand.core.numerics.modes import is_transformed
 
 
 def field_tensors(bound: BoundField, t: Tensor, y: Tensor) -> tuple[Tensor, ...] | None:
@@ -65,19 +68,47 @@ def fresh(tensor: Tensor) -> Tensor:
     return tensor.detach().requires_grad_(tensor.requires_grad)
 
 
-def differentiates_again(grad: Tensor) -> bool:
+def differentiates_again(grads: Sequence[Tensor | None]) -> bool:
     """Return whether a way back must leave a graph, for second derivatives or for many gradients at once."""
+    if torch.is_grad_enabled() or is_transformed():
+        return True
     batched = torch._C._functorch.is_legacy_batchedtensor  # pyright: ignore[reportAttributeAccessIssue]
-    return torch.is_grad_enabled() or batched(grad)
+    return any(grad is not None and batched(grad) for grad in grads)
 
 
-def graph_gradients(
-    states: Tensor, inputs: tuple[Tensor, ...], wanted: tuple[bool, ...], grad: Tensor
+def solve_again(
+    run: Callable[..., Sequence[Tensor]],
+    inputs: tuple[Tensor, ...],
+    count: int,
+    wanted: tuple[bool, ...],
+    grads: Sequence[Tensor | None],
 ) -> tuple[Tensor | None, ...]:
-    """Return the gradients of the inputs that want one, with a graph of their own where one is recorded."""
-    asked = [tensor for tensor, needs in zip(inputs, wanted, strict=True) if needs]
-    found = iter(torch.autograd.grad(states, asked, grad, create_graph=torch.is_grad_enabled(), allow_unused=True))
-    return tuple(next(found) if needs else None for needs in wanted)
+    """Solve again under autograd, and return the gradients of the inputs that want one, with a graph of their own.
+
+    Args:
+        run: solves from the first ``count`` inputs; returns what came of it.
+        inputs: all that the solve depends on; the field holds those after the first itself.
+        count: how many it does not.
+        wanted: of which inputs the gradient is wanted.
+        grads: cotangents of what ``run`` returns, None where nothing depends on it.
+    """
+    door = Door()
+    with torch.enable_grad():
+        entered = enter(door, inputs, count)
+        outputs = run(*entered[:count])
+    known = [(output, grad) for output, grad in zip(outputs, grads, strict=True) if grad is not None]
+    # A tensor that is held twice is asked for once: either place would be given its whole gradient.
+    asked = {id(tensor): tensor for tensor, needs in zip(entered, wanted, strict=True) if needs}
+    found = torch.autograd.grad(
+        [output for output, _ in known],
+        list(asked.values()),
+        [grad for _, grad in known],
+        create_graph=torch.is_grad_enabled(),
+        allow_unused=True,
+    )
+    door.open = True
+    left = dict(zip(asked, found, strict=True))
+    return tuple(left.pop(id(tensor), None) if needs else None for tensor, needs in zip(entered, wanted, strict=True))
 
 
 class Totals:

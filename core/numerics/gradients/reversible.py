@@ -27,16 +27,15 @@ from torch import Tensor
 from integrand.core.errors import InputError
 from integrand.core.numerics.arithmetic import combine, shift
 from integrand.core.numerics.field_call import BoundField
-from integrand.core.numerics.gradients.door import Door, enter
 from integrand.core.numerics.gradients.recomputation import (
     Precision,
     Totals,
     argument_tensors,
     differentiates_again,
     fresh,
-    graph_gradients,
     rebind,
     required_tensors,
+    solve_again,
 )
 from integrand.core.numerics.methods.tableau import Tableau
 from integrand.core.numerics.stepping.schedule import EqualSteps
@@ -125,9 +124,14 @@ class _Reversible(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,), saved = grads, ctx.saved_tensors
         (y0, times, *rest), (states, *partners) = saved[: ctx.inputs], saved[ctx.inputs :]
-        if differentiates_again(grad):
-            return None, None, *_again(ctx, (y0, times, *rest), grad)
         count = len(argument_tensors(ctx.bound))
+        if differentiates_again(grads):
+
+            def run(y0: Tensor, times: Tensor, *arguments: Tensor) -> tuple[Tensor]:
+                with ctx.precision.again():
+                    return (torch.stack(ctx.scheme.solve(rebind(ctx.bound, arguments), y0, times)[0], dim=1),)
+
+            return None, None, *solve_again(run, (y0, times, *rest), 2 + count, ctx.needs_input_grad[2:], grads)
         arguments = tuple(fresh(argument) for argument in rest[:count])
         totals = Totals((fresh(times), *arguments, *rest[count:]))
         way = _WayBack(ctx.scheme, rebind(ctx.bound, arguments), totals)
@@ -137,20 +141,6 @@ class _Reversible(torch.autograd.Function):
                 z = partners[i] if partners else states[i]
                 by_y = way.interval(i, states[i], z, states[i + 1], by_y + grad[:, i + 1])
         return None, None, by_y + grad[:, 0], *totals()
-
-
-def _again(ctx: Any, inputs: tuple[Tensor, ...], grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Take all steps again in one graph, and differentiate that."""
-    door = Door()
-    with torch.enable_grad():
-        inputs = enter(door, inputs, 2 + len(argument_tensors(ctx.bound)))
-    y0, times, *rest = inputs
-    bound = rebind(ctx.bound, tuple(rest[: len(argument_tensors(ctx.bound))]))
-    with torch.enable_grad(), ctx.precision.again():
-        states = torch.stack(ctx.scheme.solve(bound, y0, times)[0], dim=1)
-    gradients = graph_gradients(states, inputs, ctx.needs_input_grad[2:], grad)
-    door.open = True
-    return gradients
 
 
 class _WayBack(NamedTuple):

@@ -1,6 +1,8 @@
 """Steps compiled by torch.compile."""
 
+import inspect
 import warnings
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 from weakref import WeakSet
@@ -9,12 +11,17 @@ import torch
 from torch import Tensor
 
 from integrand.core.numerics.field_call import BoundField, Field
+from integrand.core.numerics.gradients.compiled_adjoint import Block, take
+from integrand.core.numerics.gradients.tape import open_tape
 from integrand.core.numerics.methods.explicit import ExplicitRungeKutta
 from integrand.core.numerics.methods.stepper import Step
 from integrand.core.numerics.methods.tableau import Tableau
 
 BLOCK = 10
 """Fixed steps compiled as one: more make the compiler slow, fewer the program."""
+
+SHAPES = 64
+"""Fields, methods and shapes that a process may compile steps for."""
 
 
 class CompiledRungeKutta(ExplicitRungeKutta):
@@ -26,11 +33,19 @@ class CompiledRungeKutta(ExplicitRungeKutta):
 
     def step(self, field: BoundField, t: Tensor, h: Tensor, y: Tensor, first: Tensor | None) -> Step:
         """Try one step; see ``Stepper``."""
-        field.evaluations += self.stages - (first is not None) + self.shares_last
-        known = _try(_step, self.tableau, self.estimate, field.field, field.args, t, h, y, first)
+        count = self.stages - (first is not None) + self.shares_last
+        taken = self._take(field, t.unsqueeze(0), h.unsqueeze(0), y, first)
+        if taken is not None:
+            field.evaluations += count
+            (end,), own, estimates = taken
+            slopes = own if first is None else (first, *own)
+            last = slopes[self.stages] if self.shares_last else None
+            error, damping = (*estimates, None, None)[:2]
+            return Step(end, error, slopes, last, first=slopes[0], damping=damping)
+        known = _try(_step, field.field, self.tableau, self.estimate, field.field, field.args, t, h, y, first)
         if known is None:
-            field.evaluations -= self.stages - (first is not None) + self.shares_last
             return super().step(field, t, h, y, first)
+        field.evaluations += count
         return known
 
     def steps(self, field: BoundField, t_S: Tensor, h_S: Tensor, y: Tensor) -> tuple[Tensor, ...]:
@@ -43,10 +58,24 @@ class CompiledRungeKutta(ExplicitRungeKutta):
             y: state at the first start.
         """
         field.evaluations += self.stages * len(t_S)
-        known = _try(_steps, self.tableau, self.estimate, field.field, field.args, t_S, h_S, y)
+        taken = self._take(field, t_S, h_S, y, None)
+        if taken is not None:
+            return taken[0]
+        known = _try(_steps, field.field, self.tableau, self.estimate, field.field, field.args, t_S, h_S, y)
         if known is not None:
             return known
         return _steps(self.tableau, self.estimate, field.field, field.args, t_S, h_S, y)
+
+    def _take(self, field: BoundField, t_S: Tensor, h_S: Tensor, y: Tensor, first: Tensor | None) -> Any:
+        """Take steps with a derivative of our own, or return None where the field or the compiler does not allow it."""
+        if field.field in _refused or h_S.requires_grad:
+            return None
+        tape = open_tape(field, y, t_S)
+        as_map = getattr(tape, "as_map", None)
+        if tape is None or as_map is None:
+            return None
+        block, known, parameters = Block(self.tableau, self.estimate, t_S, h_S), as_map(), tape.parameters
+        return _refusing(field.field, lambda: take(_compile_map, block, field, known, y, first, parameters))
 
 
 def _step(
@@ -72,20 +101,36 @@ def _steps(
     return tuple(states)
 
 
+def _compile_anew(work: Any, **options: Any) -> Any:
+    # One function serves all fields and shapes, which are more than the compiler expects of one.
+    if "recompile_limit" in inspect.signature(torch.compile).parameters:
+        options["recompile_limit"] = SHAPES
+    return torch.compile(work, dynamic=False, **options)
+
+
 @cache
 def _compile(work: Any) -> Any:
-    return torch.compile(work, dynamic=False)
+    return _compile_anew(work)
+
+
+@cache
+def _compile_map(work: Any) -> Any:
+    # The kernels of a small field take less time than to call them from Python.
+    return _compile_anew(work, options={"cpp_wrapper": True})
 
 
 _refused: WeakSet[Any] = WeakSet()
 
 
-def _try(work: Any, tableau: Tableau, estimate: bool, field: Field, *rest: Any) -> Any:
+def _try(work: Any, field: Field, *rest: Any) -> Any:
     """Return what the compiled work gives, or None where this field cannot be compiled."""
-    if field in _refused:
-        return None
+    return None if field in _refused else _refusing(field, lambda: _compile(work)(*rest))
+
+
+def _refusing(field: Field, work: Callable[[], Any]) -> Any:
+    """Return what the work gives, or None, after a notice, where the compiler refuses the field."""
     try:
-        return _compile(work)(tableau, estimate, field, *rest)
+        return work()
     except Exception as error:
         if type(error).__module__.split(".")[0:2] not in (["torch", "_dynamo"], ["torch", "_inductor"]):
             raise

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from integrand.core.numerics.arithmetic import Row, along, combine, shift
+from integrand.core.numerics.arithmetic import Row, along, combine, on_device, shift
 from integrand.core.numerics.field_call import BoundField
-from integrand.core.numerics.methods.newton import StageEquations
+from integrand.core.numerics.methods.newton import StageEquations, StartJacobians
 from integrand.core.numerics.methods.stepper import Step
 
 
@@ -66,6 +67,39 @@ class DiagonallyImplicit:
     def stiffly_accurate(self) -> bool:
         """Whether the last stage is the step itself, so that the last slope is the one at its end."""
         return self.a[-1] == self.b
+
+    @property
+    def dense(self) -> tuple[Row, ...]:
+        """Weights d_ki of dense output b_i(theta) = theta b_i + sum_k d_ki (theta^k - theta), k = 2, ..., p.
+
+        A method with more stages than its order p keeps the conditions of that order, and as many as it has stages left
+        of two for stiff problems. With A the weights of its implicit stages, a what they give the first slope, and b
+        and c without the explicit stage, they are
+
+            sum_i b_i(theta) c_i^(k-1) = theta^k / k,  k = 1, ..., p,
+            b_1(theta) = b(theta)^T A^-1 a,     b(theta)^T A^-1 c^3 = theta^3.
+
+        Since h k = A^-1 (Y - y - h a k_1), the last but one leaves a sum of y and the stages Y_i. These lie on the
+        solution of a stiff problem, whose slopes magnify any distance from it by the stiffness. The last makes the sum
+        exact for cubics; it is for parabolas anyway, where stages have order 2. Other methods have the straight line.
+
+        Source: Hairer, Norsett and Wanner (1993), Solving ODEs I, section II.6, for the first conditions.
+        """
+        p = self.order
+        if self.stages <= p:
+            return ()
+        a, c = np.zeros((self.stages, self.stages)), np.array(self.c)
+        for i, row in enumerate(self.a):
+            a[i, : i + 1] = row
+        inverse = np.linalg.inv(a[1:, 1:])
+        no_slope, cubes = [1.0, *-inverse @ a[1:, 0]], [0.0, *inverse @ c[1:] ** 3]
+        conditions = np.array([*(c**k for k in range(p)), no_slope, cubes])
+        right = np.zeros((p + 2, p + 1))  # of theta^0, ..., theta^p
+        right[range(p), range(1, p + 1)] = 1 / np.arange(1, p + 1)
+        right[p + 1, 3] = 1
+        # The step's own b meets them all at theta = 1, so that theta^k - theta may stand for theta^k.
+        solved = np.linalg.solve(conditions[: self.stages], right[: self.stages, 2:])
+        return tuple(tuple(row) for row in solved.T.tolist())
 
     @property
     def predictors(self) -> tuple[Row, ...]:
@@ -162,10 +196,11 @@ class DiagonallyImplicitStepper:
     what is left of the iteration's error by the stiffness. The error estimate is multiplied by (I - h gamma J)^-1. No
     gradient passes through it.
 
-    Dense output is the cubic through both ends and their slopes where the method has these, else the straight line. Its
-    order is the method's own where the problem is not stiff; where it is, slopes magnify the error of the state by the
-    stiffness. So ``solve_ode`` ends steps of these methods on the output times that samples share; only events,
-    ``dense=True``, and times of each sample's own with ``stepping="per_sample"`` read what lies between.
+    Dense output is the polynomial of ``DiagonallyImplicit.dense``, of the method's own order where the problem is not
+    stiff. Where it is, and the solution smooth, steps may grow until no polynomial through their stages tells what lies
+    between them, though their ends are good. So ``solve_ode`` ends steps of these methods on the output times that
+    samples share; only events, ``dense=True``, and times of each sample's own with ``stepping="per_sample"`` read what
+    lies between.
 
     Args:
         table: the method.
@@ -190,12 +225,21 @@ class DiagonallyImplicitStepper:
     def __init__(self, table: DiagonallyImplicit, rtol: float, atol: float, *, derivatives: int = 1) -> None:
         self.table, self.rtol, self.atol, self.derivatives = table, rtol, atol, derivatives
         self.order, self.error_order = table.order, table.error_order
-        self._predictors = table.predictors
+        self._predictors, self._dense, self._starts = table.predictors, table.dense, StartJacobians()
 
     def step(self, field: BoundField, t: Tensor, h: Tensor, y: Tensor, first: Tensor | None) -> Step:
         """Try one step; see ``Stepper``."""
         table, s = self.table, h * self.table.gamma
-        equations = StageEquations(field, t, y, s, rtol=self.rtol, atol=self.atol, derivatives=self.derivatives)
+        equations = StageEquations(
+            field,
+            t,
+            y,
+            s,
+            rtol=self.rtol,
+            atol=self.atol,
+            matrices=self._starts.find(field, t, y),
+            derivatives=self.derivatives,
+        )
         if not table.explicit_first:
             first = None
         elif first is None:
@@ -237,10 +281,8 @@ class DiagonallyImplicitStepper:
 
     def weights(self, theta: Tensor) -> Tensor:
         """Weights of dense output; see ``Stepper``."""
-        ends = self.table.explicit_first and self.table.stiffly_accurate
-        share = theta**2 * (3 - 2 * theta) if ends else theta
-        weights = [b * share for b in self.table.b]
-        if ends:
-            weights[0] = weights[0] + theta * (1 - theta) ** 2
-            weights[-1] = weights[-1] + theta**2 * (theta - 1)
-        return torch.stack(weights, dim=-1)
+        theta = theta.unsqueeze(-1)
+        weights = theta * on_device(self.table.b, theta)
+        for power, row in enumerate(self._dense, start=2):
+            weights = weights + (theta**power - theta) * on_device(row, theta)
+        return weights

@@ -30,7 +30,7 @@ class ExplicitRungeKutta:
         self.estimate = estimate
         self.shares_last = estimate and tableau.error[-1] != 0
         self._block: _Block | None = None
-        self._rows: dict[Row, Tensor] = {}
+        self._rows: dict[Row, tuple[Tensor, int | None]] = {}
 
     def step(self, field: BoundField, t: Tensor, h: Tensor, y: Tensor, first: Tensor | None) -> Step:
         """Try one step; see ``Stepper``."""
@@ -90,20 +90,24 @@ class ExplicitRungeKutta:
         """Return y + h sum_i w_i k_i."""
         if isinstance(slopes, _Tensors):
             return combine(y, h, weights, slopes.known)
-        return slopes.combine(y, h, self._on_device(weights, y))
+        row, only = self._row(weights, y)
+        if only is not None and not isinstance(h, Tensor):
+            return torch.add(y, slopes.rows[only], alpha=weights[only] * h)
+        return slopes.combine(y, h, row)
 
     def _estimate(self, h: Tensor | float, weights: Row, slopes: "_Tensors | _Block") -> Tensor:
         known = slopes.tensors()
         if isinstance(slopes, _Tensors):
             return combine(None, h, weights, known)
-        row = self._on_device(weights[: slopes.count], known[0])
-        return slopes.combine(None, h, row)
+        return slopes.combine(None, h, self._row(weights[: slopes.count], known[0])[0])
 
-    def _on_device(self, weights: Row, like: Tensor) -> Tensor:
-        row = self._rows.get(weights)
-        if row is None:
-            row = self._rows[weights] = on_device(weights, like)
-        return row
+    def _row(self, weights: Row, like: Tensor) -> tuple[Tensor, int | None]:
+        """Return weights on the device, and the place of the only one that is not zero, if there is but one."""
+        found = self._rows.get(weights)
+        if found is None:
+            places = [place for place, weight in enumerate(weights) if weight]
+            found = self._rows[weights] = on_device(weights, like), places[0] if len(places) == 1 else None
+        return found
 
 
 class _Tensors:
@@ -132,6 +136,7 @@ class _Block:
         # The first i rows as the columns of a matrix, so that a weighted sum of them is one product.
         self.columns = [block[:i].t() for i in range(rows + 1)]
         self.count = 0
+        self.base = self.flat = y.reshape(-1)
 
     def put(self, slope: Tensor) -> None:
         if slope is not self.rows[self.count]:
@@ -150,14 +155,20 @@ class _Block:
         if not isinstance(h, Tensor):
             if y is None:
                 return torch.mv(columns, weights).mul_(h).view(self.shape)
-            return torch.addmv(y.reshape(-1), columns, weights, alpha=h).view(self.shape)
+            return torch.addmv(self._flat(y), columns, weights, alpha=h).view(self.shape)
         if h.dim() == 0:
             weights = weights * h
-            total = torch.mv(columns, weights) if y is None else torch.addmv(y.reshape(-1), columns, weights)
+            total = torch.mv(columns, weights) if y is None else torch.addmv(self._flat(y), columns, weights)
             return total.view(self.shape)
         total = torch.mv(columns, weights).view(self.shape)
         h = along(h, total)
         return total.mul_(h) if y is None else torch.addcmul(y, h, total)
+
+    def _flat(self, y: Tensor) -> Tensor:
+        """Return the state flat, which the stages of a step all begin with."""
+        if y is not self.base:
+            self.base, self.flat = y, y.reshape(-1)
+        return self.flat
 
 
 def _dot(row: Row, powers: Sequence[Tensor]) -> Tensor:

@@ -27,7 +27,8 @@ def jacobian(field: BoundField, t: Tensor, y: Tensor) -> Tensor:
     """Compute each sample's Jacobian J_ij = df_i / dy_j, the state's dimensions flattened; no gradient is recorded.
 
     One call of the field with D copies of every sample, each asked for the gradient of one component, which counts as D
-    evaluations. A field that has a method ``jacobian`` with the arguments of the field itself is asked instead.
+    evaluations. A field that has a method ``jacobian`` with the arguments of the field itself is asked first; it may
+    answer None.
 
     Args:
         field: the right-hand side, with its arguments bound.
@@ -49,9 +50,9 @@ def jacobian(field: BoundField, t: Tensor, y: Tensor) -> Tensor:
         raise InputError(f"implicit methods need a real state, got {y.dtype}: give its real and imaginary parts.")
     batch, dim = y.flatten(1).shape
     own = getattr(field.field, "jacobian", None)
-    if own is not None:
-        with torch.no_grad():
-            matrix = own(t, y) if field.args is None else own(t, y, field.args)
+    with torch.no_grad():
+        matrix = None if own is None else own(t, y) if field.args is None else own(t, y, field.args)
+    if matrix is not None:
         if matrix.shape != (batch, dim, dim):
             raise InputError(
                 f"the field's jacobian has shape {tuple(matrix.shape)} for a state of shape {tuple(y.shape)}: return "
@@ -69,6 +70,56 @@ def jacobian(field: BoundField, t: Tensor, y: Tensor) -> Tensor:
         one_each = torch.eye(dim, dtype=slopes.dtype, device=y.device).repeat(batch, 1).view_as(slopes)
         (rows,) = torch.autograd.grad(slopes, copies, one_each, allow_unused=True, materialize_grads=True)
     return rows.view(batch, dim, dim)
+
+
+class StartJacobians:
+    """The Jacobians at the starts of steps, kept while a sample tries again from where it was, with another length.
+
+    They are kept no longer, so that a step is a function of where it starts alone: not of the steps before it, nor of
+    who else is in the batch.
+
+    Example:
+        >>> field, starts = BoundField(lambda t, y: y**2, None, 2), StartJacobians()
+        >>> t = torch.zeros(2)
+        >>> for y in ([[1.0], [2.0]], [[1.0], [2.0]], [[1.0], [3.0]]):
+        ...     matrices = starts.find(field, t, torch.tensor(y))
+        >>> matrices.flatten().tolist(), field.evaluations
+        ([2.0, 6.0], 2)
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[BoundField, Tensor, Tensor, Tensor] | None = None
+
+    def find(self, field: BoundField, t: Tensor, y: Tensor) -> Tensor:
+        """Return the Jacobians at (t, y), see ``jacobian``, made anew for those samples alone that have moved."""
+        with torch.no_grad():
+            matrices = self._find(field, t, y)
+        self._known = field, t, y, matrices
+        return matrices
+
+    def _find(self, field: BoundField, t: Tensor, y: Tensor) -> Tensor:
+        if self._known is None:
+            return jacobian(field, t, y)
+        known, before, start, matrices = self._known
+        # Another field may be that of other samples; and a clock that all share goes on to another tensor.
+        if field is not known or (t.dim() == 0 and y is not start):
+            return jacobian(field, t, y)
+        moved = (t != before) | (y != start).flatten(1).any(1)
+        rows = moved.nonzero().squeeze(1)  # here the host waits for the device
+        if len(rows) == len(moved):
+            return jacobian(field, t, y)
+        if len(rows) == 0:
+            return matrices
+        renewed = _jacobian_of(field, rows, t[rows] if t.dim() else t, y[rows])
+        return matrices.index_copy(0, rows, renewed.to(matrices.dtype))
+
+
+def _jacobian_of(field: BoundField, rows: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """Return the Jacobians at (t, y) with the arguments of the samples ``rows``, counted as their share of the work."""
+    part = field.at(rows)
+    matrices = jacobian(part, t, y)
+    field.evaluations += math.ceil(part.evaluations * rows.shape[0] / max(1, field.batch))
+    return matrices
 
 
 class StageEquations:
@@ -96,6 +147,7 @@ class StageEquations:
         s: step times diagonal coefficient, scalar or (B,).
         rtol: relative tolerance of the step.
         atol: absolute tolerance of the step.
+        matrices: the Jacobians at (t, y), (B, D, D); made here when None.
         derivatives: how many derivatives of the solution are exact; to ask for one more is an error.
 
     Attributes:
@@ -106,7 +158,16 @@ class StageEquations:
     """
 
     def __init__(
-        self, field: BoundField, t: Tensor, y: Tensor, s: Tensor, *, rtol: float, atol: float, derivatives: int = 1
+        self,
+        field: BoundField,
+        t: Tensor,
+        y: Tensor,
+        s: Tensor,
+        *,
+        rtol: float,
+        atol: float,
+        matrices: Tensor | None = None,
+        derivatives: int = 1,
     ) -> None:
         self.field, self.s, self.derivatives = field, s, derivatives
         precision = torch.finfo(y.dtype)
@@ -116,7 +177,7 @@ class StageEquations:
         self.magnitude = y.detach().abs()
         self.contraction = y.detach().new_full((y.shape[0],), CONTRACTION)
         with torch.no_grad():
-            self.lu, self.pivots, finite = _factor(field, t, y, s)
+            self.lu, self.pivots, finite = _factor(jacobian(field, t, y) if matrices is None else matrices, s)
         self.failed = ~finite
         self.solved: list[tuple[Tensor, Tensor]] = []
         self._at_stages: tuple[Tensor, Tensor] | None = None
@@ -202,15 +263,11 @@ class StageEquations:
         return self._at_stages
 
     def _factor_rows(self, rows: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        field = self.field.at(rows)
-        factors = _factor(field, t, y, self.s[rows] if self.s.dim() else self.s)
-        self.field.evaluations += math.ceil(field.evaluations * rows.shape[0] / max(1, self.field.batch))
-        return factors
+        return _factor(_jacobian_of(self.field, rows, t, y), self.s[rows] if self.s.dim() else self.s)
 
 
-def _factor(field: BoundField, t: Tensor, y: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Factor I - s J at (t, y), and tell whose is finite; the others get I, for LAPACK is no place for NaN."""
-    j = jacobian(field, t, y)
+def _factor(j: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Factor I - s J, and tell whose is finite; the others get I, for LAPACK is no place for NaN."""
     j = j.to(torch.promote_types(j.dtype, torch.float32))
     identity = torch.eye(j.shape[-1], dtype=j.dtype, device=j.device)
     matrix = identity - along(s.detach(), j) * j

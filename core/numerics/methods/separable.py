@@ -29,7 +29,7 @@ class Separable(nn.Module):
         >>> pendulum(torch.tensor(0.0), torch.tensor([[0.0, 2.0]])).tolist()
         [[2.0, -0.0]]
 
-    Source: Hairer, Lubich and Wanner (2006), Geometric Numerical Integration, Eq. I.1.10 and VI.1.2.
+    Source: Hairer, Lubich and Wanner (2006), Geometric Numerical Integration, chapters I and VI.
     """
 
     def __init__(self, velocity: Callable[..., Tensor], force: Callable[..., Tensor]) -> None:

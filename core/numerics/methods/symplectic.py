@@ -59,7 +59,7 @@ def _triple_jump() -> Composition:
         kicks=(outer / 2, joint, joint, outer / 2),
         drifts=(outer, inner, outer),
         order=4,
-        source="Yoshida (1990), Construction of higher order symplectic integrators, Eq. 4.4; Forest and Ruth (1990)",
+        source="Yoshida (1990), Construction of higher order symplectic integrators; Forest and Ruth (1990)",
     )
 
 
@@ -71,7 +71,8 @@ def _blanes_moan() -> Composition:
         kicks=(*k, 1 - 2 * sum(k), *k[::-1]),
         drifts=(*d, 1 / 2 - sum(d), 1 / 2 - sum(d), *d[::-1]),
         order=4,
-        source="Blanes and Moan (2002), Practical symplectic partitioned Runge-Kutta methods, Table 2, S6",
+        source="Blanes and Moan (2002), Practical symplectic partitioned Runge-Kutta and Runge-Kutta-Nystrom methods, "
+        "Table 2, S6",
     )
 
 

@@ -55,7 +55,7 @@ class Event:
         >>> solve_ode(fall, torch.tensor([[1.0, 0.0], [2.0, 0.0]]), [0.0, 5.0], event=ground).event_times
         tensor([0.4515, 0.6386])
 
-    Source: Chen, Amos and Nickel (2021), Learning neural event functions for ordinary differential equations, Eq. 7.
+    Source: Chen, Amos and Nickel (2021), Learning neural event functions for ordinary differential equations.
     """
 
     function: Callable[..., Tensor]
@@ -150,7 +150,7 @@ def find_zeros(g: Callable[[Tensor], Tensor], before: Tensor, after: Tensor) -> 
         True
 
     Source: Oliveira and Takahashi (2021), An enhancement of the bisection method average performance preserving minmax
-    optimality, Algorithm 1, with k1 = 0.2, k2 = 2 and n0 = 1.
+    optimality, with k1 = 0.2, k2 = 2 and n0 = 1.
     """
     precision = torch.finfo(before.dtype).eps
     low, high, g_low, g_high = torch.zeros_like(before), torch.ones_like(before), before, after
@@ -180,7 +180,8 @@ def on_event(event: Event, t: Tensor, y: Tensor, field: BoundField) -> Met:
 
     Args:
         event: the event.
-        t, y: times (P,) and states (P, ...) where it was found, as functions on paths that go through them.
+        t, y: times (P,) and states (P, ...) where it was found, as functions on paths that go through them; or one
+            scalar time, and a state of any shape that is one sample.
         field: the right-hand side, bound to these samples.
     """
     g = event.value(t, y, field.args)
@@ -194,7 +195,7 @@ def on_event(event: Event, t: Tensor, y: Tensor, field: BoundField) -> Met:
         by_t, by_y = torch.autograd.grad(again, (free_t, free_y), allow_unused=True) if again.requires_grad else none
     rate = torch.zeros_like(t.detach()) if by_t is None else by_t
     if by_y is not None:
-        rate = rate + (by_y.conj() * slope).real.reshape(len(rate), -1).sum(1)
+        rate = rate + (by_y.conj() * slope).real.reshape(*rate.shape, -1).sum(-1)
     newton = -g / torch.where(rate == 0, torch.inf, rate)
     moved = newton - newton.detach()
     return Met(t + moved, y + along(moved, y) * slope)

@@ -40,6 +40,7 @@ def walk_own(
     *,
     max_steps: int,
     events: tuple[Event, ...] = (),
+    lands: bool = False,
 ) -> OwnWalk:
     """Walk every sample from its first output to its last, with steps of its own.
 
@@ -56,10 +57,11 @@ def walk_own(
         control: how steps are chosen, with their limits, in the units of time.
         max_steps: most steps that a sample may try.
         events: what to look out for.
+        lands: whether steps end on output times, instead of being read between their ends.
     """
 
     def walker(bound: BoundField, y0: Tensor) -> _Walker:
-        return _Walker(bound, y0, times, stepper, norm, control, max_steps, events)
+        return _Walker(bound, y0, times, stepper, norm, control, max_steps, events, lands)
 
     tape = open_tape(bound, y0, times) if not events and _is_first_same_as_last(stepper) else None
     if tape is None:
@@ -114,11 +116,12 @@ class _Walker:
         control: StepControl,
         max_steps: int,
         events: tuple[Event, ...],
+        lands: bool,
     ) -> None:
         self.all, self.bound, self.stepper, self.norm, self.control = bound, bound, stepper, norm, control
         # A stepper's own memory has the shape of the batch, while dense output may be completed for a few of it.
         self.completer = copy.copy(stepper)
-        self.max_steps, self.tried = max_steps, 0
+        self.max_steps, self.tried, self.lands = max_steps, 0, lands
         self.times_BT, self.link = times, HostLink(times.dtype, times.device)
         self.clock_BT: Floats = self.link.fetch(times)
         self.jumps = np.unique(np.array(control.jump_times, dtype=np.float64))
@@ -219,7 +222,7 @@ class _Walker:
     def _step(self) -> None:
         """Try a step of every sample on its way."""
         clocks = self.clocks
-        aim = clocks.aim(self.control, self.jumps, torch.finfo(self.times_BT.dtype).eps)
+        aim = clocks.aim(self.control, self.jumps, torch.finfo(self.times_BT.dtype).eps, lands=self.lands)
         t, h, moved = self._clock_times(aim)
         if len(self.jumps):
             self._renew(t)
@@ -251,7 +254,9 @@ class _Walker:
             gone = np.ones_like(good)
         if gone.any():
             arrived = good & (aim.end == clocks.goal)
-            cases = {Status.OK: arrived, Status.NONFINITE: stuck & lost, Status.STEP_TOO_SMALL: stuck}
+            unsolved = stuck & np.isposinf(size) & (trial.step.failed is not None)
+            cases = {Status.OK: arrived, Status.UNSOLVED: unsolved, Status.NONFINITE: stuck & lost}
+            cases[Status.STEP_TOO_SMALL] = stuck
             status = np.select(list(cases.values()), [int(case) for case in cases], int(Status.MAX_STEPS))
             if meeting is not None and meeting.ended.any():
                 status[meeting.ended] = int(Status.EVENT)
@@ -285,7 +290,8 @@ class _Walker:
             raise AssertionError("an adaptive walk needs a method with an error estimate")
         size = self.norm(step.error.detach(), step.damping, self.y, step.y)
         if step.failed is not None:
-            size = torch.where(step.failed, torch.inf, size)
+            # Not a number where the state is not finite, infinite where the implicit equation was not solved.
+            size = torch.where(step.failed, torch.inf, torch.where(torch.isfinite(size), size, torch.nan))
         if self.watch is None:
             return self.link.fetch(size), self.clocks.values
         values = self.watch.values(trial.t + trial.h, step.y, self.bound)
@@ -346,11 +352,17 @@ class _Walker:
         rows = clocks.row[sample]
         asked, places = self.clock_BT[rows, output], rows * self.clock_BT.shape[1] + output
         # A state at a step's end moves with the step alone, not with the time that was asked for.
-        at_end = (asked == aim.end[sample]) & (trial.moved is None)
+        last = trial.step.last if self.lands else None
+        at_end = (asked == aim.end[sample]) & (trial.moved is None or last is not None)
         if at_end.any():
             ends = self.link.send_rows(sample[at_end])
             trial.entry.outputs.append(Output(self.outputs.count, ends, None))
-            self.outputs.add(trial.step.y[ends], places[at_end])
+            states = trial.step.y[ends]
+            if trial.moved is not None and last is not None:
+                asked_rows, outputs = self.link.send_rows(rows[at_end]), self.link.send_rows(output[at_end])
+                follows = self.moved_BT[asked_rows, outputs] - trial.moved[1][ends]  # pyright: ignore[reportOptionalSubscript]
+                states = states + along(follows, states) * last[ends]
+            self.outputs.add(states, places[at_end])
         if at_end.all():
             return
         sample, rows, output, places = (each[~at_end] for each in (sample, rows, output, places))

@@ -93,18 +93,19 @@ class SampleClocks:
         for each in fields(self):
             setattr(self, each.name, getattr(self, each.name)[which])
 
-    def aim(self, control: StepControl, jumps: Floats, precision: float) -> Aim:
+    def aim(self, control: StepControl, jumps: Floats, precision: float, *, lands: bool = False) -> Aim:
         """Choose where the next steps end: no further than the last output and the next jump.
 
-        ``precision`` is that of the field's times.
+        ``precision`` is that of the field's times; ``lands``, whether steps end on the next output, too.
         """
-        stop = self.goal if not len(jumps) else self._next_stop(jumps)
+        goal = self.upcoming if lands else self.goal
+        stop = goal if not len(jumps) else self._next_stop(jumps, goal)
         left = np.abs(stop - self.at)
         wanted = np.minimum(self.length, control.max_step)
         # What is left before a stop is shared by the last two steps, lest the last one be a sliver.
-        lands = wanted >= 0.999 * left
-        share = np.where(lands, left, np.minimum(wanted, 0.5 * left))
-        end = np.where(lands, stop, self.at + self.sign * share)
+        arrives = wanted >= 0.999 * left
+        share = np.where(arrives, left, np.minimum(wanted, 0.5 * left))
+        end = np.where(arrives, stop, self.at + self.sign * share)
         if not len(jumps):
             return Aim(share, wanted, end, self.at, end - self.at)
         # As many roundings lie between a step's start and the time of a stage.
@@ -112,7 +113,7 @@ class SampleClocks:
         after, before = margin * np.isin(self.at, jumps), margin * np.isin(end, jumps)
         return Aim(share, wanted, end, self.at + after, end - self.at - after - before)
 
-    def settle(self, aim: Aim, size: Floats, control: StepControl, order: int) -> tuple[Flags, Flags]:
+    def settle(self, aim: Aim, size: Floats, control: StepControl, order: float) -> tuple[Flags, Flags]:
         """Choose the lengths of the next steps from the relative errors of these.
 
         Clocks stay where they are, see ``accept``.
@@ -153,9 +154,9 @@ class SampleClocks:
         self.upcoming[who] = clock_BT[self.row[who], following]
         return who[sample], output
 
-    def _next_stop(self, jumps: Floats) -> Floats:
+    def _next_stop(self, jumps: Floats, goal: Floats) -> Floats:
         ahead = (jumps - self.at[:, None]) * self.sign[:, None]
         ahead = np.where(ahead > 0, ahead, np.inf)
         nearest = ahead.argmin(axis=1)
-        sooner = ahead.min(axis=1) < np.abs(self.goal - self.at)
-        return np.where(sooner, jumps[nearest], self.goal)
+        sooner = ahead.min(axis=1) < np.abs(goal - self.at)
+        return np.where(sooner, jumps[nearest], goal)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from integrand.core.numerics.arithmetic import shift
 from integrand.core.numerics.field_call import BoundField
+from integrand.core.numerics.methods.explicit import ExplicitRungeKutta
 from integrand.core.numerics.methods.stepper import Stepper
 from integrand.core.numerics.stepping.fixed_step import walk_fixed
 from integrand.core.numerics.stepping.shared_steps import RowClock, SharedClock, walk_shared
@@ -68,7 +69,7 @@ class SharedSteps:
         if times.dim() == 2:
             return RowClock(times)
         # Between the ends of an implicit step the slopes of a stiff problem say little of the state.
-        dense = stepper.stages > 0 and stepper.weights(times.detach()[:1]) is not None
+        dense = isinstance(stepper, ExplicitRungeKutta) and stepper.tableau.dense
         return SharedClock(times, lands=not dense, jumps=self.control.jump_times)
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from integrand.core.numerics.arithmetic import along
+from integrand.core.numerics.arithmetic import along, combine_each
 from integrand.core.numerics.field_call import BoundField
 from integrand.core.numerics.methods.stepper import Step, Stepper
 from integrand.core.numerics.modes import is_differentiated
@@ -241,7 +241,7 @@ class _Walker:
             if weights is None:
                 raise AssertionError("this method has no dense output: its clock must land")
             weights = weights * h
-            walk.states.extend(_inside(self.y, weights, step.slopes))
+            walk.states.extend(combine_each(self.y, weights, step.slopes))
         if landed is not None:
             moved = clock.shift(end)
             if moved is None:
@@ -278,10 +278,14 @@ class _Walker:
         length = min(length, 0.9 * share)
         if length < max(self.control.min_step, FINEST * abs(self.at)) or length == 0:
             judged = step.y if step.error is None else step.y + step.error
-            what = f"its error is {size:.3g} times the tolerance" if finite else f"not finite{_culprit(judged)}"
-            self._give_up(
-                Status.STEP_TOO_SMALL if finite else Status.NONFINITE, f"the step shrank to {length:.3g}; {what}"
-            )
+            if finite:
+                status, what = Status.STEP_TOO_SMALL, f"its error is {size:.3g} times the tolerance"
+            elif step.failed is not None and bool(step.failed.any()):
+                row = int(step.failed.nonzero()[0])
+                status, what = Status.UNSOLVED, f"the implicit equation of sample {row} was not solved"
+            else:
+                status, what = Status.NONFINITE, f"not finite{_culprit(judged)}"
+            self._give_up(status, f"the step shrank to {length:.3g}; {what}")
         return length
 
     def _give_up(self, status: Status, reason: str) -> Walk:
@@ -326,13 +330,6 @@ class _Walker:
         largest = max(change, bend)
         guess = max(1e-6 * limit, 1e-3 * probe) if largest <= 1e-15 else (0.01 / largest) ** (1 / (order + 1))
         return min(100 * probe, guess, limit)
-
-
-def _inside(y: Tensor, weights: Tensor, slopes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Return y + sum_i w_qi k_i for every row q of the weights, (Q, stages)."""
-    block = torch.stack([slope.flatten() for slope in slopes])
-    with torch.autocast(y.device.type, enabled=False):  # which would take products in half precision
-        return torch.addmm(y.reshape(1, -1), weights.to(block.dtype), block).view(-1, *y.shape).unbind(0)
 
 
 def _culprit(values: Tensor | None) -> str:

@@ -20,8 +20,7 @@ class StepControl:
         safety * r_n^(-(i + p + d) / k) * r_{n-1}^((p + 2 d) / k) * r_{n-2}^(-d / k),
 
     within ``min_factor`` and ``max_factor``. A step with r_n > 1 is refused and tried shorter. The defaults are the
-    integral controller; p = 0.4, i = 0.3 makes the PI controller that Söderlind recommends where steps are limited by
-    stability.
+    integral controller; p = 0.4, i = 0.3 makes Gustafsson's PI controller, for where steps are limited by stability.
 
     Attributes:
         p, i, d: the coefficients.
@@ -32,7 +31,8 @@ class StepControl:
         first_step: length of the first step; chosen from the field's size and change when None.
         jump_times: times at which the field jumps or kinks, and which no step may straddle.
 
-    Source: Söderlind (2003), Digital filters in adaptive time-stepping, Eq. 31 and Table III.
+    Source: Söderlind (2003), Digital filters in adaptive time-stepping; Gustafsson (1991), Control theoretic techniques
+    for stepsize selection in explicit Runge-Kutta methods.
     """
 
     p: float = 0.0
@@ -65,7 +65,7 @@ class StepControl:
         if not all(math.isfinite(t) for t in self.jump_times):
             raise InputError(f"jump_times={self.jump_times!r} must be finite: drop what is not a time.")
 
-    def factor(self, order: int, errors: tuple[Any, Any, Any]) -> Any:
+    def factor(self, order: float, errors: tuple[Any, Any, Any]) -> Any:
         """Return how much longer the next step is, from the last three relative errors, the newest first.
 
         Numbers give a number; tensors (B,) a tensor. An error of zero asks for the longest step.
@@ -101,7 +101,8 @@ class ErrorNorm:
         rtol, atol: tolerances.
         each: whether samples are measured one by one, giving (B,), or together, giving a scalar.
 
-    Source: Hairer, Norsett and Wanner (1993), Solving ODEs I, Eq. II.4.10, II.4.11 and II.10.17.
+    Source: Hairer, Norsett and Wanner (1993), Solving ODEs I, Eq. II.4.10 and II.4.11; the second estimate: section
+    II.10.
     """
 
     rtol: float
@@ -117,14 +118,12 @@ class ErrorNorm:
 
     def measure(self, error: Tensor, scale: Tensor) -> Tensor:
         """Return the root mean square of ``error / scale``; not a number where the scale is infinite."""
-        ratio = wide(error) / scale
-        # An infinite state would make any error small beside it: 0 times infinity is not a number.
+        # An infinite state would make any error small beside it; 0 times infinity is not a number.
+        ratio = (wide(error) / scale).add_(scale, alpha=0)
         if self.each:
-            ratio, scale = ratio.reshape(ratio.shape[0], -1), scale.reshape(scale.shape[0], -1)
-            size = torch.linalg.vector_norm(ratio, dim=1) / math.sqrt(max(1, ratio.shape[1]))
-            return torch.add(size, scale.amax(dim=1), alpha=0)
-        size = torch.linalg.vector_norm(ratio) / math.sqrt(max(1, ratio.numel()))
-        return torch.add(size, scale.amax(), alpha=0)
+            ratio = ratio.reshape(ratio.shape[0], -1)
+            return torch.linalg.vector_norm(ratio, dim=1) / math.sqrt(max(1, ratio.shape[1]))
+        return torch.linalg.vector_norm(ratio) / math.sqrt(max(1, ratio.numel()))
 
     def __call__(self, error: Tensor, damping: Tensor | None, y: Tensor, end: Tensor) -> Tensor:
         """Return the relative error of the step from ``y`` to ``end``."""

@@ -8,8 +8,9 @@ its increment and its space-time Levy area, the mean height of the path over its
 h (W/2 + H).
 """
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -20,6 +21,9 @@ from integrand.core.numerics.stochastic.counter_normals import counter_normals, 
 
 SLACK = 2.0**-20
 """Share of the span by which rounding may put a time outside it."""
+
+FEW = 4
+"""Times for which the numbers of all levels are drawn together: a step's, while those of a grid fill the memory."""
 
 
 class Increments(NamedTuple):
@@ -114,6 +118,18 @@ class BrownianPath:
         """Number of samples."""
         return self._keys.shape[0]
 
+    @property
+    def resolution(self) -> Tensor:
+        """Length of the shortest intervals that are known, a scalar or (B, 1): what lies within them is their mean."""
+        return self.span * 2.0**-self.depth
+
+    def at(self, rows: Tensor) -> "BrownianPath":
+        """Return the paths of these samples alone, in the order of ``rows``."""
+        some = copy.copy(self)
+        some._keys = self._keys[rows]
+        some.start, some.span = (edge[rows] if edge.dim() else edge for edge in (self.start, self.span))
+        return some
+
     def __call__(self, t: Tensor) -> Tensor:
         """Return W(t), 0 at the start of the span.
 
@@ -194,9 +210,18 @@ class BrownianPath:
             doubled = held._replace(values=held.values.repeat_interleave(2, dim=2))
             held = doubled.half(torch.arange(2 ** (level + 1), device=share.device), *z)
         held = held.pick(number >> (levels - whole))
-        for level in range(whole, levels):
-            held = held.half(number >> (levels - level - 1), *self._normals(held.number, level))
+        below = range(whole, levels)
+        for level, normals in zip(below, self._normals_below(number, levels, below), strict=True):
+            held = held.half(number >> (levels - level - 1), *normals)
         return held
+
+    def _normals_below(self, number: Tensor, levels: int, below: range) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return the normal numbers of each level above intervals: in one call where times are few."""
+        if number.shape[-1] > FEW or not below:
+            return (self._normals(number >> (levels - level), level) for level in below)
+        rows = torch.stack([number.view(-1, number.shape[-1]) >> (levels - level) for level in below])
+        tops = 2 ** torch.arange(below.start, below.stop, device=number.device).view(-1, 1, 1)
+        return zip(*counter_normals(self._keys, (rows + tops).unsqueeze(-1), self.wide), strict=True)
 
     def _normals(self, number: Tensor, level: int) -> tuple[Tensor, Tensor]:
         """Return the two normal numbers that halve intervals: the nodes of a level are 2^level and those after it."""

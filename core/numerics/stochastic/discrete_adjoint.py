@@ -1,6 +1,6 @@
 """The derivative of a whole stochastic solve in fixed steps, as one node of autograd's graph.
 
-A step as ``sde_stages`` writes it is linear in its slopes. With bars for cotangents, the table read backwards is
+A step as ``stages`` writes it is linear in its slopes. With bars for cotangents, the table read backwards is
 
     fbar_i = h (a_i y'bar + sum_s a_si Ybar_s),     gbar_i = y'bar w_i^T + sum_s Ybar_s w_si^T,
     Ybar_s = (df/dy)^T fbar_i + (dg/dy)^T gbar_j,     ybar = y'bar + sum_s Ybar_s,
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from integrand.core.numerics.field_call import apply, leaves
-from integrand.core.numerics.gradients.door import Door, Through
+from integrand.core.numerics.gradients.recomputation import differentiates_again, solve_again
 from integrand.core.numerics.gradients.tape import Tape, TapeReader, open_tape
 from integrand.core.numerics.stochastic.brownian import Increments
 from integrand.core.numerics.stochastic.equation import Equation, wide
@@ -88,8 +88,16 @@ class _Solve(torch.autograd.Function):
         problem, wanted = ctx.problem, ctx.needs_input_grad[2:]
         w, *saved = ctx.saved_tensors
         inputs, packed = saved[: ctx.inputs_count], saved[ctx.inputs_count :]
-        if torch.is_grad_enabled():
-            return (None, None, *_again(problem, w, inputs, wanted, grad))
+        if differentiates_again(grad_outputs):
+            sde = problem.sde
+
+            def run(y0: Tensor, *args: Tensor) -> tuple[Tensor]:
+                given = iter(args)
+                again = sde.with_args(apply(sde.args, lambda _: next(given)))
+                return (solve_direct(again, problem.scheme, y0, problem.grid, Increments(w, None)).states,)
+
+            count = 1 + len(leaves(sde.args))
+            return (None, None, *solve_again(run, tuple(inputs), count, wanted, grad_outputs))
         drift = problem.drift.read(tuple(packed[: ctx.drift_count]))
         diffusion = problem.diffusion.read(tuple(packed[ctx.drift_count :]))
         sweep = _Sweep(problem, w, inputs[0], drift, diffusion)
@@ -250,26 +258,3 @@ def _plus(total: Tensor, slope: Tensor, factor: float | Tensor, out: Tensor) -> 
     if isinstance(factor, Tensor):
         return torch.addcmul(total, slope, factor, out=out)
     return torch.add(total, slope, alpha=factor, out=out)
-
-
-def _again(
-    problem: _Problem, w: Tensor, inputs: Sequence[Tensor], wanted: Sequence[bool], grad: Tensor
-) -> list[Tensor | None]:
-    """Solve again under autograd, so that its derivative can be differentiated in its turn."""
-    sde, door = problem.sde, Door()
-    count = 1 + len(leaves(sde.args))
-    # Parameters are met where the fields hold them; drift and diffusion may hold the same.
-    y0, *args = (Through.apply(door, tensor) for tensor in inputs[:count])
-    asked = {id(tensor): tensor for tensor in (y0, *args, *inputs[count:]) if tensor.requires_grad}
-    given = iter(args)
-    path = solve_direct(
-        sde.with_args(apply(sde.args, lambda _: next(given))), problem.scheme, y0, problem.grid, Increments(w, None)
-    )
-    bars = torch.autograd.grad(path.states, list(asked.values()), grad, create_graph=True, allow_unused=True)
-    door.open = True
-    found = dict(zip(asked, bars, strict=True))
-    # Taken out at its first place, so that a parameter held twice gets its whole gradient once.
-    return [
-        found.pop(id(tensor), None) if needs else None
-        for tensor, needs in zip((y0, *args, *inputs[count:]), wanted, strict=True)
-    ]

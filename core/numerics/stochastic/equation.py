@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from integrand.core.errors import InputError
-from integrand.core.numerics.field_call import BoundField, Field, repeat
+from integrand.core.numerics.field_call import BoundField, Field, repeat, select
 
 NOISES = ("diagonal", "scalar", "commutative", "additive", "general")
 CALCULI = ("ito", "stratonovich")
@@ -42,8 +42,15 @@ class Equation:
 
     def with_args(self, args: Any) -> "Equation":
         """Return the equation with other arguments."""
+        return self._copy(args, self.batch)
+
+    def at(self, rows: Tensor) -> "Equation":
+        """Return the equation of these samples alone, which counts its evaluations from 0."""
+        return self._copy(select(self.args, rows), rows.shape[0])
+
+    def _copy(self, args: Any, batch: int) -> "Equation":
         prior = None if self._prior is None else self._prior.field
-        return Equation(self._drift.field, self._diffusion.field, prior, args, self.noise, self.calculus, self.batch)
+        return Equation(self._drift.field, self._diffusion.field, prior, args, self.noise, self.calculus, batch)
 
     @property
     def fields(self) -> tuple[BoundField, BoundField]:

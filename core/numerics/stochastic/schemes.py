@@ -58,6 +58,10 @@ class Scheme:
         weak: weak order.
         area: whether it asks for the space-time Levy area.
         separate: whether diagonal noise must be so in the strict sense, each diffusion g_i depending on y_i alone.
+        adaptive: the types of noise for which it is known to converge also where the steps depend on the path they
+            are taken along; what that asks of a scheme is told in ``adaptive.py``.
+        embeds_euler: whether it differs from Euler's step with the same slopes in drift and noise alike, so that the
+            difference tells the error.
         step: the rule.
         source: author, year and place.
     """
@@ -70,6 +74,8 @@ class Scheme:
     source: str
     area: bool = False
     separate: bool = False
+    adaptive: tuple[str, ...] = ()
+    embeds_euler: bool = False
 
 
 def _staged(sde: Equation, stages: Stages, t: Tensor, h: Tensor, y: Tensor, noise: Noise) -> Moved:
@@ -255,6 +261,7 @@ SCHEMES = {
             1.0,
             _euler,
             "Maruyama (1955); Kloeden and Platen (1992), Theorem 10.2.2",
+            adaptive=("additive",),
         ),
         Scheme(
             "milstein",
@@ -264,6 +271,7 @@ SCHEMES = {
             _milstein,
             "Milstein (1974); Kloeden and Platen (1992), Section 10.3",
             separate=True,
+            adaptive=("diagonal", "scalar", "commutative", "additive"),
         ),
         Scheme(
             "milstein_free",
@@ -273,6 +281,7 @@ SCHEMES = {
             _milstein_free,
             "Platen (1984), in Kloeden and Platen (1992), Eq. 11.1.3; Stratonovich differences after Ruemelin (1982)",
             separate=True,
+            adaptive=("diagonal", "scalar", "commutative", "additive"),
         ),
         Scheme(
             "heun",
@@ -281,6 +290,8 @@ SCHEMES = {
             1.0,
             _heun,
             "Ruemelin (1982), Numerical treatment of stochastic differential equations",
+            adaptive=("diagonal", "scalar", "commutative", "additive", "general"),
+            embeds_euler=True,
         ),
         Scheme(
             "srk",
@@ -291,6 +302,7 @@ SCHEMES = {
             "Roessler (2010), SIAM J. Numer. Anal. 48, schemes SRI2W1 and SRA1",
             area=True,
             separate=True,
+            adaptive=("diagonal", "scalar", "additive"),
         ),
         Scheme(
             "reversible_heun",

@@ -29,60 +29,21 @@ GRID_METHODS = {"euler": EULER, "midpoint": MIDPOINT, "heun2": HEUN, "heun3": HE
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridWalk:
-    """A walk over a grid, called with the field and the initial state.
+class GridMethod:
+    """What happens between two points of a grid.
 
     Attributes:
-        grid: the times that steps begin and end on, (N,).
-        times: output times, (T,), which begin and end with the grid.
         tableau: the method.
-        cubic: whether outputs between grid points are read from cubic Hermite polynomials, rather than straight lines.
+        cubic: whether states between grid points are read from cubic Hermite polynomials, rather than straight lines.
         perturb: whether slopes at the start of a step are taken just after it, and those at its end just before it.
-        on_step: called with the start, the state and the length of every step before it is taken; or None.
     """
 
-    grid: Tensor
-    times: Tensor
     tableau: Tableau
     cubic: bool
     perturb: bool
-    on_step: Callable[[Tensor, Tensor, Tensor], None] | None
 
-    def __call__(self, field: BoundField, y0: Tensor) -> tuple[list[Tensor], list[StepTaken]]:
-        """Return the states at the output times, and the steps."""
-        points, asked = self.grid.detach().tolist(), self.times.detach().tolist()
-        sign = math.copysign(1.0, asked[-1] - asked[0])
-        starts = self.grid.unbind()
-        y, states, steps = y0, [y0], []
-        for t, end, reached in zip(starts, starts[1:], points[1:], strict=False):
-            h = end - t
-            if self.on_step is not None:
-                self.on_step(t, y, h * sign)
-            slopes = self._slopes(field, t, h, end, y, sign)
-            last = combine(y, h, self.tableau.b, slopes)
-            first = len(states)
-            beyond = first
-            while beyond < len(asked) and sign * asked[beyond] <= sign * reached:
-                beyond += 1
-            # A straight line ends where the step does; a polynomial is read there too, for its slope in time.
-            lands = beyond > first and not self.cubic and asked[beyond - 1] == reached
-            inner = self.times[first : beyond - lands]
-            weights = None
-            if len(inner):
-                if self.cubic:
-                    slopes.append(field(end, last))
-                theta = ((inner - t) / h).to(y.dtype.to_real())
-                states.extend(self._between(theta, h, y, last, slopes))
-                weights = self._weights(theta, h, y) if isinstance(field, TapedField) else None
-            if lands:
-                states.append(last)
-            has_last = len(slopes) > self.tableau.stages
-            landed, inside = beyond - 1 if lands else None, (first, first + len(inner))
-            steps.append(StepTaken(0.0, 0.0, t, h, True, has_last, False, landed, inside, weights))
-            y = last
-        return states, steps
-
-    def _slopes(self, field: BoundField, t: Tensor, h: Tensor, end: Tensor, y: Tensor, sign: float) -> list[Tensor]:
+    def slopes(self, field: BoundField, t: Tensor, h: Tensor, end: Tensor, y: Tensor, sign: float) -> list[Tensor]:
+        """Return the slopes of the stages of a step."""
         slopes: list[Tensor] = []
         for c, row in zip(self.tableau.c, self.tableau.a, strict=True):
             # The end is the grid's own number, on which a field with jumps may depend; t + h may miss it by rounding.
@@ -92,27 +53,81 @@ class GridWalk:
             slopes.append(field(at, combine(y, h, row, slopes) if slopes else y))
         return slopes
 
-    def _between(self, theta: Tensor, h: Tensor, y: Tensor, last: Tensor, slopes: list[Tensor]) -> tuple[Tensor, ...]:
-        """Return y + p (y' - y) + h (q f(t, y) + r f(t + h, y')) for every theta, with p, q, r the polynomial's."""
+    def between(self, theta: Tensor, h: Tensor, y: Tensor, last: Tensor, slopes: list[Tensor]) -> tuple[Tensor, ...]:
+        """Return y + p (y' - y) + h (q f(t, y) + r f(t + h, y')) for every theta, with p, q, r the polynomial's.
+
+        The last of the slopes of a cubic is that at the end of the step.
+        """
         p, q, r = (part.view(-1, *(1,) * y.dim()) for part in self._polynomial(theta))
         states = y + p * (last - y)
         if self.cubic:
             states = states + h * (q * slopes[0] + r * slopes[-1])
         return states.unbind(0)
 
-    def _polynomial(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if not self.cubic:
-            return theta, torch.zeros_like(theta), torch.zeros_like(theta)
-        return theta**2 * (3 - 2 * theta), theta * (1 - theta) ** 2, theta**2 * (theta - 1)
-
-    def _weights(self, theta: Tensor, h: Tensor, y: Tensor) -> Tensor:
-        """Return the weights of the step's slopes in the same outputs, less y, which differentiate them."""
+    def weights(self, theta: Tensor, h: Tensor, y: Tensor) -> Tensor:
+        """Return the weights of the step's slopes in the same states, less y, which differentiate them."""
         p, q, r = self._polynomial(theta)
         weights = torch.outer(p, on_device(self.tableau.b, y))
         if self.cubic:
             weights = torch.cat([weights, r[:, None]], dim=1)
             weights[:, 0] += q
         return weights * h
+
+    def _polynomial(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if not self.cubic:
+            return theta, torch.zeros_like(theta), torch.zeros_like(theta)
+        return theta**2 * (3 - 2 * theta), theta * (1 - theta) ** 2, theta**2 * (theta - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridWalk:
+    """A walk over a grid, called with the field and the initial state.
+
+    Attributes:
+        grid: the times that steps begin and end on, (N,).
+        times: output times, (T,), which begin and end with the grid.
+        method: how steps are taken, and read between their ends.
+        on_step: called with the start, the state and the length of every step before it is taken; or None.
+    """
+
+    grid: Tensor
+    times: Tensor
+    method: GridMethod
+    on_step: Callable[[Tensor, Tensor, Tensor], None] | None
+
+    def __call__(self, field: BoundField, y0: Tensor) -> tuple[list[Tensor], list[StepTaken]]:
+        """Return the states at the output times, and the steps."""
+        points, asked = self.grid.detach().tolist(), self.times.detach().tolist()
+        sign = math.copysign(1.0, asked[-1] - asked[0])
+        starts, method = self.grid.unbind(), self.method
+        y, states, steps = y0, [y0], []
+        for t, end, reached in zip(starts, starts[1:], points[1:], strict=False):
+            h = end - t
+            if self.on_step is not None:
+                self.on_step(t, y, h * sign)
+            slopes = method.slopes(field, t, h, end, y, sign)
+            last = combine(y, h, method.tableau.b, slopes)
+            first = len(states)
+            beyond = first
+            while beyond < len(asked) and sign * asked[beyond] <= sign * reached:
+                beyond += 1
+            # A straight line ends where the step does; a polynomial is read there too, for its slope in time.
+            lands = beyond > first and not method.cubic and asked[beyond - 1] == reached
+            inner = self.times[first : beyond - lands]
+            weights = None
+            if len(inner):
+                if method.cubic:
+                    slopes.append(field(end, last))
+                theta = ((inner - t) / h).to(y.dtype.to_real())
+                states.extend(method.between(theta, h, y, last, slopes))
+                weights = method.weights(theta, h, y) if isinstance(field, TapedField) else None
+            if lands:
+                states.append(last)
+            has_last = len(slopes) > method.tableau.stages
+            landed, inside = beyond - 1 if lands else None, (first, first + len(inner))
+            steps.append(StepTaken(0.0, 0.0, t, h, True, has_last, False, landed, inside, weights))
+            y = last
+        return states, steps
 
 
 def even_grid(times: Tensor, step_size: float) -> Tensor:
