@@ -46,6 +46,7 @@ class Kernel(NamedTuple):
         of: returns s(z).
         pull: returns g s'(z), given g and what was kept.
         of_linear: returns s(W x + b) in one pass over it, given x, W and b; None where no such kernel is known.
+        of_sum: returns s(z + b) as a compiler likes it, where that is not the plain way.
     """
 
     forward: Callable[[Tensor, Tensor], Any]
@@ -54,6 +55,7 @@ class Kernel(NamedTuple):
     of: Callable[[Tensor], Tensor]
     pull: Callable[[Tensor, Tensor], Tensor]
     of_linear: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None
+    of_sum: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def joins(self, x: Tensor, width: int) -> bool:
         """Return whether ``of_linear`` is to be had for x (B, .), and quicker than two kernels."""
@@ -77,11 +79,11 @@ def _tanh(z: Tensor, out: Tensor) -> Tensor:
     return torch.mul(z, 2, out=out).expm1_().reciprocal_().mul_(2).add_(1).reciprocal_()
 
 
-def _fused_tanh(z: Tensor) -> Tensor:
-    """Return tanh z in a form that a compiler makes one quick kernel of; see ``_tanh``."""
+def _tanh_of_sum(z: Tensor, bias: Tensor) -> Tensor:
+    """Return tanh(z + b) in a form that a compiler makes one quick kernel of; see ``_tanh``."""
     if z.dtype is not torch.float32 or z.device.type != "cpu":
-        return torch.tanh(z)
-    return 1 / (1 + 2 / torch.expm1(2 * z))
+        return torch.tanh(z + bias)
+    return 1 / (1 + 2 / torch.expm1(2 * z + 2 * bias))
 
 
 def _find_linear_tanh() -> Callable[[Tensor, Tensor, Tensor | None], Tensor] | None:
@@ -113,9 +115,10 @@ KERNELS: dict[type[nn.Module], Kernel] = {
         _tanh,
         lambda g, kept, out: _TANH_BACK(g, kept, grad_input=out),
         False,
-        _fused_tanh,
+        torch.tanh,
         lambda g, kept: aten.tanh_backward(g, kept),
         _find_linear_tanh(),
+        _tanh_of_sum,
     ),
     nn.ELU: Kernel(
         lambda z, out: _ELU(z, out=out),

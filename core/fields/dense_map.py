@@ -38,10 +38,14 @@ class DenseMap(NamedTuple):
         inputs, kept = [], []
         for place, layer in enumerate(self.layers):
             inputs.append(x)
+            kernel = self.kernels[place] if place < len(self.kernels) else None
+            if kernel is not None and kernel.of_sum is not None and layer.bias is not None:
+                x = kernel.of_sum(x @ layer.transposed, layer.bias)
+                kept.append(x)
+                continue
             x = torch.nn.functional.linear(x, layer.weight, layer.bias)
-            if place < len(self.kernels):
-                kernel, z = self.kernels[place], x
-                x = kernel.of(z)
+            if kernel is not None:
+                z, x = x, kernel.of(x)
                 kept.append(z if kernel.keeps_input else x)
         return x, (tuple(inputs), tuple(kept))
 

@@ -27,8 +27,7 @@ class DenseTape:
 
     Args:
         layers: the weights W_l (out, in) and biases b_l, or None, from the first layer to the last.
-        kernel: the activation; None where there is one layer.
-        final: an activation of the last layer's output, if any.
+        kernels: the activations, one a layer or one fewer.
         dim: dimension of y, where it is not that of the output.
         time: whether t is an input.
         wants_control: whether u's cotangent is asked for.
@@ -37,10 +36,9 @@ class DenseTape:
     def __init__(
         self,
         layers: Sequence[tuple[Tensor, Tensor | None]],
-        kernel: Kernel | None,
+        kernels: Sequence[Kernel],
         *,
         dim: int | None = None,
-        final: Kernel | None = None,
         time: bool = False,
         wants_control: bool = False,
     ) -> None:
@@ -48,9 +46,8 @@ class DenseTape:
         self.parameters = tuple(p for layer in layers for p in layer if p is not None)
         self.dense = [Dense.of(weight, bias) for weight, bias in layers]
         # The layers whose output is kept: all but the last, unless that one, too, has an activation.
-        kernels = [*[kernel] * (len(layers) - 1), final]
-        self.kept = [(layer, s) for layer, s in zip(self.dense, kernels, strict=True) if s is not None]
-        self.last = self.dense[-1] if final is None else None
+        self.kept = list(zip(self.dense, kernels, strict=False))
+        self.last = self.dense[-1] if len(kernels) < len(layers) else None
         self.width = self.dense[-1].weight.shape[0]
         self.dim = self.width if dim is None else dim
         self.widest = max((dense.weight.shape[0] for dense, _ in self.kept), default=0)

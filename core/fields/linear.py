@@ -58,4 +58,4 @@ class Linear(nn.Module):
         tensors = [y0, *(p for layer in layers for p in layer if p is not None)]
         if len({(tensor.dtype, tensor.device) for tensor in tensors}) > 1:
             return None
-        return DenseTape(layers, None)
+        return DenseTape(layers, [])

@@ -150,11 +150,10 @@ class MLP(nn.Module):
         tensors = [y0, *([] if args is None else [args]), *(p for layer in layers for p in layer if p is not None)]
         if len({(tensor.dtype, tensor.device) for tensor in tensors}) > 1:
             return None
-        kernel = KERNELS[type(self.layers[1])] if len(layers) > 1 else None
+        activations = [*self.layers[1::2], self.final]  # pyright: ignore[reportGeneralTypeIssues]
         return DenseTape(
             layers,
-            kernel,
-            final=None if self.final is None else KERNELS[type(self.final)],
+            [KERNELS[type(s)] for s in activations if s is not None],
             dim=self.dim,
             time=self.time,
             wants_control=args is not None and args.requires_grad,
