@@ -18,7 +18,7 @@ from integrand.core.errors import InputError, unknown
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
-HAND_WRITTEN = {"index.md", "numerics.md", "timeseries.md", "runs.md", "contracts.md"}
+HAND_WRITTEN = {"index.md", "numerics.md", "compiling.md", "timeseries.md", "runs.md", "contracts.md"}
 
 
 def name_of(path: Path) -> str:

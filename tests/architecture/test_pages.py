@@ -1,4 +1,4 @@
-"""The page on the numerics keeps its word: its code runs as printed, and it names every method there is."""
+"""The pages on the numerics keep their word: their code runs as printed, and one names every method there is."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ def python_blocks(text: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["numerics.md"])
+@pytest.mark.parametrize("page", ["numerics.md", "compiling.md"])
 def test_python_blocks_run_one_after_the_other(page: str, tmp_path: Path):
     blocks = python_blocks((DOCS / page).read_text(encoding="utf-8"))
     assert blocks

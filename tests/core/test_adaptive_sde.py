@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from noisy_problems import ADAPTIVE_CASES, diffusion_of, drift
 from scipy import stats
 from torch import Tensor
 
@@ -23,38 +24,6 @@ from integrand.core.numerics.stochastic.schemes import SCHEMES
 
 torch64 = torch.float64
 TIMES = torch.tensor([0.0, 0.3, 1.0], dtype=torch64)
-CASES = [
-    (method, noise, calculus)
-    for method, scheme in SCHEMES.items()
-    for noise in scheme.adaptive
-    for calculus in scheme.calculus
-]
-
-
-def column(t: Tensor, y: Tensor) -> Tensor:
-    return t if t.dim() == 0 else t.view(-1, *(1,) * (y.dim() - 1))
-
-
-def drift(t: Tensor, y: Tensor) -> Tensor:
-    return (1 + column(t, y)).cos() * y - y**3 / 4
-
-
-def diffusion_of(noise: str):
-    """A diffusion that is what the noise says, for states (B, 2)."""
-
-    def diffusion(t: Tensor, y: Tensor) -> Tensor:
-        own = 0.4 + 0.2 * (y + column(t, y)).sin()
-        if noise == "diagonal":
-            return own
-        if noise == "scalar":
-            return own.unsqueeze(-1)
-        if noise == "commutative":
-            return torch.diag_embed(own)
-        b = torch.tensor([[1.0, 0.3, -0.5], [0.2, -0.7, 0.4]], dtype=y.dtype)
-        b = 0.3 * b * (1 + column(t, y)).unsqueeze(-1)
-        return b.expand(len(y), -1, -1) if noise == "additive" else b * (1 + 0.3 * y.roll(1, -1).tanh()).unsqueeze(-1)
-
-    return diffusion
 
 
 def start(batch: int = 4) -> Tensor:
@@ -73,7 +42,7 @@ def solve(noise: str = "diagonal", y0: Tensor | None = None, times: Any = TIMES,
 # One path
 
 
-@pytest.mark.parametrize(("method", "noise", "calculus"), CASES)
+@pytest.mark.parametrize(("method", "noise", "calculus"), ADAPTIVE_CASES)
 def test_a_sample_takes_the_same_steps_in_every_batch(method: str, noise: str, calculus: str):
     """Bit for bit: these fields go element by element, so that nothing is grouped anew in another batch.
 

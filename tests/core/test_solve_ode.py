@@ -371,6 +371,7 @@ def test_tighter_tolerances_cost_more():
         ({"event": lambda t, y: y[:, 0], "gradient": "adjoint"}, "gradient='adjoint' is not available with an event"),
         ({"dense": True, "method": "rk4"}, "dense=True is for adaptive methods"),
         ({"dense": True, "stepping": "per_sample"}, "dense=True is for adaptive methods"),
+        ({"dense": True, "engine": "torchdiffeq"}, "dense=True is for adaptive methods of the native engine"),
         ({"compile": True, "engine": "torchdiffeq"}, "compile='True' is not available"),
         ({"compile": True, "method": "trapezoid"}, "compile='True' is not available"),
         ({"step_size": 0.1, "engine": "torchdiffeq"}, "step_size=0.1 with the adaptive method 'dopri5'"),

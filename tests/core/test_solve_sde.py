@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from noisy_problems import column, diffusion_of, drift
 from torch import Tensor, nn
 
 from integrand.core.errors import InputError
@@ -20,36 +21,8 @@ NOISES = ("diagonal", "scalar", "commutative", "additive", "general")
 TIMES = torch.tensor([0.0, 0.2, 1.0], dtype=torch64)
 
 
-def column(t: Tensor, y: Tensor) -> Tensor:
-    return t if t.dim() == 0 else t.view(-1, *(1,) * (y.dim() - 1))
-
-
-def drift(t: Tensor, y: Tensor) -> Tensor:
-    return (1 + column(t, y)).cos() * y - y**3 / 4
-
-
 def prior(t: Tensor, y: Tensor) -> Tensor:
     return -y
-
-
-def diffusion_of(noise: str):
-    """A diffusion that is what the noise says, for states (B, 3)."""
-    b = torch.tensor([[1.0, 0.3, -0.5, 0.1], [0.2, -0.7, 0.4, 0.0], [0.3, 0.1, 0.9, 0.4]], dtype=torch64)
-
-    def diffusion(t: Tensor, y: Tensor) -> Tensor:
-        own = 0.4 + 0.2 * (y + column(t, y)).sin()
-        if noise == "diagonal":
-            return own
-        if noise == "scalar":
-            return own.unsqueeze(-1)
-        if noise == "commutative":
-            return torch.diag_embed(own)
-        scale = 0.3 * (1 + column(t, y)).unsqueeze(-1)
-        if noise == "additive":
-            return (scale * b.to(y)).expand(len(y), -1, -1)
-        return scale * b.to(y) * (1 + 0.3 * y.roll(1, -1).tanh()).unsqueeze(-1)
-
-    return diffusion
 
 
 def start(batch: int = 5, dtype: torch.dtype = torch64) -> Tensor:

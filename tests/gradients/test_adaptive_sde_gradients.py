@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from noisy_problems import ADAPTIVE_CASES, column
 from torch import Tensor
 
 from integrand.core.fields import MLP
@@ -12,20 +13,9 @@ from integrand.core.numerics.solve_sde import solve_sde
 from integrand.core.numerics.stepping.step_control import StepControl
 from integrand.core.numerics.stochastic import adaptive
 from integrand.core.numerics.stochastic.brownian import BrownianPath
-from integrand.core.numerics.stochastic.schemes import SCHEMES
 
 torch64 = torch.float64
 TIMES = torch.tensor([0.0, 0.2, 0.7], dtype=torch64)
-CASES = [
-    (method, noise, calculus)
-    for method, scheme in SCHEMES.items()
-    for noise in scheme.adaptive
-    for calculus in scheme.calculus
-]
-
-
-def column(t: Tensor, y: Tensor) -> Tensor:
-    return t if t.dim() == 0 else t.view(-1, 1)
 
 
 @pytest.mark.parametrize(("method", "calculus"), [("milstein", "ito"), ("heun", "stratonovich"), ("srk", "ito")])
@@ -63,7 +53,7 @@ def test_derivatives_of_geometric_brownian_motion_are_those_of_its_formula(metho
     torch.testing.assert_close(by_s / exact, w - drop * end, rtol=0, atol=5 * error * (1 + end))
 
 
-@pytest.mark.parametrize(("method", "noise", "calculus"), CASES)
+@pytest.mark.parametrize(("method", "noise", "calculus"), ADAPTIVE_CASES)
 def test_gradients_agree_with_finite_differences_of_the_same_steps(
     method: str, noise: str, calculus: str, monkeypatch: pytest.MonkeyPatch
 ):

@@ -10,6 +10,7 @@ from autograd_oracle import Opaque, assert_same
 from torch import Tensor, nn
 
 from integrand.core.fields import MLP, Linear, PeriodicForcing
+from integrand.core.fields.activations import KERNELS
 from integrand.core.fields.mlp import ACTIVATIONS
 from integrand.core.numerics import solve_ode
 from integrand.core.numerics.field_call import BoundField
@@ -277,3 +278,56 @@ def test_parametrised_weights_and_subclasses_are_left_to_autograd():
             return 2 * super().forward(t, y, u)
 
     assert Doubled(3).double().open_tape(start(), None) is None
+
+
+def test_large_evaluations_by_joint_kernels_equal_autograd(monkeypatch):
+    """A layer and its tanh in one kernel of single precision, over refused steps, with any other kind of layer."""
+    joined = []
+    tanh = KERNELS[nn.Tanh]
+    counting = tanh._replace(of_linear=lambda *given: joined.append(1) or tanh.of_linear(*given))
+    monkeypatch.setitem(KERNELS, nn.Tanh, counting)
+    y0 = torch.randn(512, 3, requires_grad=True)
+    times = torch.tensor([0.0, 0.4, 1.5])
+    for kind in ({}, {"time": True}, {"final": "tanh"}):
+        field = MLP(3, (32, 16), **kind)
+        # A first step far too long is refused, and with it what was noted.
+        options = {"method": "dopri5", "rtol": 1e-4, "atol": 1e-4, "control": StepControl(first_step=30.0)}
+        pairs = []
+        for given, start in (
+            (field, y0),
+            (Opaque(copy.deepcopy(field)).double(), y0.detach().double().requires_grad_()),
+        ):
+            before = len(joined)
+            states = solve_ode(given, start, times.to(start), step_size=0.1, method="rk4").states
+            pairs.append([states, *torch.autograd.grad(states.sin().sum(), [start, *given.parameters()])])
+            assert (len(joined) > before) == (start is y0)
+            adaptive = solve_ode(given, start, times.to(start), **options)
+            pairs[-1] += torch.autograd.grad(adaptive.states.sin().sum(), [start, *given.parameters()])
+        for single, double in zip(*pairs, strict=True):
+            # Single precision in sums of 512 samples' gradients, and steps that vary with it.
+            torch.testing.assert_close(
+                single.double(), double, rtol=1e-3, atol=1e-4 * float(double.detach().abs().max())
+            )
+
+
+@pytest.mark.parametrize("batch", [1, 40, 300])
+def test_gradients_of_weights_are_gathered_over_any_number_of_evaluations(batch: int):
+    """Whole groups, a group that is not full, and one evaluation a group."""
+    field, y0 = MLP(2, (6,)).double(), start(batch, 2)
+    times = torch.linspace(0, 1, 12, dtype=torch64)
+    options = {"method": "rk4", "step_size": 0.03}
+    assert_same(gradients(field, y0, times=times, **options), gradients(Opaque(field), y0, times=times, **options))
+
+
+@pytest.mark.parametrize("stepping", ["shared", "per_sample"])
+def test_a_weight_held_twice_gets_its_second_derivative_once(stepping: str):
+    field = MLP(4, (4, 4)).double()
+    field.layers[2].weight = field.layers[0].weight  # pyright: ignore[reportAttributeAccessIssue]
+    y0, found = start(3, 4), []
+    for given in (field, Opaque(field)):
+        states = solve_ode(given, y0, TIMES, method="dopri5", rtol=1e-6, stepping=stepping).states
+        inputs = [y0, *field.parameters()]
+        first = torch.autograd.grad(states.sin().sum(), inputs, create_graph=True)
+        second = torch.autograd.grad(sum(bar.square().sum() for bar in first), inputs)
+        found.append([*(bar.detach() for bar in first), *second])
+    assert_same(*found)

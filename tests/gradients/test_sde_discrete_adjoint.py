@@ -399,3 +399,16 @@ def test_transforms_of_functions_are_left_to_autograd(swept: list[int]):
 def test_fields_of_the_wrong_shape_are_refused_as_ever(drift: nn.Module, diffusion: nn.Module, noise: Any):
     with pytest.raises(InputError, match="returned shape"):
         solve_sde(drift, diffusion, start().float().detach(), [0.0, 1.0], noise=noise)
+
+
+def test_many_gradients_at_once():
+    drift, diffusion = MLP(2, (5,)).double(), MLP(2, (4,), final="softplus").double()
+    y0, seeds = torch.randn(3, 2, dtype=torch.float64, requires_grad=True), torch.arange(3)
+    states = solve_sde(drift, diffusion, y0, [0.0, 0.5, 1.0], step_size=0.1, seeds=seeds).states
+    weights = torch.randn(4, *states.shape, dtype=torch.float64)
+    inputs = [y0, *drift.parameters(), *diffusion.parameters()]
+    together = torch.autograd.grad(states, inputs, weights, is_grads_batched=True, retain_graph=True)
+    apart = [torch.autograd.grad(states, inputs, weight, retain_graph=True) for weight in weights]
+    for all_at_once, one_by_one in zip(together, zip(*apart, strict=True), strict=True):
+        # The same sums in another order.
+        torch.testing.assert_close(all_at_once, torch.stack(one_by_one), rtol=1e-12, atol=1e-12)
