@@ -14,8 +14,8 @@ Stepping = Literal["shared", "per_sample"]
 OnFailure = Literal["raise", "nan", "last"]
 
 NOT_DENSE = (
-    "dense=True is for adaptive methods of the native engine with shared steps, times (T,) and gradient='direct': leave it "
-    "out, and ask for the output times that you need."
+    "dense=True is for adaptive methods of the native engine with shared steps, times (T,) and gradient='direct': "
+    "leave it out, and ask for the output times that you need."
 )
 
 
