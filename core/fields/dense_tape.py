@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from integrand.core.fields.activations import Dense, Kernel
 from integrand.core.fields.dense_map import DenseMap
@@ -50,7 +51,6 @@ class DenseTape:
         self.last = self.dense[-1] if len(kernels) < len(layers) else None
         self.width = self.dense[-1].weight.shape[0]
         self.dim = self.width if dim is None else dim
-        self.widest = max((dense.weight.shape[0] for dense, _ in self.kept), default=0)
         self.blocks: list[_Slabs | _Jointly] = []
         self.block: _Slabs | _Jointly | None = None  # the one being filled
         self.packed: list[Packed] = []
@@ -119,8 +119,8 @@ class DenseTape:
 
     def _new_block(self, x: Tensor) -> "_Slabs | _Jointly":
         batch = x.shape[0]
-        if self.kept and all(kernel.joins(x, self.widest) for _, kernel in self.kept):
-            self.block = _Jointly(self.kept, batch)
+        if any(kernel.joins(x, len(dense.weight)) for dense, kernel in self.kept):
+            self.block = _Jointly(self.kept, x)
         else:
             rows = KEPT_ON_HOST if x.device.type == "cpu" else KEPT_ON_ACCELERATOR
             # The first block is small, for a solve may be short.
@@ -177,36 +177,45 @@ class _Jointly:
 
     Attributes:
         count, batch, inputs: see ``_Slabs``.
-        outputs: for each activation its output at every evaluation.
+        kept: for each activation what its derivative needs and, if that is its input, its output; of every evaluation.
     """
 
     joint, count = True, sys.maxsize
 
-    def __init__(self, kept: Sequence[tuple[Dense, Kernel]], batch: int) -> None:
-        self.batch = batch
+    def __init__(self, kept: Sequence[tuple[Dense, Kernel]], like: Tensor) -> None:
+        self.batch = like.shape[0]
         self.inputs: list[Tensor] = []
-        self.outputs: list[list[Tensor]] = [[] for _ in kept]
-        self.layers = [
-            (kernel.of_linear, dense.weight, dense.bias, outputs)
-            for (dense, kernel), outputs in zip(kept, self.outputs, strict=True)
-        ]
+        self.kept: list[list[Tensor]] = []
+        self.layers = []
+        for dense, kernel in kept:
+            lists: list[list[Tensor]] = [[] for _ in range(1 + kernel.keeps_input)]
+            self.kept += lists
+            joined = kernel.of_linear if kernel.joins(like, len(dense.weight)) else None
+            self.layers.append((dense, joined, kernel, lists))
 
     def evaluate(self, x: Tensor) -> Tensor:
         """Evaluate all layers that have an activation."""
         self.inputs.append(x)
-        for of_linear, weight, bias, outputs in self.layers:
-            x = of_linear(x, weight, bias)  # pyright: ignore[reportOptionalCall]
-            outputs.append(x)
+        for dense, joined, kernel, lists in self.layers:
+            if joined is not None:
+                x = joined(x, dense.weight, dense.bias)
+                lists[0].append(x)
+                continue
+            z = functional.linear(x, dense.weight, dense.bias)
+            x = torch.empty_like(z) if kernel.keeps_input else z
+            kernel.forward(z, x)
+            for kept, tensor in zip(lists, (z, x), strict=False):
+                kept.append(tensor)
         return x
 
     def forget(self, count: int) -> None:
         """Forget the last evaluations."""
-        for kept in (self.inputs, *self.outputs):
+        for kept in (self.inputs, *self.kept):
             del kept[len(kept) - count :]
 
     def pack(self) -> list[Tensor]:
-        """Return the inputs, and the outputs of one activation after the other."""
-        return [kept for layer in (self.inputs, *self.outputs) for kept in layer]
+        """Return the inputs, and what is kept of one activation after the other."""
+        return [tensor for kept in (self.inputs, *self.kept) for tensor in kept]
 
 
 def dense_layers(layers: nn.Sequential) -> list[tuple[Tensor, Tensor | None]] | None:

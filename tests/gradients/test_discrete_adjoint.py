@@ -288,7 +288,7 @@ def test_large_evaluations_by_joint_kernels_equal_autograd(monkeypatch):
     monkeypatch.setitem(KERNELS, nn.Tanh, counting)
     y0 = torch.randn(512, 3, requires_grad=True)
     times = torch.tensor([0.0, 0.4, 1.5])
-    for kind in ({}, {"time": True}, {"final": "tanh"}):
+    for kind in ({}, {"time": True}, {"final": "tanh"}, {"final": "softplus"}):
         field = MLP(3, (32, 16), **kind)
         # A first step far too long is refused, and with it what was noted.
         options = {"method": "dopri5", "rtol": 1e-4, "atol": 1e-4, "control": StepControl(first_step=30.0)}
