@@ -58,7 +58,7 @@ class _Solve:
             outcome = torch.full((batch,), int(walk.status), device=device)
         else:
             if self.options.on_failure == "raise" and device.type == "cpu":
-                _refuse_nonfinite(states, self.times, self.options.method)
+                self._refuse_nonfinite(states.detach(), self.schedule)
             count = {"accepted": (self.times.shape[-1] - 1) * self.schedule.substeps, "rejected": 0}
             outcome = None
         stats = SolverStats.shared(batch, device, evaluations=called, **count)
@@ -100,18 +100,40 @@ class _Solve:
         self.walk = solved.walk
         return solved.states, bound.evaluations
 
+    def _refuse_nonfinite(self, states: Tensor, schedule: EqualSteps) -> None:
+        """Name the step that led to the first state that is not finite."""
+        if bool(torch.isfinite(states.sum())):  # one pass over the states; a sum of finite ones may overflow
+            return
+        finite_BT = torch.isfinite(states).reshape(*states.shape[:2], -1).all(-1)
+        if bool(finite_BT.all()):
+            return
+        output = int((~finite_BT).any(0).nonzero()[0])
+        row = int((~finite_BT[:, output]).nonzero()[0])
+        where = f"at time {self._time(output, row):g}, output {output}"
+        step = self._culprit(states, schedule, output, row)
+        if step is not None:
+            number, t = step
+            where = (
+                f"in step {number} of {(states.shape[1] - 1) * schedule.substeps}, from time {t:g}, to output {output}"
+            )
+        raise SolveError(
+            f"{self.options.method} could not go on: sample {row} is infinite or not a number {where}. Take shorter "
+            "steps, bound the field, or lower the learning rate if this came up in training."
+        )
 
-def _refuse_nonfinite(states: Tensor, times: Tensor, method: str) -> None:
-    """Name the first state that is not finite."""
-    if bool(torch.isfinite(states.detach().sum())):  # one pass over the states; a sum of finite ones may overflow
-        return
-    finite_BT = torch.isfinite(states.detach()).reshape(*states.shape[:2], -1).all(-1)
-    if bool(finite_BT.all()):
-        return
-    output = int((~finite_BT).any(0).nonzero()[0])
-    row = int((~finite_BT[:, output]).nonzero()[0])
-    at = float(times.detach().expand(states.shape[0], -1)[row, output])
-    raise SolveError(
-        f"{method} could not go on: sample {row} is infinite or not a number at time {at:g}, output {output}. Take "
-        "shorter steps, bound the field, or lower the learning rate if this came up in training."
-    )
+    @torch.no_grad()
+    def _culprit(self, states: Tensor, schedule: EqualSteps, output: int, row: int) -> tuple[int, float] | None:
+        """Return the number and the start of the step that led there, by walking again from the output before."""
+        how = self.options
+        stepper = make_stepper(how.method, adaptive=False, rtol=how.rtol, atol=how.atol)
+        y = states[:, max(output - 1, 0)]
+        for j in range(schedule.substeps if output else 0):
+            t, h = schedule.step(self.times.detach(), output - 1, j)
+            y = stepper.step(self.bound, t, h, y, None).y
+            if not bool(torch.isfinite(y[row]).all()):
+                number = (output - 1) * schedule.substeps + j + 1
+                return number, float(t if t.dim() == 0 else t[row])
+        return None
+
+    def _time(self, output: int, row: int) -> float:
+        return float(self.times.detach().expand(len(self.y0), -1)[row, output])

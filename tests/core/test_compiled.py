@@ -61,7 +61,7 @@ def test_what_is_compiled_has_the_derivatives_of_plain_steps(options, kind, monk
     for compile in (False, True):
         solved = solve_ode(field, y0, times, args=args, compile=compile, **options)
         first = torch.autograd.grad(solved.states.sin().sum(), inputs, create_graph=True)
-        second = torch.autograd.grad(sum(gradient.square().sum() for gradient in first), inputs)
+        second = torch.autograd.grad(torch.stack([gradient.square().sum() for gradient in first]).sum(), inputs)
         again = solve_ode(field, y0, times, args=args, compile=compile, **options)
         swept = torch.autograd.grad(again.states.sin().sum(), inputs)
         results.append([solved.states.detach(), solved.stats.evaluations, *swept, *second])

@@ -116,11 +116,12 @@ def test_frequencies_are_no_part_of_a_checkpoint_but_follow_the_module():
 
 
 ZERO_BIAS = torch.zeros(4)
-TANHS = {
-    "quick kernels": lambda z: activations.KERNELS[torch.nn.Tanh].forward(z, torch.empty_like(z)),
-    "with the layer": lambda z: activations.KERNELS[torch.nn.Tanh].of_linear(z.view(-1, 4), torch.eye(4), ZERO_BIAS),
-    "for a compiler": lambda z: activations.KERNELS[torch.nn.Tanh].of_sum(z.view(-1, 4), ZERO_BIAS),
-}
+TANH = activations.KERNELS[torch.nn.Tanh]
+TANHS = {"quick kernels": lambda z: TANH.forward(z, torch.empty_like(z))}
+if (of_linear := TANH.of_linear) is not None:  # this build of torch may not have it
+    TANHS["with the layer"] = lambda z: of_linear(z.view(-1, 4), torch.eye(4), ZERO_BIAS)
+if (of_sum := TANH.of_sum) is not None:
+    TANHS["for a compiler"] = lambda z: of_sum(z.view(-1, 4), ZERO_BIAS)
 
 
 @pytest.mark.parametrize("tanh", TANHS.values(), ids=TANHS.keys())
@@ -128,7 +129,7 @@ def test_every_way_to_tanh_keeps_its_relative_accuracy(tanh: Callable[[torch.Ten
     """Five roundings to float32, of 6e-8 each, from numbers too small to tell from zero to the largest."""
     sizes = torch.logspace(-44, 38, activations.LARGE)
     z = torch.cat([sizes, -sizes, torch.tensor([0.0, -0.0, torch.inf, -torch.inf])]).float()
-    if tanh is TANHS["with the layer"]:
+    if tanh is TANHS.get("with the layer"):
         z = z[: 2 * activations.LARGE]  # in a product infinity times zero is not a number
     found = tanh(z.clone()).flatten()
     expected = torch.tanh(z.double())

@@ -284,11 +284,14 @@ def test_large_evaluations_by_joint_kernels_equal_autograd(monkeypatch):
     """A layer and its tanh in one kernel of single precision, over refused steps, with any other kind of layer."""
     joined = []
     tanh = KERNELS[nn.Tanh]
-    counting = tanh._replace(of_linear=lambda *given: joined.append(1) or tanh.of_linear(*given))
+    assert tanh.of_linear is not None
+    of_linear = tanh.of_linear
+    counting = tanh._replace(of_linear=lambda *given: joined.append(1) or of_linear(*given))
     monkeypatch.setitem(KERNELS, nn.Tanh, counting)
     y0 = torch.randn(512, 3, requires_grad=True)
     times = torch.tensor([0.0, 0.4, 1.5])
-    for kind in ({}, {"time": True}, {"final": "tanh"}, {"final": "softplus"}):
+    kinds: list[dict[str, Any]] = [{}, {"time": True}, {"final": "tanh"}, {"final": "softplus"}]
+    for kind in kinds:
         field = MLP(3, (32, 16), **kind)
         # A first step far too long is refused, and with it what was noted.
         options = {"method": "dopri5", "rtol": 1e-4, "atol": 1e-4, "control": StepControl(first_step=30.0)}
@@ -320,7 +323,7 @@ def test_gradients_of_weights_are_gathered_over_any_number_of_evaluations(batch:
 
 
 @pytest.mark.parametrize("stepping", ["shared", "per_sample"])
-def test_a_weight_held_twice_gets_its_second_derivative_once(stepping: str):
+def test_a_weight_held_twice_gets_its_second_derivative_once(stepping: Any):
     field = MLP(4, (4, 4)).double()
     field.layers[2].weight = field.layers[0].weight  # pyright: ignore[reportAttributeAccessIssue]
     y0, found = start(3, 4), []
@@ -328,6 +331,6 @@ def test_a_weight_held_twice_gets_its_second_derivative_once(stepping: str):
         states = solve_ode(given, y0, TIMES, method="dopri5", rtol=1e-6, stepping=stepping).states
         inputs = [y0, *field.parameters()]
         first = torch.autograd.grad(states.sin().sum(), inputs, create_graph=True)
-        second = torch.autograd.grad(sum(bar.square().sum() for bar in first), inputs)
+        second = torch.autograd.grad(torch.stack([bar.square().sum() for bar in first]).sum(), inputs)
         found.append([*(bar.detach() for bar in first), *second])
     assert_same(*found)
