@@ -42,6 +42,9 @@ class TapeReader(Protocol):
 class Tape(Protocol):
     """The evaluations of a field during one solve.
 
+    A tape may have ``as_map()``, too, which returns the field as ``compiled_adjoint.FieldMap`` for steps that are
+    compiled.
+
     Attributes:
         parameters: the tensors, other than y and args, that the field depends on.
     """
