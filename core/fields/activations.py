@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from integrand.core.numerics.arithmetic import along
+
 aten = torch.ops.aten
 
 Noted = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
@@ -34,6 +36,16 @@ class Dense(NamedTuple):
         if self.bias is None:
             return torch.mm(x, self.transposed, out=out)
         return torch.addmm(self.bias, x, self.transposed, out=out)
+
+
+def joined_input(t: Tensor | None, y: Tensor, u: Tensor | None) -> Tensor:
+    """Return [y, t, u], (B, D + 1 + C), of y (B, D), t scalar or (B,), and u (B, C), where they are given."""
+    parts = [y]
+    if t is not None:
+        parts.append(along(t, y).to(y).expand(y.shape[0], 1))
+    if u is not None:
+        parts.append(u)
+    return torch.cat(parts, dim=-1) if len(parts) > 1 else y
 
 
 class Kernel(NamedTuple):

@@ -5,9 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from integrand.core.fields.activations import Dense, Kernel, Noted
+from integrand.core.fields.activations import Dense, Kernel, Noted, joined_input
 from integrand.core.fields.dense_reader import group_size
-from integrand.core.numerics.arithmetic import along
 
 
 class DenseMap(NamedTuple):
@@ -29,12 +28,7 @@ class DenseMap(NamedTuple):
 
     def evaluate(self, t: Tensor, y: Tensor, u: Tensor | None) -> tuple[Tensor, Noted]:
         """Return the slope, and what its derivative needs: for each layer its input, and what its activation keeps."""
-        parts = [y]
-        if self.time:
-            parts.append(along(t, y).to(y).expand(y.shape[0], 1))
-        if u is not None:
-            parts.append(u)
-        x = torch.cat(parts, dim=-1) if len(parts) > 1 else y
+        x = joined_input(t if self.time else None, y, u)
         inputs, kept = [], []
         for place, layer in enumerate(self.layers):
             inputs.append(x)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from integrand.core.fields.activations import Dense, Kernel
+from integrand.core.fields.activations import Dense, Kernel, joined_input
 from integrand.core.fields.dense_map import DenseMap
 from integrand.core.fields.dense_reader import DenseReader, Packed
 
@@ -57,7 +57,7 @@ class DenseTape:
 
     def push(self, t: Tensor, y: Tensor, args: Any, out: Tensor | None = None) -> Tensor:
         """See ``Tape``."""
-        x = self._input(t, y, args) if self.time or args is not None else y
+        x = joined_input(t if self.time else None, y, args)
         block = self.block
         if block is None or len(block.inputs) == block.count or block.batch != y.shape[0]:
             block = self._new_block(x)
@@ -108,14 +108,6 @@ class DenseTape:
         """Return the field as a compiler wants it."""
         kernels = tuple(kernel for _, kernel in self.kept)
         return DenseMap(tuple(self.dense), kernels, self.dim, self.time, self.wants_control)
-
-    def _input(self, t: Tensor, y: Tensor, args: Any) -> Tensor:
-        parts = [y]
-        if self.time:
-            parts.append(t.to(y).expand(y.shape[0]).unsqueeze(-1))
-        if args is not None:
-            parts.append(args)
-        return torch.cat(parts, dim=-1) if len(parts) > 1 else y
 
     def _new_block(self, x: Tensor) -> "_Slabs | _Jointly":
         batch = x.shape[0]

@@ -1,7 +1,6 @@
 """A multilayer perceptron as a vector field."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from integrand.core.errors import InputError, unknown
-from integrand.core.fields.activations import KERNELS
+from integrand.core.fields.activations import KERNELS, joined_input
 from integrand.core.fields.dense_tape import DenseTape, dense_layers
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -19,26 +18,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
     "elu": nn.ELU,
 }
-
-
-def _gelu_slope(z: Tensor) -> Tensor:
-    """Return Phi(z) + z phi(z), with the normal distribution Phi and its density phi."""
-    return torch.special.ndtr(z) + z * torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-
-
-def _silu_slope(z: Tensor) -> Tensor:
-    share = torch.sigmoid(z)
-    return share * (1 + z * (1 - share))
-
-
-SLOPES: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
-    nn.Tanh: lambda z: 1 - torch.tanh(z) ** 2,
-    nn.SiLU: _silu_slope,
-    nn.Softplus: lambda z: torch.where(z > 20, 1.0, torch.sigmoid(z)),  # torch's softplus is the identity above 20
-    nn.GELU: _gelu_slope,
-    nn.ELU: lambda z: torch.exp(z.clamp(max=0)),
-}
-"""Derivatives s'(z) of the activations, with their default options."""
 
 
 class MLP(nn.Module):
@@ -117,8 +96,10 @@ class MLP(nn.Module):
                 rows = nn.functional.linear(rows, weight)
             x = layer(x)
             if activation is not None:
-                rows = rows * SLOPES[type(activation)](x).unsqueeze(1)
-                x = activation(x)
+                kernel, z = KERNELS[type(activation)], x
+                x = activation(z)
+                slope = kernel.pull(torch.ones_like(z), z if kernel.keeps_input else x)
+                rows = rows * slope.unsqueeze(1)
         assert rows is not None
         matrix = rows.transpose(1, 2)
         return matrix.unflatten(1, (self.dim, self.channels)) if self.channels else matrix
@@ -133,12 +114,7 @@ class MLP(nn.Module):
                 f"this field takes {self.control} control values, got {0 if u is None else u.shape[-1]}: "
                 "pass them as args, or build the field with control=..."
             )
-        inputs = [y]
-        if self.time:
-            inputs.append(t.to(y).expand(y.shape[0]).unsqueeze(-1))
-        if u is not None:
-            inputs.append(u)
-        return torch.cat(inputs, dim=-1) if len(inputs) > 1 else y
+        return joined_input(t if self.time else None, y, u)
 
     def open_tape(self, y0: Tensor, args: Any) -> DenseTape | None:
         """Return a tape for a solve from y0, or None where autograd must do; see ``core.numerics.gradients.tape``."""

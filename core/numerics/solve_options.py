@@ -7,7 +7,7 @@ from integrand.core.errors import InputError, unknown
 from integrand.core.numerics.engines import torchdiffeq_engine
 from integrand.core.numerics.methods.registry import ADAPTIVE, METHODS, TABLEAUS
 from integrand.core.numerics.stepping.event import Event
-from integrand.core.numerics.stepping.step_control import ErrorNorm, StepControl
+from integrand.core.numerics.stepping.step_control import ErrorNorm, StepControl, check_step_size, check_tolerances
 
 Gradient = Literal["direct", "checkpoint", "adjoint", "reversible"]
 Stepping = Literal["shared", "per_sample"]
@@ -78,13 +78,9 @@ class SolveOptions:
             raise InputError(f"gradient={self.gradient!r} is not available with {what}: take direct.")
 
     def _check_numbers(self) -> None:
-        step_size, rtol, atol = self.step_size, self.rtol, self.atol
-        if step_size is not None and not step_size > 0:
-            raise InputError(
-                f"step_size must be positive, got {step_size!r}: give the longest step in the units of times."
-            )
-        if not (min(rtol, atol) >= 0 and max(rtol, atol) > 0):
-            raise InputError(f"rtol={rtol!r} and atol={atol!r} must not be negative, and not both zero.")
+        step_size = self.step_size
+        check_step_size(step_size)
+        check_tolerances(self.rtol, self.atol)
         if step_size is not None and self.engine != "native" and self.method in torchdiffeq_engine.ADAPTIVE:
             raise InputError(
                 f"step_size={step_size!r} with the adaptive method {self.method!r} is not available in engine "

@@ -110,7 +110,7 @@ class _Solve:
         output = int((~finite_BT).any(0).nonzero()[0])
         row = int((~finite_BT[:, output]).nonzero()[0])
         where = f"at time {self._time(output, row):g}, output {output}"
-        step = self._culprit(states, schedule, output, row)
+        step = self._culprit(schedule, row) if output else None
         if step is not None:
             number, t = step
             where = (
@@ -122,17 +122,18 @@ class _Solve:
         )
 
     @torch.no_grad()
-    def _culprit(self, states: Tensor, schedule: EqualSteps, output: int, row: int) -> tuple[int, float] | None:
-        """Return the number and the start of the step that led there, by walking again from the output before."""
-        how = self.options
+    def _culprit(self, schedule: EqualSteps, row: int) -> tuple[int, float] | None:
+        """Return the number and the start of the step in which a sample was lost, by walking again.
+
+        From the start: a field may have to be asked in its order.
+        """
+        how, y = self.options, self.y0
         stepper = make_stepper(how.method, adaptive=False, rtol=how.rtol, atol=how.atol)
-        y = states[:, max(output - 1, 0)]
-        for j in range(schedule.substeps if output else 0):
-            t, h = schedule.step(self.times.detach(), output - 1, j)
+        for number in range((self.times.shape[-1] - 1) * schedule.substeps):
+            t, h = schedule.step(self.times.detach(), *divmod(number, schedule.substeps))
             y = stepper.step(self.bound, t, h, y, None).y
             if not bool(torch.isfinite(y[row]).all()):
-                number = (output - 1) * schedule.substeps + j + 1
-                return number, float(t if t.dim() == 0 else t[row])
+                return number + 1, float(t if t.dim() == 0 else t[row])
         return None
 
     def _time(self, output: int, row: int) -> float:

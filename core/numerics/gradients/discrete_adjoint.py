@@ -23,7 +23,7 @@ from torch import Tensor
 from integrand.core.numerics.arithmetic import Row, along, on_device
 from integrand.core.numerics.field_call import BoundField, leaves
 from integrand.core.numerics.gradients.recomputation import differentiates_again, rebind, solve_again
-from integrand.core.numerics.gradients.tape import Tape, TapedField, TapeReader
+from integrand.core.numerics.gradients.tape import Tape, TapedField, TapeReader, add_cotangents
 from integrand.core.numerics.methods.tableau import Tableau
 from integrand.core.numerics.stepping.walk import StepTaken
 
@@ -148,11 +148,7 @@ class _Sweep:
 
     def _pop(self, k_bar: Tensor | None, out: Tensor | None) -> Tensor:
         y_bar, args_bar = self.reader.pop(k_bar, out)
-        if not self.args_bar:
-            self.args_bar = list(args_bar)
-        else:
-            for total, new in zip(self.args_bar, args_bar, strict=True):
-                total.add_(new)
+        self.args_bar = add_cotangents(self.args_bar, args_bar)
         return y_bar
 
     def _plan(self, evaluations: int, outputs: int) -> "_Plan":

@@ -6,6 +6,7 @@ keeps what its derivative needs in a few large blocks while the solve goes on, a
 Jacobian on the way back, and forms each weight's gradient as one matrix product over the stages of many steps.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -70,6 +71,15 @@ class Tape(Protocol):
     def read(self, packed: tuple[Tensor, ...]) -> TapeReader:
         """Read what was packed."""
         ...
+
+
+def add_cotangents(totals: list[Tensor], new: Sequence[Tensor]) -> list[Tensor]:
+    """Return the totals with what another evaluation adds to them, in place; the first evaluation begins them."""
+    if not totals:
+        return list(new)
+    for total, one in zip(totals, new, strict=True):
+        total.add_(one)
+    return totals
 
 
 class TapedField(BoundField):

@@ -133,7 +133,8 @@ def _kvaerno3() -> DiagonallyImplicit:
         b=fourth,
         c=(0.0, 2 * g, 1.0, 1.0),
         order=3,
-        source="Kvaerno (2004), Singly diagonally implicit Runge-Kutta methods with explicit first stage, ESDIRK 3/2",
+        source="Kvaerno (2004), Singly diagonally implicit Runge-Kutta methods with an explicit first stage, "
+        "ESDIRK 3/2",
         error=_differences(fourth, (*third, 0.0)),
         error_order=2,
     )

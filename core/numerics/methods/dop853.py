@@ -1,7 +1,7 @@
 """The eighth-order method of Dormand and Prince, with the error estimate and dense output of Hairer and others.
 
-Hairer, Norsett and Wanner (1993), Solving ODEs I, section II.5, print the method, and the program DOP853 that goes with
-the book its coefficients. The error is estimated twice, to fifth and to third order, see ``ErrorNorm``. Dense output
+The coefficients are those of the program DOP853 that goes with Hairer, Norsett and Wanner (1993), Solving ODEs I. The
+error is estimated twice, to fifth and to third order, see ``ErrorNorm``. Dense output
 takes three stages more and is of seventh order in one step, so that what it gives over a whole solve is of eighth.
 """
 
@@ -293,7 +293,7 @@ DOPRI8 = Tableau(
     B,
     C,
     8,
-    "Dormand and Prince; Hairer, Norsett and Wanner (1993), Solving ODEs I, II.5 and II.6 (DOP853)",
+    "Dormand and Prince; Hairer, Norsett and Wanner (1993), Solving ODEs I (DOP853)",
     error=ERROR_5,
     error_order=7,
     error_damping=ERROR_3,

@@ -203,7 +203,7 @@ class StageEquations:
     def filter(self, error: Tensor) -> Tensor:
         """Return (I - s J)^-1 error, which damps what the stiff components of an error estimate exaggerate.
 
-        Source: Hosea and Shampine (1996), Analysis and implementation of TR-BDF2, section 4.
+        Source: Hosea and Shampine (1996), Analysis and implementation of TR-BDF2.
         """
         with torch.no_grad():
             return _lu_solve(self.lu, self.pivots, error.detach())

@@ -85,6 +85,18 @@ class StepControl:
         return min(max(factor, self.min_factor), self.max_factor)
 
 
+def check_step_size(step_size: float | None) -> None:
+    """Refuse a length of steps that is not positive."""
+    if step_size is not None and not step_size > 0:
+        raise InputError(f"step_size must be positive, got {step_size!r}: give the longest step in the units of times.")
+
+
+def check_tolerances(rtol: float, atol: float) -> None:
+    """Refuse tolerances that no step can meet."""
+    if not (min(rtol, atol) >= 0 and max(rtol, atol) > 0):
+        raise InputError(f"rtol={rtol!r} and atol={atol!r} must not be negative, and not both zero.")
+
+
 @dataclass(frozen=True)
 class ErrorNorm:
     """The error of a step relative to the tolerance: the root mean square over components of

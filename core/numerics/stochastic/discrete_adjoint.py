@@ -20,7 +20,7 @@ from torch import Tensor
 
 from integrand.core.numerics.field_call import apply, leaves
 from integrand.core.numerics.gradients.recomputation import differentiates_again, solve_again
-from integrand.core.numerics.gradients.tape import Tape, TapeReader, open_tape
+from integrand.core.numerics.gradients.tape import Tape, TapeReader, add_cotangents, open_tape
 from integrand.core.numerics.stochastic.brownian import Increments
 from integrand.core.numerics.stochastic.equation import Equation, wide
 from integrand.core.numerics.stochastic.schemes import Scheme
@@ -245,11 +245,7 @@ class _Sweep(_Steps):
 
     def _pop(self, reader: TapeReader, cotangent: Tensor, out: Tensor | None) -> Tensor:
         y_bar, args_bar = reader.pop(cotangent, out)
-        if not self.args_bar:
-            self.args_bar = list(args_bar)
-        else:
-            for total, new in zip(self.args_bar, args_bar, strict=True):
-                total.add_(new)
+        self.args_bar = add_cotangents(self.args_bar, args_bar)
         return y_bar
 
 

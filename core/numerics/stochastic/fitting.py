@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from integrand.core.errors import InputError, unknown
 from integrand.core.numerics.engines import torchsde_engine
-from integrand.core.numerics.stepping.step_control import StepControl
+from integrand.core.numerics.stepping.step_control import StepControl, check_step_size, check_tolerances
 from integrand.core.numerics.stochastic.equation import CALCULI, NOISES
 from integrand.core.numerics.stochastic.schemes import SCHEMES
 
@@ -72,8 +72,7 @@ def check_steps(
     max_steps: int | None,
 ) -> bool:
     """Return whether steps are adaptive; refuse what is out of range, and options that contradict each other."""
-    if step_size is not None and not step_size > 0:
-        raise InputError(f"step_size must be positive, got {step_size!r}: give the longest step in the units of times.")
+    check_step_size(step_size)
     if rtol is None and atol is None:
         for name, value in (("control", control), ("max_steps", max_steps)):
             if value is not None:
@@ -81,8 +80,7 @@ def check_steps(
         return False
     if rtol is None or atol is None:
         raise InputError(f"rtol={rtol!r} and atol={atol!r} make a tolerance together: give both, one may be 0.")
-    if not (min(rtol, atol) >= 0 and max(rtol, atol) > 0):
-        raise InputError(f"rtol={rtol!r} and atol={atol!r} must not be negative, and not both zero.")
+    check_tolerances(rtol, atol)
     if step_size is not None:
         raise InputError(
             f"step_size={step_size!r} fixes the steps and rtol and atol choose them: give one or the other "
