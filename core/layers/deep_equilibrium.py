@@ -10,7 +10,7 @@ from integrand.core.errors import InputError, unknown
 from integrand.core.fields.dimensions import check_real
 from integrand.core.fields.monotone import Splitting
 from integrand.core.numerics.divergence import divergence, draw_probes
-from integrand.core.numerics.field_call import apply, check_slope, leaves
+from integrand.core.numerics.field_call import apply, check_slope, leaves, naming_precisions
 from integrand.core.numerics.fixed_points.differentiate_fixed_point import (
     FixedPointGradient,
     differentiate_fixed_point,
@@ -130,7 +130,7 @@ class DeepEquilibrium(nn.Module):
         check_real(start, "DeepEquilibrium")
         if start.shape[1:] != self.shape:
             raise InputError(f"z0 must be (B, ...) with samples of shape {self.shape}, got {tuple(start.shape)}.")
-        with torch.autocast(start.device.type, enabled=False):
+        with torch.autocast(start.device.type, enabled=False), naming_precisions(start, self.field):
             return self._solve(x, start, noise)
 
     def _solve(self, x: Any, start: Tensor, noise: Tensor | None) -> Equilibrium:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from integrand.core.errors import InputError
 from integrand.core.layers.sequence_layer import SequenceLayer, SequenceOutput
+from integrand.core.numerics.modes import is_transformed
 from integrand.core.numerics.scan import diagonal_scan
 
 
@@ -112,7 +113,12 @@ class LinearStateSpace(SequenceLayer):
 
 def expm1(z: Tensor) -> Tensor:
     """exp(z) - 1 without cancellation for small complex z, on every device."""
-    return _Expm1.apply(z)  # pyright: ignore[reportReturnType]
+    return _expm1(z) if is_transformed() else _Expm1.apply(z)  # pyright: ignore[reportReturnType]
+
+
+def _expm1(z: Tensor) -> Tensor:
+    x, y = z.real, z.imag
+    return torch.complex(torch.expm1(x) * torch.cos(y) - 2 * torch.sin(y / 2) ** 2, torch.exp(x) * torch.sin(y))
 
 
 class _Expm1(torch.autograd.Function):
@@ -120,8 +126,7 @@ class _Expm1(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, z: Tensor) -> Tensor:
-        x, y = z.real, z.imag
-        value = torch.complex(torch.expm1(x) * torch.cos(y) - 2 * torch.sin(y / 2) ** 2, torch.exp(x) * torch.sin(y))
+        value = _expm1(z)
         ctx.save_for_backward(value)
         return value
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from integrand.core.errors import InputError, unknown
 from integrand.core.numerics.divergence import PROBES, divergence, draw_probes
+from integrand.core.numerics.field_call import naming_precisions
 from integrand.core.numerics.solve_ode import Gradient, solve_ode
 
 
@@ -170,7 +171,8 @@ class ContinuousNormalizingFlow(nn.Module):
             raise InputError("noise was given, but trace='exact' has no use for it: leave it out.")
         carried = torch.cat([start.flatten(1), start.new_zeros(len(start), 3 if self.energies else 1)], dim=1)
         field = _Carried(self.field, self.shape, start, energies=self.energies)
-        moved = self._solve(field, carried, self._times(start, from_data=from_data), (noise, args))
+        with naming_precisions(start, self.field):
+            moved = self._solve(field, carried, self._times(start, from_data=from_data), (noise, args))
         size = math.prod(self.shape)
         log_det, *energies = moved[:, size:].unbind(1)
         if from_data:  # an energy is that of the way from 0 to T, whichever way it was walked

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from integrand.core.errors import InputError
 from integrand.core.fields.constant_diffusion import ConstantDiffusion
 from integrand.core.fields.mlp import MLP
+from integrand.core.numerics.field_call import naming_precisions
 from integrand.core.numerics.solve_sde import StochasticSolution, solve_sde
 from integrand.core.numerics.stochastic.brownian import Brownian
 from integrand.core.numerics.stochastic.fitting import check_method, check_steps
@@ -117,24 +118,25 @@ class NeuralSDE(nn.Module):
             brownian: a path of one's own.
             generator: where fresh noise comes from.
         """
-        return solve_sde(
-            self.drift,
-            self.diffusion,
-            y0,
-            times,
-            args=args,
-            noise=self.noise,
-            calculus=self.calculus,
-            method=self.method,
-            step_size=self.step_size,
-            rtol=self.rtol,
-            atol=self.atol,
-            seeds=seeds,
-            brownian=brownian,
-            generator=generator,
-            gradient=self.gradient,
-            on_failure=self.on_failure,
-        )
+        with naming_precisions(y0, self.drift, self.diffusion):
+            return solve_sde(
+                self.drift,
+                self.diffusion,
+                y0,
+                times,
+                args=args,
+                noise=self.noise,
+                calculus=self.calculus,
+                method=self.method,
+                step_size=self.step_size,
+                rtol=self.rtol,
+                atol=self.atol,
+                seeds=seeds,
+                brownian=brownian,
+                generator=generator,
+                gradient=self.gradient,
+                on_failure=self.on_failure,
+            )
 
 
 def _diffusion(dim: int, noise: Noise, channels: int | None, hidden: Sequence[int]) -> nn.Module:

@@ -1,9 +1,11 @@
 """How a solver calls a field: arguments bound, shapes checked, evaluations counted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
+from torch.nn import Module
 
 from integrand.core.errors import InputError
 from integrand.core.numerics.modes import is_autocast
@@ -85,6 +87,29 @@ def check_slope(slope: Tensor, y: Tensor) -> Tensor:
             )
         slope = slope.to(y.dtype)
     return slope
+
+
+@contextmanager
+def naming_precisions(y: Tensor, *fields: Any) -> Iterator[None]:
+    """Say what to do where torch refuses to mix the precision of states with that of a module's parameters.
+
+    A field may convert what it is given, so only what fails is looked into.
+
+    Raises:
+        InputError: a call within failed, and a field has no parameter of the type of y.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        for field in fields:
+            kept = {p.dtype for p in field.parameters() if p.is_floating_point()} if isinstance(field, Module) else ()
+            if kept and y.dtype not in kept and "dtype" in str(error):
+                raise InputError(
+                    f"y is {y.dtype}, the parameters of {type(field).__name__} are "
+                    f"{' and '.join(sorted(map(str, kept)))}: bring them to one type, by y.float() or by .double() on "
+                    "the module."
+                ) from error
+        raise
 
 
 def leaves(args: Any, path: str = "") -> list[tuple[str, Tensor]]:

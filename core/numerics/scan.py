@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from integrand.core.errors import InputError
+from integrand.core.numerics.modes import is_transformed
 
 CHUNK = 16
 """Elements that a chunk runs through one after another, on a processor with caches."""
@@ -29,7 +30,8 @@ def diagonal_scan(a: Tensor, b: Tensor, initial: Tensor | None = None, *, revers
     touch each element a constant number of times (log L times in a doubling scan), and no product of more decays than
     a chunk has is ever formed, at most about sqrt(L). Decays that are constant in time have one table of powers in
     place of the products. The gradient is the same recurrence run the other way, so it costs the same again, and is
-    differentiable in its turn.
+    differentiable in its turn. Under torch.func and in forward mode, which know nothing written in place, a doubling
+    scan answers.
 
     Half-precision numbers are computed on in single precision, since rounding ends a long memory, and returned in half.
 
@@ -58,6 +60,8 @@ def diagonal_scan(a: Tensor, b: Tensor, initial: Tensor | None = None, *, revers
     terms = recurrence_terms(a, b, initial)
     if terms.b.numel() == 0:
         return terms.b.to(terms.dtype)
+    if is_transformed():
+        return _doubling(terms, reverse).to(terms.dtype)
     states: Any = _Scan.apply(terms.a, terms.b, terms.initial, reverse)
     return states.to(terms.dtype)
 
@@ -129,6 +133,19 @@ class _Scan(torch.autograd.Function):
             _solve_adjoint(a, grad, adjoint, reverse)
             grad_a = _decay_gradient(a, adjoint, states, initial, reverse) if of_a else None
         return grad_a, adjoint, a[:, first] * adjoint[:, first] if of_initial else None, None
+
+
+def _doubling(terms: Terms, reverse: bool) -> Tensor:
+    """Let each element reach twice as far back in every round, out of place (Hillis and Steele, 1986)."""
+    a, h = (term.flip(1) if reverse else term for term in (terms.a, terms.b))
+    h = torch.cat([h[:, :1] + a[:, :1] * terms.initial.unsqueeze(1), h[:, 1:]], 1)
+    reach = 1
+    while reach < h.shape[1]:
+        later = a if a.shape[1] == 1 else a[:, reach:]
+        h = torch.cat([h[:, :reach], h[:, reach:] + later * h[:, :-reach]], 1)
+        a = a * a if a.shape[1] == 1 else torch.cat([a[:, :reach], later * a[:, :-reach]], 1)
+        reach *= 2
+    return h.flip(1) if reverse else h
 
 
 def _solve(a: Tensor, b: Tensor, state: Tensor, out: Tensor, reverse: bool) -> None:

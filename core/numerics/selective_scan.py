@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from integrand.core.errors import InputError, unknown
+from integrand.core.numerics.modes import is_transformed
 from integrand.core.numerics.scan import WIDER, diagonal_scan
 
 CACHED = 2**20
@@ -47,7 +48,7 @@ def selective_scan(
         Q_l = exp(delta_l A) G_l,      dL/d(delta_l A) = Q_l h_{l-1}   by way of the decay.
 
     So memory is that of inputs and outputs, and a state is met in the cache alone. The gradient is differentiable in
-    its turn; that one keeps all states.
+    its turn; that one keeps all states, and so do the transforms of torch.func.
 
     Half-precision numbers are computed on in single precision, and returned in half.
 
@@ -82,7 +83,8 @@ def selective_scan(
     # Channels last: then what all states of a channel share is read in the order of the memory.
     terms = x, delta, a.T.contiguous(), b, c, initial.transpose(1, 2).contiguous()
     with torch.autocast(x.device.type, enabled=False):
-        y, state, _ = _scan(*(term.to(wide) for term in terms), discretization == "zoh")
+        wider, zoh = [term.to(wide) for term in terms], discretization == "zoh"
+        y, state, *_ = _at_once(*wider, zoh) if is_transformed() else _scan(*wider, zoh)
     return SelectiveScanOutput(y.to(dtype), state.transpose(1, 2).to(dtype))
 
 
@@ -199,15 +201,21 @@ def _gradient(ctx, grad_y: Tensor, grad_state: Tensor, _: Tensor | None) -> tupl
         # A cotangent that was expanded, as a sum's is, would be copied again and again.
         return *_adjoint(*terms[:5], starts, ctx.zoh, grad_y.contiguous(), grad_state), None
     # A graph of the gradient is asked for: that of operations which have gradients themselves.
-    x, delta, a, b, c, initial = terms
-    states = diagonal_scan(_decays(delta, a), _drive(x, delta, a, b, ctx.zoh), initial)
-    outputs = _over_states(c, states), states[:, -1]
+    outputs = _at_once(*terms, ctx.zoh)
     wanted = [term for term, needed in zip(terms, ctx.needs_input_grad, strict=False) if needed]
     found = iter(torch.autograd.grad(outputs, wanted, (grad_y, grad_state), create_graph=True))
     return tuple(next(found) if needed else None for needed in ctx.needs_input_grad)
 
 
 _scan.register_autograd(_gradient, setup_context=_keep)
+
+
+def _at_once(
+    x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, initial: Tensor, zoh: bool
+) -> tuple[Tensor, Tensor]:
+    """Return outputs and the last state by operations that have all derivatives themselves; keeps all states."""
+    states = diagonal_scan(_decays(delta, a), _drive(x, delta, a, b, zoh), initial)
+    return _over_states(c, states), states[:, -1]
 
 
 def _blocks(x: Tensor, a: Tensor) -> list[slice]:

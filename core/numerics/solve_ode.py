@@ -8,7 +8,7 @@ from torch import Tensor
 from integrand.core.errors import InputError
 from integrand.core.numerics.engines.torchdiffeq_engine import solve_torchdiffeq
 from integrand.core.numerics.exponential.semilinear import SEMILINEAR, solve_semilinear
-from integrand.core.numerics.field_call import BoundField, Field
+from integrand.core.numerics.field_call import BoundField, Field, naming_precisions
 from integrand.core.numerics.methods.registry import METHODS, TABLEAUS, make_stepper
 from integrand.core.numerics.output_times import check_times
 from integrand.core.numerics.solution import Solution, SolverStats, Status
@@ -91,6 +91,8 @@ def solve_ode(
         >>> round(decay.states[0, -1, 0].item(), 6)
         0.367879
     """
+    if not isinstance(y0, Tensor):
+        raise InputError(f"y0 must be a tensor (B, ...), got a {type(y0).__name__}: call torch.as_tensor on it.")
     if y0.dim() < 1 or not (y0.is_floating_point() or y0.is_complex()):
         raise InputError(f"y0 must be floating point with a batch dimension, got {y0.dtype} {tuple(y0.shape)}.")
     times = check_times(times, y0)
@@ -113,12 +115,13 @@ def solve_ode(
     if times.shape[-1] == 1:
         none = SolverStats.shared(y0.shape[0], y0.device, evaluations=0, accepted=0, rejected=0)
         return Solution(times, y0.unsqueeze(1), none, _slope=bound)
-    if options.engine == "torchdiffeq":
-        return _by_torchdiffeq(bound, y0, times, options)
-    if method in SEMILINEAR:
-        return solve_semilinear(field, y0, times, args=args, method=method, step_size=step_size)  # pyright: ignore[reportArgumentType]
-    solve = _solve_own if options.own else solve_shared
-    return solve(bound, y0, times, options, max_steps=MAX_STEPS if max_steps is None else max_steps)
+    with naming_precisions(y0, field):
+        if options.engine == "torchdiffeq":
+            return _by_torchdiffeq(bound, y0, times, options)
+        if method in SEMILINEAR:
+            return solve_semilinear(field, y0, times, args=args, method=method, step_size=step_size)  # pyright: ignore[reportArgumentType]
+        solve = _solve_own if options.own else solve_shared
+        return solve(bound, y0, times, options, max_steps=MAX_STEPS if max_steps is None else max_steps)
 
 
 def _solve_own(bound: BoundField, y0: Tensor, times: Tensor, options: SolveOptions, *, max_steps: int) -> Solution:

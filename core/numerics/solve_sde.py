@@ -127,6 +127,8 @@ def solve_sde(
     equations; Foster and Jelincic (2024), On the convergence of adaptive approximations for stochastic differential
     equations.
     """
+    if not isinstance(y0, Tensor):
+        raise InputError(f"y0 must be a tensor (B, ...), got a {type(y0).__name__}: call torch.as_tensor on it.")
     if not y0.is_floating_point() or y0.dim() < 1:
         raise InputError(f"y0 must be real floating point with a batch dimension, got {y0.dtype} {tuple(y0.shape)}.")
     times = check_times(times, y0)

@@ -51,6 +51,8 @@ class Grid:
 
     def __post_init__(self) -> None:
         """Check and complete what was given."""
+        if isinstance(self.shape, int):
+            raise InputError(f"shape must name the points along each axis, got {self.shape}: give ({self.shape},).")
         shape = tuple(self.shape)
         if not 1 <= len(shape) <= 3 or any(n != int(n) or n < 2 for n in shape):
             raise InputError(f"a grid has 1 to 3 axes of 2 points or more, got shape={shape}.")

@@ -104,6 +104,8 @@ class UNet(nn.Module):
                 f"condition={condition}, heads={heads}: neither may be negative, and heads must divide the "
                 f"{width * multipliers[-1]} channels of the coarsest level."
             )
+        if not 0 <= dropout <= 1:
+            raise InputError(f"dropout must be a probability, from 0 to 1, got {dropout}.")
         if padding not in ("zeros", "circular"):
             raise unknown("padding", padding, ("zeros", "circular"))
         self.in_channels, self.dims, self.time, self.condition = in_channels, dims, time, condition

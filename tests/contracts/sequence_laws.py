@@ -35,6 +35,7 @@ class Case:
         flow_order: order of the method that moves the state over an interval; None where that is exact.
         impulsive: whether an element acts at its time only, whatever the interval before it.
         compiles: whether ``torch.compile(fullgraph=True)`` is declared to work.
+        transforms: whether torch.func can differentiate it; what it cannot says so.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Case:
     flow_order: int | None = None
     impulsive: bool = True
     compiles: bool = False
+    transforms: bool = True
 
     def layer(self, *, time_scale: float = 1.0, seed: int = 0) -> SequenceLayer:
         torch.manual_seed(seed)
@@ -277,6 +279,30 @@ class SequenceLaws:
         layer, (x, dt, mask) = case.layer(), sequence()
         inputs = (x[:1, :5].clone().requires_grad_(), (dt[:1, :5] + 0.1).requires_grad_())
         assert torch.autograd.gradcheck(lambda x, dt: layer(x, dt, mask[:1, :5]).y, inputs)
+
+    def test_torch_func_gives_the_same_derivatives(self, case: Case):
+        """Each sample's own gradient by vmap of grad, and a slope in forward mode."""
+        layer, (x, dt, mask) = case.layer(), sequence()
+        dt = dt + 0.1
+
+        def energy(x: Tensor, dt: Tensor, mask: Tensor) -> Tensor:
+            return layer(x, dt, mask).y.square().sum()
+
+        inputs = x.clone().requires_grad_(), dt.clone().requires_grad_()
+        expected = torch.autograd.grad(energy(*inputs, mask), inputs)
+        if not case.transforms:
+            with pytest.raises(InputError, match=r"torch\.func"):
+                torch.func.grad(energy)(x, dt, mask)
+            return
+        each = torch.func.vmap(
+            torch.func.grad(lambda *sample: energy(*(part[None] for part in sample)), argnums=(0, 1))
+        )
+        for actual, wanted in zip(each(x, dt, mask), expected, strict=True):
+            assert_near(actual, wanted)
+        directions = torch.randn_like(x), torch.randn_like(dt)
+        slope: Any = torch.func.jvp(lambda *inputs: energy(*inputs, mask), (x, dt), directions)[1]
+        along = sum((one * other).sum() for one, other in zip(expected, directions, strict=True))
+        assert_near(slope, torch.as_tensor(along))
 
     @pytest.mark.parametrize("copied", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
     def test_copies_compute_the_same(self, case: Case, copied: Callable):

@@ -125,12 +125,14 @@ LAYERS = [
         lambda scale: EquilibriumRNN(CHANNELS, time_scale=scale, **SLOW),
         flow_order=1,
         impulsive=False,
+        transforms=False,
     ),
     Case(
         "equilibrium-rnn-relu",
         lambda scale: EquilibriumRNN(CHANNELS, activation="relu", method="picard", time_scale=scale, **SLOW),
         flow_order=1,
         impulsive=False,
+        transforms=False,
     ),
 ]
 

@@ -282,8 +282,7 @@ def test_the_way_back_is_that_of_the_plain_loop(make, monkeypatch: pytest.Monkey
     torch.manual_seed(0)
     layer, x, dt = make().double(), _normal(2, 7, D), _normal(2, 7, seed=1).abs()
     start = layer(x, dt).state
-    # A mask takes CfC through diagonal_scan, which torch.func does not follow.
-    mask = None if isinstance(layer, CfC) else torch.rand(2, 7) < 0.7
+    mask = torch.rand(2, 7) < 0.7
 
     def loss(parameters: dict[str, Tensor], x: Tensor, dt: Tensor) -> Tensor:
         y, state = torch.func.functional_call(layer, parameters, (x, dt, mask, start))

@@ -1,6 +1,7 @@
 """The diagonal recurrence against the loop it replaces, scipy's filter and closed forms, and its gradients likewise."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -179,6 +180,21 @@ def test_gradients_are_those_of_the_loop(shape: tuple[int, ...], reverse: bool):
             # A sum of up to 2 x 37 x 3 products of sums of 37, each with its rounding.
             bound = 222 * 37 * torch.finfo(torch.float64).eps * other.abs().max().item()
             torch.testing.assert_close(one.detach(), other, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("length", [1, 2, 5, 8, 37])
+@pytest.mark.parametrize("constant", [False, True])
+def test_torch_func_sees_the_same_recurrence(length: int, constant: bool, reverse: bool):
+    a, b, initial = case(length, torch.float64, 3)
+    a = a[:, :1] if constant else a
+    solve = partial(diagonal_scan, reverse=reverse)
+    expected = torch.autograd.functional.jacobian(solve, (a, b, initial))
+    for transform in (torch.func.jacrev, torch.func.jacfwd):
+        for one, other in zip(transform(solve, argnums=(0, 1, 2))(a, b, initial), expected, strict=True):
+            assert_rounding(one, other)
+    each = torch.func.vmap(lambda *one: solve(*(part[None] for part in one))[0])(a, b, initial)
+    assert_rounding(each, solve(a, b, initial))
 
 
 def test_what_needs_no_gradient_gets_none():

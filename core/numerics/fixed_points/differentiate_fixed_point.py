@@ -7,8 +7,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from integrand.core.errors import InputError
 from integrand.core.numerics.fixed_points.solve_fixed_point import FixedPointMethod, solve_fixed_point
 from integrand.core.numerics.gradients.continuous_adjoint import once
+from integrand.core.numerics.modes import is_transformed
 from integrand.core.numerics.solution import Status
 
 FixedPointGradient = Literal["implicit", "phantom"]
@@ -32,13 +34,16 @@ def differentiate_fixed_point(
         u = v + J^T u,
 
     itself a fixed point, found by the same methods from products with J^T. One evaluation of g is kept, whatever the
-    number of iterations that led to z. Where the equation is not solved there is a warning; second derivatives are
-    refused.
+    number of iterations that led to z. Where the equation is not solved there is a warning; second derivatives and
+    the transforms of torch.func are refused.
 
     Args:
         map: g, from (B, ...) to the same shape; a closure over what derivatives are asked by.
         z: its fixed point, see ``solve_fixed_point``.
         method, rtol, max_iterations, memory: how u is found.
+
+    Raises:
+        InputError: a derivative by torch.func or in forward mode.
 
     Example:
         >>> a = torch.tensor([[0.5]], requires_grad=True)
@@ -48,6 +53,8 @@ def differentiate_fixed_point(
 
     Source: Bai, Kolter and Koltun (2019), Deep equilibrium models, Theorem 1.
     """
+    if is_transformed():
+        raise InputError("the derivative of a fixed point is known to backward() alone, not to torch.func: call that.")
     if not torch.is_grad_enabled():
         return z
     start = z.detach().requires_grad_()

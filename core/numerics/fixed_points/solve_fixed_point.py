@@ -14,6 +14,7 @@ from integrand.core.errors import InputError, unknown
 from integrand.core.numerics.arithmetic import along
 from integrand.core.numerics.fixed_points.anderson import Anderson
 from integrand.core.numerics.fixed_points.broyden import Broyden
+from integrand.core.numerics.modes import is_transformed
 from integrand.core.numerics.solution import Status
 
 FixedPointMethod = Literal["anderson", "broyden", "picard"]
@@ -102,6 +103,7 @@ def _iterate(
     status = torch.full((batch,), int(Status.MAX_STEPS), device=z.device)
     iterations = torch.zeros_like(status)
     active = torch.ones_like(status, dtype=torch.bool)
+    unseen = is_transformed()  # vmap shows no numbers: then all iterations are made
     for count in range(max_iterations):
         value = map(z.to(dtype)).to(z.dtype)
         if value.shape != z.shape:
@@ -118,7 +120,7 @@ def _iterate(
         iterations = iterations + active
         status = torch.where(converged, int(Status.OK), torch.where(lost, int(Status.NONFINITE), status))
         active = active & ~converged & ~lost
-        if count + 1 == max_iterations or not bool(active.any()):  # the iteration's one look
+        if count + 1 == max_iterations or not (unseen or bool(active.any())):  # the iteration's one look
             break
         # A sample that has stopped rests where it was best, without residual: all about it stays finite.
         z = torch.where(along(active, z), z, best)
