@@ -1,7 +1,7 @@
 """One network around every sequence layer, so that tables compare layers alone; and a recurrent baseline, the GRU."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,19 +26,25 @@ from integrand.core.layers import (
 )
 from integrand.core.models import ODERNN, LogNCDE, NeuralCDE, NeuralRDE, OnlineCDE
 
-BLOCKS = 2
-
 Make = Callable[[Task, int], nn.Module]
 """Builds a network for a task and the length of its sequences."""
 
 
 class Reader(nn.Module):
-    """Lift, layers in residual blocks, the mean over present elements or the last one, a linear layer."""
+    """Lift, layers in residual blocks, the mean over present elements or the last one, a linear layer.
 
-    def __init__(self, task: Task, layers: list[SequenceLayer]) -> None:
+    Args:
+        task: what it is for.
+        layers: the layers.
+        timed: whether they know of time: then sequences last as long as the task says.
+    """
+
+    def __init__(self, task: Task, layers: list[SequenceLayer], *, timed: bool) -> None:
         super().__init__()
-        self.pooling = task.pooling
-        self.lift = nn.Linear(task.channels, layers[0].d_model)
+        self.pooling, self.span = task.pooling, task.span if timed else None
+        self.lift: nn.Module = nn.Linear(task.channels, layers[0].d_model)
+        if task.events:
+            self.lift = nn.Sequential(self.lift, nn.GELU(), nn.Linear(layers[0].d_model, layers[0].d_model))
         self.body = ResidualStack(layers, dropout=0.1 if task.metric == "accuracy" else 0.0)
         self.norm = nn.LayerNorm(layers[0].d_model)
         self.head = nn.Linear(layers[0].d_model, task.outputs)
@@ -46,18 +52,34 @@ class Reader(nn.Module):
     def forward(self, given: Sequences) -> Tensor:
         """Return scores of classes or values, (B, outputs)."""
         whole = bool(given.present.all())
-        y = self.body(self.lift(given.x), None, None if whole else given.present).y
+        dt = None if self.span is None else self.span / given.x.shape[1]
+        y = self.body(self.lift(given.x), dt, None if whole else given.present).y
         return self.head(self.norm(pooled(y, given.present, self.pooling)))
 
 
 class Gru(nn.Module):
-    """The recurrent baseline: GRU layers and the same reading."""
+    """The recurrent baseline: GRU layers and the same reading.
 
-    def __init__(self, task: Task, width: int, layers: int) -> None:
+    Args:
+        task: what it is for.
+        width: units.
+        layers: layers.
+        chrono: longest memory at the start, in elements: update gates are biased so that units begin with memories of 1
+            to so many elements (Tallec and Ollivier, 2018, Can recurrent neural networks warp time?); None for torch's
+            own start.
+    """
+
+    def __init__(self, task: Task, width: int, layers: int, *, chrono: int | None = None) -> None:
         super().__init__()
         self.pooling = task.pooling
         self.body = nn.GRU(task.channels, width, layers, batch_first=True)
         self.head = nn.Linear(width, task.outputs)
+        if chrono is not None:
+            update = slice(width, 2 * width)
+            with torch.no_grad():
+                for layer in range(layers):
+                    getattr(self.body, f"bias_ih_l{layer}")[update] = torch.log(1 + torch.rand(width) * (chrono - 2))
+                    getattr(self.body, f"bias_hh_l{layer}")[update] = 0.0
 
     def forward(self, given: Sequences) -> Tensor:
         """Return scores of classes or values, (B, outputs)."""
@@ -104,38 +126,70 @@ def score(task: Task, network: nn.Module, given: Sequences) -> float:
     return F.mse_loss(found.squeeze(-1), given.y).item()
 
 
-def _stack(make: Callable[[int, int], SequenceLayer], *, width: int | None = None, blocks: int = BLOCKS) -> Make:
-    return lambda task, length: Reader(task, [make(width or task.width, length) for _ in range(blocks)])
+def _stack(
+    make: Callable[[int, float, Task], SequenceLayer],
+    *,
+    width: int | None = None,
+    blocks: int | None = None,
+    timed: bool = False,
+) -> Make:
+    """Make layers for D channels, sequences of some length in their time, and a task."""
+
+    def network(task: Task, length: int) -> nn.Module:
+        duration = task.span if timed and task.span is not None else length
+        layers = [make(width or task.width, duration, task) for _ in range(blocks or task.blocks)]
+        return Reader(task, layers, timed=timed)
+
+    return network
 
 
 def _driven(make: Callable[[Task, int], nn.Module]) -> Make:
     return lambda task, length: Driven(make(task, length))
 
 
-def _steps(length: int) -> dict[str, Any]:
-    """Speeds at the start from one over the length to a few elements: any memory the task can ask for."""
-    return {"dt_min": 1 / length, "dt_max": 0.5}
+def _steps(duration: float) -> dict[str, Any]:
+    """Speeds at the start from one over the duration to a few elements: any memory the task can ask for."""
+    return {"dt_min": 1 / duration, "dt_max": 0.5}
+
+
+def _s5(d: int, duration: float, task: Task) -> S5:
+    if task.events:
+        # Of slower modes, too, for what counts may stand anywhere.
+        return S5(d, d_state=64, dt_min=0.1 / duration, dt_max=10 / duration, discretization="dirac")
+    return S5(d, d_state=32, **_steps(duration))
+
+
+def _linoss(discretization: Literal["im", "imex"]) -> Make:
+    return _stack(
+        lambda d, _, task: LinOSS(d, d_state=64 if task.events else 32, discretization=discretization), timed=True
+    )
+
+
+def _gru_width(task: Task) -> int:
+    """Return units that make about as many parameters as S5 has; some more where there are two layers."""
+    return task.width if task.blocks > 1 else task.width * 3 // 2
 
 
 NETWORKS: dict[str, Make] = {
-    "S4D": _stack(lambda d, length: S4D(d, d_state=32, **_steps(length))),
-    "S5": _stack(lambda d, length: S5(d, d_state=32, **_steps(length))),
-    "LRU": _stack(lambda d, length: LRU(d, d_state=32)),
-    "Mamba": _stack(lambda d, length: Mamba(d, **_steps(length))),
-    "LinOSS-IM": _stack(lambda d, length: LinOSS(d, d_state=32, discretization="im")),
-    "LinOSS-IMEX": _stack(lambda d, length: LinOSS(d, d_state=32, discretization="imex")),
-    "GatedDelta": _stack(lambda d, length: GatedDelta(d, **_steps(length))),
-    "LTC": _stack(lambda d, length: LTC(d, d_state=32), blocks=1),
-    "CfC": _stack(lambda d, length: CfC(d)),
-    "AntisymmetricRNN": _stack(lambda d, length: AntisymmetricRNN(d)),
-    "CoRNN": _stack(lambda d, length: CoRNN(d)),
-    "LEM": _stack(lambda d, length: LEM(d)),
-    "EquilibriumRNN": _stack(lambda d, length: EquilibriumRNN(d), blocks=1),
-    "ODERNN": _stack(lambda d, length: ODERNN(d), blocks=1),
-    "OnlineCDE": _stack(lambda d, length: OnlineCDE(d, d_state=32, hidden=(32,)), width=16, blocks=1),
+    "S4D": _stack(lambda d, duration, _: S4D(d, d_state=32, **_steps(duration)), timed=True),
+    "S5": _stack(_s5, timed=True),
+    "LRU": _stack(lambda d, *_: LRU(d, d_state=32)),
+    "Mamba": _stack(lambda d, length, _: Mamba(d, **_steps(length))),
+    "LinOSS-IM": _linoss("im"),
+    "LinOSS-IMEX": _linoss("imex"),
+    "GatedDelta": _stack(lambda d, length, _: GatedDelta(d, **_steps(length))),
+    "LTC": _stack(lambda d, *_: LTC(d, d_state=32), blocks=1),
+    "CfC": _stack(lambda d, *_: CfC(d)),
+    "AntisymmetricRNN": _stack(lambda d, *_: AntisymmetricRNN(d)),
+    "CoRNN": _stack(lambda d, *_: CoRNN(d)),
+    "LEM": _stack(lambda d, *_: LEM(d)),
+    "EquilibriumRNN": _stack(lambda d, *_: EquilibriumRNN(d), blocks=1),
+    "ODERNN": _stack(lambda d, *_: ODERNN(d), blocks=1),
+    "OnlineCDE": _stack(lambda d, *_: OnlineCDE(d, d_state=32, hidden=(32,)), width=16, blocks=1),
     "NeuralCDE": _driven(lambda task, length: NeuralCDE(task.channels, 32, out=task.outputs)),
     "NeuralRDE": _driven(lambda task, length: NeuralRDE(task.channels, 32, out=task.outputs, window=4)),
     "LogNCDE": _driven(lambda task, length: LogNCDE(task.channels, 32, out=task.outputs, window=4)),
-    "GRU": lambda task, length: Gru(task, task.width, BLOCKS),
+    "GRU": lambda task, length: Gru(task, _gru_width(task), task.blocks),
+    "GRU-chrono": lambda task, length: Gru(task, _gru_width(task), task.blocks, chrono=length),
 }
 """By the names of the tables. All with the same width and number of blocks, but where a step is too dear for two."""

@@ -54,7 +54,7 @@ class LatentODE(nn.Module):
         InputError: a wrong shape, or no draws.
 
     Shapes:
-        ``forward(features (B, L, F), dt (B, L), present (B, L), times (T,) or (B, T))``; ``dt`` are the intervals
+        ``forward(features (B, L, F), dt (B, L), mask (B, L), times (T,) or (B, T))``; ``dt`` are the intervals
         before each element in time's own direction. The first of ``times`` is t_0, the others may lie anywhere after it
         or, all of them, before it; they need not be times of elements.
 
@@ -62,11 +62,11 @@ class LatentODE(nn.Module):
         >>> from integrand.core.fields import MLP
         >>> from integrand.core.models import ODERNN
         >>> model = LatentODE(3, 4, ODERNN(8), NeuralODE(MLP(4)))
-        >>> present = torch.ones(2, 6, dtype=torch.bool)
-        >>> out = model(torch.randn(2, 6, 3), torch.rand(2, 6), present, torch.linspace(0, 1, 5))
+        >>> mask = torch.ones(2, 6, dtype=torch.bool)
+        >>> out = model(torch.randn(2, 6, 3), torch.rand(2, 6), mask, torch.linspace(0, 1, 5))
         >>> out.solution.states.shape, out.kl.shape
         (torch.Size([2, 5, 4]), torch.Size([2]))
-        >>> out = model(torch.randn(2, 6, 3), torch.rand(2, 6), present, torch.linspace(0, 1, 5), draws=7)
+        >>> out = model(torch.randn(2, 6, 3), torch.rand(2, 6), mask, torch.linspace(0, 1, 5), draws=7)
         >>> out.solution.states.unflatten(0, (2, 7)).shape, out.log_ratio.shape
         (torch.Size([2, 7, 5, 4]), torch.Size([2, 7]))
 
@@ -81,7 +81,7 @@ class LatentODE(nn.Module):
         self.posterior = nn.Linear(encoder.d_model, 2 * latent)
         self.flow = flow
 
-    def infer(self, features: Tensor, dt: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    def infer(self, features: Tensor, dt: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation (B, D) of q."""
         if features.dim() != 3 or features.shape[-1] != self.lift.in_features or not features.shape[1]:
             raise InputError(
@@ -93,11 +93,11 @@ class LatentODE(nn.Module):
         if not isinstance(dt, Tensor) or tuple(dt.shape) != shape:
             got = tuple(dt.shape) if isinstance(dt, Tensor) else dt
             raise InputError(f"dt, the intervals before the elements, must be (B, L) = {shape}, got {got}.")
-        if not isinstance(present, Tensor) or tuple(present.shape) != shape or present.dtype != torch.bool:
-            got = f"{tuple(present.shape)} of {present.dtype}" if isinstance(present, Tensor) else present
-            raise InputError(f"present must have shape (B, L) = {shape} and be bool, got {got}.")
-        x = self.lift(torch.where(present.unsqueeze(-1), features, 0))
-        read = read_backwards(self.encoder, x, dt, present)[:, 0]
+        if not isinstance(mask, Tensor) or tuple(mask.shape) != shape or mask.dtype != torch.bool:
+            got = f"{tuple(mask.shape)} of {mask.dtype}" if isinstance(mask, Tensor) else mask
+            raise InputError(f"mask must have shape (B, L) = {shape} and be bool, got {got}.")
+        x = self.lift(torch.where(mask.unsqueeze(-1), features, 0))
+        read = read_backwards(self.encoder, x, dt, mask)[:, 0]
         # A trajectory is not for half precision, and its solver works in that of its start.
         wide = torch.promote_types(features.dtype, torch.float32)
         mean, raw = self.posterior(read).to(wide).chunk(2, dim=-1)
@@ -107,7 +107,7 @@ class LatentODE(nn.Module):
         self,
         features: Tensor,
         dt: Tensor,
-        present: Tensor,
+        mask: Tensor,
         times: Tensor | Sequence[float],
         args: Tensor | None = None,
         *,
@@ -117,12 +117,12 @@ class LatentODE(nn.Module):
         """Infer the start and solve over ``times``.
 
         Args:
-            features, dt, present, times: see above.
+            features, dt, mask, times: see above.
             args: handed to the field, (B, ...).
             noise: of the starts, (B, D), or (B, K, D) for K draws; drawn when None, zeros give the mean path.
             draws: K, starts to draw for each sample where ``noise`` is None.
         """
-        mean, std = self.infer(features, dt, present)
+        mean, std = self.infer(features, dt, mask)
         if noise is None:
             if draws < 1:
                 raise InputError(f"draws must be at least 1, got {draws}.")

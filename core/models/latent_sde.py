@@ -76,8 +76,8 @@ class LatentSDE(nn.Module):
     Example:
         >>> from integrand.core.layers import S5
         >>> model = LatentSDE(3, 4, S5(8, d_state=8), step_size=0.05)
-        >>> times, present = torch.linspace(0, 1, 6), torch.ones(2, 6, dtype=torch.bool)
-        >>> out = model(torch.randn(2, 6, 3), times, present, times)
+        >>> times, mask = torch.linspace(0, 1, 6), torch.ones(2, 6, dtype=torch.bool)
+        >>> out = model(torch.randn(2, 6, 3), times, mask, times)
         >>> out.solution.states.shape, out.start_kl.shape, out.path_kl.shape
         (torch.Size([2, 6, 4]), torch.Size([2]), torch.Size([2]))
         >>> model.sample(5, times).states.shape
@@ -126,7 +126,7 @@ class LatentSDE(nn.Module):
         self,
         features: Tensor,
         observed_at: Tensor,
-        present: Tensor,
+        mask: Tensor,
         times: Tensor | Sequence[float],
         *,
         noise: Tensor | None = None,
@@ -139,14 +139,14 @@ class LatentSDE(nn.Module):
         Args:
             features: (B, L, F), L >= 1.
             observed_at: times of the elements, (L,) or (B, L), non-decreasing; padding repeats the last.
-            present: (B, L) bool, True where an element is present. A sample without any gets the context zero.
+            mask: (B, L) bool, True where an element is present. A sample without any gets the context zero.
             times: output times (T,) or (B, T), on the same clock; the first is that of z_0. Solver steps land on them,
                 and the context may change within a step that does not end at an element: with the elements' times among
                 them, or steps that are short beside the gaps, it does not matter.
             noise: of the start, (B, D); drawn when None, zeros give the mean.
             seeds, brownian, generator: where the noise of the path comes from, see ``solve_sde``.
         """
-        observed_at, ahead = self.infer(features, observed_at, present)
+        observed_at, ahead = self.infer(features, observed_at, mask)
         dtype = self.posterior.weight.dtype
         mean, raw = self.posterior(ahead[:, 0].to(dtype)).to(ahead.dtype).chunk(2, dim=-1)
         std = F.softplus(raw) + 1e-4
@@ -198,22 +198,22 @@ class LatentSDE(nn.Module):
             generator=generator,
         )
 
-    def infer(self, features: Tensor, observed_at: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    def infer(self, features: Tensor, observed_at: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return the times of the elements (B, L) and the context from each on, (B, L, C): of the next one present."""
-        batch, length = self._check(features, observed_at, present)
+        batch, length = self._check(features, observed_at, mask)
         wide = torch.promote_types(features.dtype, torch.float32)  # neither times nor paths are for half precision
         observed_at = observed_at.detach().to(features.device, wide).expand(batch, length).contiguous()
-        x = self.lift(torch.where(present.unsqueeze(-1), features, 0))
+        x = self.lift(torch.where(mask.unsqueeze(-1), features, 0))
         dt = observed_at.diff(dim=-1, prepend=observed_at[:, :1])
-        context = self.context(read_backwards(self.encoder, x, dt, present)).to(wide)
+        context = self.context(read_backwards(self.encoder, x, dt, mask)).to(wide)
         # What is said at absent elements is none of an encoder's promises.
-        context = torch.where(present.unsqueeze(-1), context, 0)
+        context = torch.where(mask.unsqueeze(-1), context, 0)
         place = torch.arange(length, device=features.device)
-        following = torch.where(present, place, length).flip(1).cummin(dim=1).values.flip(1)
-        last = torch.where(present, place, 0).amax(dim=1, keepdim=True)
+        following = torch.where(mask, place, length).flip(1).cummin(dim=1).values.flip(1)
+        last = torch.where(mask, place, 0).amax(dim=1, keepdim=True)
         return observed_at, rows(context, torch.where(following == length, last, following))
 
-    def _check(self, features: Tensor, observed_at: Tensor, present: Tensor) -> tuple[int, int]:
+    def _check(self, features: Tensor, observed_at: Tensor, mask: Tensor) -> tuple[int, int]:
         if features.dim() != 3 or features.shape[-1] != self.features or not features.shape[1]:
             raise InputError(
                 f"features must be (B, L, F) = (batch, length >= 1, {self.features}), got {tuple(features.shape)}."
@@ -225,9 +225,9 @@ class LatentSDE(nn.Module):
                 f"observed_at, the times of the elements, must be (L,) or (B, L) = {shape}, got "
                 f"{tuple(observed_at.shape)}."
             )
-        if tuple(present.shape) != shape or present.dtype != torch.bool:
+        if tuple(mask.shape) != shape or mask.dtype != torch.bool:
             raise InputError(
-                f"present must have shape (B, L) = {shape} and be bool, got {tuple(present.shape)} of {present.dtype}."
+                f"mask must have shape (B, L) = {shape} and be bool, got {tuple(mask.shape)} of {mask.dtype}."
             )
         return batch, length
 

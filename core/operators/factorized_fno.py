@@ -31,7 +31,7 @@ class SeparableConvolution(nn.Module):
         >>> SeparableConvolution(8, (4, 3))(torch.randn(16, 12, 2, 8)).shape
         torch.Size([16, 12, 2, 8])
 
-    Source: Tran, Mathews, Xie and Ong (2023), Factorized Fourier neural operators, Section 3.
+    Source: Tran, Mathews, Xie and Ong (2023), Factorized Fourier neural operators.
     """
 
     def __init__(self, width: int, modes: Sequence[int]) -> None:
@@ -71,7 +71,7 @@ class FactorizedBlock(nn.Module):
         >>> FactorizedBlock(8, SeparableConvolution(8, (4,)))(torch.randn(16, 2, 8)).shape
         torch.Size([16, 2, 8])
 
-    Source: Tran, Mathews, Xie and Ong (2023), Factorized Fourier neural operators, Eq. 7; the last map is linear, as in
+    Source: Tran, Mathews, Xie and Ong (2023), Factorized Fourier neural operators; the last map is linear, as in
     its authors' code.
     """
 
@@ -125,7 +125,7 @@ class FactorizedFNO(LiftedOperator):
         >>> operator(torch.randn(3, 1, 32, 32)).shape
         torch.Size([3, 1, 32, 32])
 
-    Source: Tran, Mathews, Xie and Ong (2023), Factorized Fourier neural operators, Eqs. 4 to 7.
+    Source: Tran, Mathews, Xie and Ong (2023), Factorized Fourier neural operators.
     """
 
     def __init__(

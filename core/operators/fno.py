@@ -29,6 +29,9 @@ class FourierBlock(nn.Module):
         channel_mlp: hidden width of N, as a share of ``width``; 0 for none.
         activation: whether s acts; the last block of a network has none.
 
+    Raises:
+        InputError: a negative ``channel_mlp``, modes or a state that do not fit.
+
     Shapes:
         v (X[, Y[, Z]], B, D), space first and channels last, and so is L v.
 

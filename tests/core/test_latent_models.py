@@ -415,7 +415,7 @@ def test_impossible_draws_and_series_are_refused():
         with pytest.raises(InputError, match=r"dt, the intervals before the elements, must be \(B, L\)"):
             model.infer(features, dt, present)  # pyright: ignore[reportArgumentType]
     for wrong in (None, present.double(), present[:, 1:]):
-        with pytest.raises(InputError, match=r"present must have shape \(B, L\)"):
+        with pytest.raises(InputError, match=r"mask must have shape \(B, L\)"):
             model.infer(features, intervals(at), wrong)  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="LatentODE takes real floating-point numbers"):
         model.infer(features.long(), intervals(at), present)
