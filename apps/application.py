@@ -33,14 +33,13 @@ def load(path: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Application:
-    """What one application offers.
+class Task:
+    """One thing that an application trains models for.
 
     Attributes:
-        name: what commands call it.
+        name: what ``--task`` and recipes call it.
         summary: one line for lists.
-        module: its Lightning module, as are all paths below ``"module:attribute"``; the package this lies in is the
-            application's, and ``recipes/`` beside it holds its recipes.
+        module: its Lightning module, as are all paths below ``"module:attribute"``.
         data: its Lightning data module.
         models: its networks by name, in snake case; the first is the default.
         model_summaries: one line on each of ``models``.
@@ -48,9 +47,10 @@ class Application:
         default_recipe: the recipe ``train`` takes where none is named.
         evaluate: the function behind ``evaluate``.
         figures: the function that draws a run's figures.
-        predict: the function behind ``predict``.
+        predict: the function behind ``predict``; the options of the command that it takes are its parameters.
         reads: what ``predict`` reads, in a few words.
         writes: what ``predict`` writes, in a few words.
+        product: what is predicted, in the plural, as files are named after it.
     """
 
     name: str
@@ -66,11 +66,58 @@ class Application:
     predict: str
     reads: str
     writes: str
+    product: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """What one application offers.
+
+    Attributes:
+        name: what commands call it.
+        summary: one line for lists.
+        package: the package it lies in, as ``"integrand.apps.NAME"``; ``recipes/`` within holds its recipes.
+        tasks: what it trains models for; the first where none is named.
+    """
+
+    name: str
+    summary: str
+    package: str
+    tasks: tuple[Task, ...]
+
+    @property
+    def default_recipe(self) -> str:
+        """The recipe ``train`` takes where neither a recipe nor a task is named."""
+        return self.tasks[0].default_recipe
+
+    def task(self, name: str | None) -> Task:
+        """Return the task called ``name``, the first where that is None.
+
+        Raises:
+            InputError: there is none of that name; the message names the nearest.
+        """
+        for task in self.tasks:
+            if name in (task.name, None):
+                return task
+        raise unknown(f"task of {self.name}", str(name), [task.name for task in self.tasks])
+
+    def task_of(self, recipe: Path) -> Task:
+        """Return the task that a recipe names by its key ``task``; the first where it names none.
+
+        Raises:
+            InputError: it names one that is not known.
+        """
+        import yaml
+
+        try:
+            said = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            said = None  # the parser of the options will tell what is wrong
+        return self.task(said.get("task") if isinstance(said, dict) else None)
 
     def recipes(self) -> dict[str, Path]:
         """Return the application's recipes by name, in alphabetical order; imports none of its heavy parts."""
-        package = self.module.partition(":")[0].rpartition(".")[0]
-        spec = importlib.util.find_spec(package)
+        spec = importlib.util.find_spec(self.package)
         folders = [Path(place, "recipes") for place in (spec and spec.submodule_search_locations) or ()]
         files = [path for folder in folders for path in folder.glob("*") if path.suffix in RECIPE_SUFFIXES]
         return {path.stem: path for path in sorted(files)}

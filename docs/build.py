@@ -122,13 +122,14 @@ def _resolved(app: Any, recipe: str) -> Iterator[tuple[str, str]]:
     from integrand.apps.training.request import TrainRequest
 
     seeding = logging.getLogger("lightning.fabric.utilities.seed")
-    level, said = seeding.level, yaml.safe_load(app.recipe(recipe).read_text(encoding="utf-8"))
+    level, path = seeding.level, app.recipe(recipe)
+    said = yaml.safe_load(path.read_text(encoding="utf-8"))
     seeding.setLevel(logging.WARNING)
     try:
         config = parse_options(app, TrainRequest(recipe=recipe)).config.as_dict()
     finally:
         seeding.setLevel(level)
-    names = {path.replace(":", "."): name for name, path in app.models.items()}
+    names = {path.replace(":", "."): name for name, path in app.task_of(path).models.items()}
     network = config["model"].pop("network")
     yield "model", names.get(network["class_path"], network["class_path"])
     yield from _options("model.network", network.get("init_args", {}))

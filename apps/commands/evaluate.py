@@ -23,9 +23,9 @@ def run(arguments: list[str]) -> int:
     from integrand.apps.training.run_folder import RunFolder
 
     run_folder = RunFolder.open(given.run)
-    app, module, data = reopen(run_folder, checkpoint=given.checkpoint, accelerator=given.accelerator)
+    task, module, data = reopen(run_folder, checkpoint=given.checkpoint, accelerator=given.accelerator)
     conclude(
-        app,
+        task,
         run_folder,
         module,
         data,

@@ -35,12 +35,14 @@ def run(arguments: list[str]) -> int:
 def _apps() -> Rows:
     rows: Rows = []
     for app in applications():
-        rows += [
-            (app.name, "", app.summary),
-            ("", "models", ", ".join(app.models)),
-            ("", "data sets", ", ".join(app.datasets)),
-            ("", "predict", f"reads {app.reads}, writes {app.writes}"),
-        ]
+        rows.append((app.name, "", app.summary))
+        for task in app.tasks:
+            rows += [
+                ("", "task", f"{task.name}: {task.summary}"),
+                ("", "models", ", ".join(task.models)),
+                ("", "data sets", ", ".join(task.datasets)),
+                ("", "predict", f"reads {task.reads}, writes {task.writes}"),
+            ]
     return rows
 
 
@@ -54,11 +56,20 @@ def _recipes() -> Rows:
 
 
 def _models() -> Rows:
-    return [(app.name, name, app.model_summaries[name]) for app in applications() for name in app.models]
+    return [
+        (app.name, task.name, name, task.model_summaries[name])
+        for app in applications()
+        for task in app.tasks
+        for name in task.models
+    ]
 
 
 def _datasets() -> Rows:
-    users = {name: [app.name for app in applications() if name in app.datasets] for name in CATALOGUE}
+    users: dict[str, list[str]] = {name: [] for name in CATALOGUE}
+    for app in applications():
+        for task in app.tasks:
+            for name in task.datasets:
+                users[name].append(f"{app.name} {task.name}")
     return [(name, ", ".join(users[name]), entry.summary) for name, entry in CATALOGUE.items()]
 
 

@@ -1,5 +1,6 @@
 """``integrand predict RUN --input FILE``: apply a run's model to a file; the data it was trained on are not needed."""
 
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,40 @@ def run(arguments: list[str]) -> int:
     """Write the forecasts and a picture of them, and print where they are."""
     given = vars(_parser().parse_args(arguments))
     folder, checkpoint, accelerator = (given.pop(name) for name in ("run", "checkpoint", "accelerator"))
-    given["output"] = given["output"] or Path(f"{_stem(given['input'])}_forecast.csv")
-    given["figure"] = given["figure"] or given["output"].parent / f"{given['output'].stem}.png"
-
     from integrand.apps.application import load
     from integrand.apps.registry import application
     from integrand.apps.training.checkpoints import read_checkpoint
     from integrand.apps.training.run_folder import RunFolder
 
     opened = RunFolder.open(folder)
-    app = application(opened.read("environment.json").get("app", ""))
+    said = opened.read("environment.json")
+    app = application(said.get("app", ""))
+    task = app.task(said.get("task"))
+    predict = load(task.predict)
+    given["output"] = given["output"] or Path(f"{_stem(given['input'])}_{task.product.removesuffix('s')}.csv")
+    given["figure"] = given["figure"] or given["output"].parent / f"{given['output'].stem}.png"
     path = opened.checkpoints / f"{checkpoint}.ckpt"
-    module = _build(load(app.module), read_checkpoint(path, app=app.name), path).to(_device(accelerator))
-    load(app.predict)(module, **given, notify=lambda line: print(f"note: {line}", file=sys.stderr, flush=True))
-    print(f"forecasts: {given['output']}")
-    print(f"picture:   {given['figure']}")
+    module = _build(load(task.module), read_checkpoint(path, app=app.name), path).to(_device(accelerator))
+    predict(
+        module, **_taken(given, predict, task), notify=lambda line: print(f"note: {line}", file=sys.stderr, flush=True)
+    )
+    width = len(task.product) + 1
+    print(f"{task.product}: {given['output']}")
+    print(f"{'picture:':<{width}} {given['figure']}")
     return 0
+
+
+def _taken(given: dict[str, Any], predict: Any, task: Any) -> dict[str, Any]:
+    """Return the options that a task's ``predict`` takes.
+
+    Raises:
+        InputError: another was given.
+    """
+    taken = inspect.signature(predict).parameters
+    for name, value in given.items():
+        if name not in taken and value is not None:
+            raise InputError(f"option --{name.replace('_', '-')} is not for {task.name}: leave it out.")
+    return {name: value for name, value in given.items() if name in taken and value is not None}
 
 
 def _parser() -> CommandParser:
@@ -42,7 +61,7 @@ def _parser() -> CommandParser:
         ),
     )
     parser.add_argument("run", metavar="RUN", help="folder of a run")
-    parser.add_argument("--input", metavar="FILE", type=Path, required=True, help="a CSV in wide or long form")
+    parser.add_argument("--input", metavar="FILE", type=Path, required=True, help="what the run's task reads, a CSV")
     parser.add_argument("--output", metavar="FILE", type=Path, help="the CSV to write (INPUT_forecast.csv, here)")
     parser.add_argument("--figure", metavar="FILE", type=Path, help="the picture to write (beside the output, *.png)")
     parser.add_argument(
@@ -55,7 +74,6 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--duplicates",
         choices=("mean", "first", "last", "error"),
-        default="mean",
         help="what becomes of cells that share series, stamp and channel (mean)",
     )
     parser.add_argument("--horizon", type=float, help="how far ahead, in the run's time unit (as far as trained)")

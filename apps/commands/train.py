@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from integrand.apps.application import Application
+from integrand.apps.application import Application, Task
 from integrand.apps.commands.columns import columns
 from integrand.apps.registry import APPLICATIONS, application, applications
 from integrand.apps.training.request import TrainRequest
 from integrand.core.errors import InputError
 
-_VALUED = ("recipe", "model", "dataset", "resume", "runs", "seed", "save-every")
+_VALUED = ("task", "recipe", "model", "dataset", "resume", "runs", "seed", "save-every")
 _FLAGS = ("help", "help-all", "print-config")
 
 
@@ -53,7 +53,7 @@ def parse(words: list[str]) -> TrainRequest:
         else:
             request.options.append(words[i])
         i += 1
-    request.recipe, request.model = found.get("recipe"), found.get("model")
+    request.task, request.recipe, request.model = (found.get(name) for name in ("task", "recipe", "model"))
     request.dataset, request.resume = found.get("dataset"), found.get("resume")
     request.runs = Path(found.get("runs", "runs"))
     request.seed = _whole("seed", found["seed"], 0) if "seed" in found else None
@@ -75,7 +75,8 @@ def help_text(app: Application) -> str:
             "options:",
             columns(
                 [
-                    ("--recipe NAME|FILE", f"what to train ({app.default_recipe} where none is named)"),
+                    ("--task NAME", f"what to train for (the recipe's; {app.tasks[0].name} where it names none)"),
+                    ("--recipe NAME|FILE", f"how to train ({app.default_recipe} where none is named)"),
                     ("--model NAME", "a model instead of the recipe's"),
                     ("--dataset NAME|FILE", "data instead of the recipe's"),
                     ("--seed N", "seed of everything random"),
@@ -93,12 +94,21 @@ def help_text(app: Application) -> str:
             "",
             "recipes:",
             columns([(name, recipe_summary(path)) for name, path in app.recipes().items()]),
-            "",
-            "models:",
-            columns(list(app.model_summaries.items())),
-            "",
-            f"data sets: {', '.join(app.datasets)}, or the path of {app.reads}",
+            *(line for task in app.tasks for line in _task_help(task)),
         )
+    )
+
+
+def _task_help(task: Task) -> tuple[str, ...]:
+    return (
+        "",
+        f"{task.name}: {task.summary}",
+        columns(
+            [
+                *task.model_summaries.items(),
+                ("data sets", f"{', '.join(task.datasets)}, or the path of {task.reads}"),
+            ]
+        ),
     )
 
 

@@ -7,16 +7,17 @@ from typing import Any
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from integrand.apps.application import Application, load
+from integrand.apps.application import Task, load
 from integrand.apps.registry import application
 from integrand.apps.training.checkpoints import read_checkpoint
 from integrand.apps.training.module import BaseModule
 from integrand.apps.training.run_folder import RunFolder
+from integrand.apps.training.verdict import better, bootstrapped
 from integrand.core.errors import InputError
 
 
 def conclude(
-    app: Application,
+    task: Task,
     run: RunFolder,
     module: BaseModule,
     data: LightningDataModule,
@@ -32,12 +33,12 @@ def conclude(
     seconds = dict(seconds or {})
     environment = run.read("environment.json")
     began = time.monotonic()
-    evaluation = load(app.evaluate)(module, data, name=environment["model"], seed=seed, notify=notify)
+    evaluation = load(task.evaluate)(module, data, name=environment["model"], seed=seed, notify=notify)
     seconds["evaluation"] = time.monotonic() - began
     run.write("results.json", evaluation.results)
     began = time.monotonic()
     notify("drawing figures")
-    load(app.figures)(evaluation, run, data.task)  # pyright: ignore[reportAttributeAccessIssue]
+    load(task.figures)(evaluation, run, data.task)  # pyright: ignore[reportAttributeAccessIssue]
     draw_training(run)
     seconds["figures"] = time.monotonic() - began
     environment["parameters"] = sum(p.numel() for p in module.parameters())
@@ -48,7 +49,7 @@ def conclude(
     return evaluation.results
 
 
-def reopen(run: RunFolder, *, checkpoint: str, accelerator: str) -> tuple[Application, BaseModule, LightningDataModule]:
+def reopen(run: RunFolder, *, checkpoint: str, accelerator: str) -> tuple[Task, BaseModule, LightningDataModule]:
     """Build a run's module and data again from its checkpoint alone, on the device the accelerator option names.
 
     Raises:
@@ -56,8 +57,9 @@ def reopen(run: RunFolder, *, checkpoint: str, accelerator: str) -> tuple[Applic
     """
     said = run.read("environment.json")
     app = application(said["app"])
+    task = app.task(said.get("task"))
     stored = read_checkpoint(run.checkpoints / f"{checkpoint}.ckpt", app=app.name)
-    data = load(app.data)(**stored["integrand"]["data"])
+    data = load(task.data)(**stored["integrand"]["data"])
     data.setup()
     run.require_data(data.dataset, data.split.hash)
     try:
@@ -66,8 +68,8 @@ def reopen(run: RunFolder, *, checkpoint: str, accelerator: str) -> tuple[Applic
         )
     except (MisconfigurationException, ValueError) as error:
         raise InputError(f"option --accelerator {accelerator}: {' '.join(str(error).split())}") from error
-    module = load(app.module).from_checkpoint(stored).to(trainer.strategy.root_device)
-    return app, module, data
+    module = load(task.module).from_checkpoint(stored).to(trainer.strategy.root_device)
+    return task, module, data
 
 
 def print_table(results: dict[str, Any]) -> None:
@@ -76,7 +78,8 @@ def print_table(results: dict[str, Any]) -> None:
     from rich.table import Table
 
     metrics = list(next(iter(results["metrics"].values())))
-    table = Table(title=f"{results['dataset']}, test part, {results['test_windows']:,} windows, standardised units")
+    tested = results["samples"]
+    table = Table(title=f"{results['dataset']}, test part, {tested['test']:,} {tested['name']}")
     table.add_column("")
     for metric in metrics:
         table.add_column(metric, justify="right")
@@ -85,18 +88,18 @@ def print_table(results: dict[str, Any]) -> None:
         table.add_row(who, *(f"{scores[metric]:.4f}" for metric in metrics), style=style)
     console = Console(soft_wrap=False)
     console.print(table)
-    block = results["bootstrap"]
-    for metric in ("crps", "mae"):
-        low, high = results["intervals"][results["model"]][metric]
+    for metric, (low, high) in results["intervals"][results["model"]].items():
         console.print(
             f"{metric} of {results['model']}: 95 % interval {low:.4f} to {high:.4f} "
-            f"(bootstrap over blocks of {block['block']:g} {block['time_unit']})",
+            f"(bootstrap over {bootstrapped(results['bootstrap'])})",
             highlight=False,
         )
+        aim = better(metric, results)
+        change = "reduction" if aim == "lower" else "rise"
         for other, gains in results["gains"].items():
             gain = gains[metric]
-            word = "lower" if gain["gain"] >= 0 else "higher"
+            word = "lower" if (gain["gain"] >= 0) == (aim == "lower") else "higher"
             console.print(
-                f"  {abs(gain['gain']):.1%} {word} than {other} (reduction {gain['low']:.1%} to {gain['high']:.1%})",
+                f"  {abs(gain['gain']):.1%} {word} than {other} ({change} {gain['low']:.1%} to {gain['high']:.1%})",
                 highlight=False,
             )

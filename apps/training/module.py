@@ -41,6 +41,8 @@ class BaseModule(LightningModule):
     """
 
     app: ClassVar[str]
+    monitor: ClassVar[str]
+    """What validation logs that is the lower the better; the checkpoint with the least of it is the best."""
 
     def __init__(
         self,

@@ -11,14 +11,27 @@ import jsonargparse
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from integrand.apps.application import Application, load
+from integrand.apps.application import Application, Task, load
 from integrand.apps.training.request import TrainRequest
 from integrand.core.errors import InputError, nearest, unknown
 from integrand.core.numerics.solve_ode import METHODS
 
 
 class SuiteCLI(LightningCLI):
-    """Parses model, data and trainer options; ``start`` makes them into objects when the run folder is there."""
+    """Parses model, data and trainer options; ``start`` makes them into objects when the run folder is there.
+
+    Args:
+        task: what is trained for; it stands in the configuration, so that a run's tells it.
+        given: further arguments of ``LightningCLI``.
+    """
+
+    def __init__(self, task: Task, **given: Any) -> None:
+        self.task = task
+        super().__init__(load(task.module), load(task.data), **given)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Let recipes name their task."""
+        parser.add_argument("--task", default=self.task.name, help="what to train for")
 
     def instantiate_classes(self) -> None:
         """Wait for ``start``: nothing is built before every option was understood."""
@@ -51,13 +64,15 @@ def parse_options(app: Application, request: TrainRequest) -> SuiteCLI:
     Raises:
         InputError: a name, option, key, type or value that is not right, with the nearest right one.
     """
-    words = ["--config", str(_config_file(app, request))]
+    recipe = config_file(app, request)
+    task = _task(app, request, recipe)
+    words = ["--config", str(recipe)]
     if request.dataset is not None:
         words += ["--data.dataset", request.dataset]
     if request.model is not None:
-        if request.model not in app.models:
-            raise unknown("model", request.model, app.models)
-        words += ["--model.network", app.models[request.model].replace(":", ".")]
+        if request.model not in task.models:
+            raise unknown("model", request.model, task.models)
+        words += ["--model.network", task.models[request.model].replace(":", ".")]
     if request.seed is not None:
         words += ["--seed_everything", str(request.seed), "--data.seed", str(request.seed)]
     words += request.options
@@ -65,16 +80,15 @@ def parse_options(app: Application, request: TrainRequest) -> SuiteCLI:
         words.append("--help")
     if request.print_config:
         words.append("--print_config")
-    for path in app.models.values():
+    for path in task.models.values():
         load(path)  # so that the parser knows every network by its class name
     if request.help_all:
-        print(_network_options(app))
+        print(_network_options(task))
     # Lightning warns of arguments given both as words and through sys.argv; the head has read the latter already.
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")
     try:
         cli = SuiteCLI(
-            load(app.module),
-            load(app.data),
+            task,
             run=False,
             args=words,
             save_config_callback=None,
@@ -85,7 +99,7 @@ def parse_options(app: Application, request: TrainRequest) -> SuiteCLI:
             parser_kwargs={"exit_on_error": False, "allow_abbrev": False, "prog": f"integrand train {app.name}"},
         )
     except jsonargparse.ArgumentError as error:
-        raise InputError(_one_line(str(error), app, request)) from error
+        raise InputError(_one_line(str(error), app, task, request)) from error
     except UnicodeDecodeError as error:
         raise InputError(f"the configuration is not text{_where(request)}: recipes are YAML files.") from error
     _check_methods(cli.config["model"])
@@ -113,13 +127,14 @@ class _Parser(LightningArgumentParser):
             _Parser.last = self
 
 
-def _config_file(app: Application, request: TrainRequest) -> Path:
+def config_file(app: Application, request: TrainRequest) -> Path:
+    """Return the recipe that is asked for, or the configuration of the run that is resumed."""
     if request.resume is None:
-        return app.recipe(request.recipe or app.default_recipe)
+        return app.recipe(request.recipe or app.task(request.task).default_recipe)
     from integrand.apps.training.run_folder import RunFolder
 
-    if request.recipe or request.model or request.dataset or request.seed is not None:
-        raise InputError("--resume takes recipe, model, data and seed from the run: leave those options out.")
+    if request.task or request.recipe or request.model or request.dataset or request.seed is not None:
+        raise InputError("--resume takes task, recipe, model, data and seed from the run: leave those options out.")
     wrong = [word for word in request.options if word.startswith("--") and not word.startswith("--trainer.")]
     if wrong:
         raise InputError(f"--resume takes {wrong[0]} from the run: only --trainer options may be given anew.")
@@ -130,11 +145,24 @@ def _config_file(app: Application, request: TrainRequest) -> Path:
     return run.config
 
 
-def _one_line(message: str, app: Application, request: TrainRequest) -> str:
+def _task(app: Application, request: TrainRequest, recipe: Path) -> Task:
+    """Return the task of a recipe, where it agrees with what else was asked for."""
+    task = app.task_of(recipe)
+    if request.task is not None and app.task(request.task) is not task:
+        raise InputError(f"the recipe {recipe.stem} is for {task.name}, not for {request.task}: leave --task out.")
+    for kind, name in (("model", request.model), ("dataset", request.dataset)):
+        others = [other for other in app.tasks if name in getattr(other, f"{kind}s")]
+        if others and task not in others:
+            cure = f"add --task {others[0].name}, without --recipe" if request.recipe else f"add --task {others[0].name}"
+            raise InputError(f"{kind} {name!r} is for {others[0].name}, not for {task.name}: {cure}.")
+    return task
+
+
+def _one_line(message: str, app: Application, task: Task, request: TrainRequest) -> str:
     """Turn the parser's message into one line with a hint."""
     where = _where(request)
     text = re.sub(r"\s+", " ", message).strip()
-    options = _known_options(app)
+    options = _known_options(task)
     if found := re.search(r"[Uu]nrecognized arguments?: (\S+)", text):
         word = found[1].partition("=")[0]
         typed = [given.partition("=")[0] for given in request.options]
@@ -164,9 +192,9 @@ def _one_line(message: str, app: Application, request: TrainRequest) -> str:
     if found := re.search(r"key ['\"]([\w.]+)['\"]: .*Expected a dot import path string: (\S+)", text):
         if found[1] != "model.network":
             return f"option --{found[1]}: expected an importable class, package.module.Name, got {found[2]}{where}"
-        known = {path.rpartition(":")[2]: name for name, path in app.models.items()}
-        close = known.get(nearest(found[2], known) or "") or nearest(found[2], app.models)
-        hint = f"did you mean --model {close}?" if close else f"name a model with --model ({', '.join(app.models)})."
+        known = {path.rpartition(":")[2]: name for name, path in task.models.items()}
+        close = known.get(nearest(found[2], known) or "") or nearest(found[2], task.models)
+        hint = f"did you mean --model {close}?" if close else f"name a model with --model ({', '.join(task.models)})."
         return f"unknown network {found[2]!r}: {hint} An importable class, package.module.Name, is taken too{where}"
     found = re.search(r"[Kk]ey ['\"]([\w.]+)['\"]:? ?(.*)", text)
     if found:
@@ -216,22 +244,22 @@ def _hint(kind: str, word: str, known: list[str]) -> str:
     return f"unknown {kind} {word!r}:{hint}"
 
 
-def _network_options(app: Application) -> str:
+def _network_options(task: Task) -> str:
     """List the options of each network, which the parser's own help leaves out as they depend on ``--model``."""
     lines = []
-    for name, path in app.models.items():
+    for name, path in task.models.items():
         lines.append(f"options of --model {name}, with their defaults:")
         options = inspect.signature(load(path)).parameters.values()
         lines += [f"  --model.network.{option.name} {option.default}" for option in options]
     return "\n".join(lines) + "\n"
 
 
-def _known_options(app: Application) -> list[str]:
+def _known_options(task: Task) -> list[str]:
     parser = _Parser.last
-    options = ["--recipe", "--model", "--dataset", "--seed", "--resume", "--runs", "--save-every", "--print-config"]
+    options = ["--task", "--recipe", "--model", "--dataset", "--seed", "--resume", "--runs", "--save-every", "--print-config"]
     if parser is not None:
         options += [text for action in parser._actions for text in action.option_strings if text.startswith("--")]
-    for path in app.models.values():
+    for path in task.models.values():
         names = inspect.signature(load(path)).parameters
         options += [f"--model.network.{name}" for name in names]
     return list(dict.fromkeys(options))

@@ -191,10 +191,10 @@ def _data(results: Mapping[str, Any], environment: Mapping[str, Any]) -> list[tu
     except InputError:
         pass  # the user's own file
     facts.append(("split hash", results["split_hash"]))
+    samples = results.get("samples") or {}
     for part in ("train", "validation", "test"):
-        count = results.get(f"{part}_windows", (environment.get("windows") or {}).get(part))
-        if count is not None:
-            facts.append((f"{'training' if part == 'train' else part} windows", f"{count:,}"))
+        if part in samples:
+            facts.append((f"{'training' if part == 'train' else part} {samples['name']}", f"{samples[part]:,}"))
     facts.append(("checksum of the data", environment.get("data_checksum")))
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 

@@ -9,7 +9,8 @@ class TrainRequest:
     """What the command line asks of ``train``, before the options of model, data and trainer are parsed.
 
     Attributes:
-        recipe: name or path of the recipe; the application's default when None.
+        task: what to train for; the recipe's when None.
+        recipe: name or path of the recipe; the task's default when None.
         model: name of a model, instead of the recipe's.
         dataset: name or file of the data, instead of the recipe's.
         resume: folder of the run to go on with.
@@ -21,6 +22,7 @@ class TrainRequest:
         options: the words that are left, for model, data and trainer.
     """
 
+    task: str | None = None
     recipe: str | None = None
     model: str | None = None
     dataset: str | None = None

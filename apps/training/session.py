@@ -12,14 +12,14 @@ from lightning import LightningDataModule
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from integrand.apps.application import Application, load
+from integrand.apps.application import Application, Task, load
 from integrand.apps.training.callbacks import BestCheckpoint, LastCheckpoint, ProgressLines, Stopped
 from integrand.apps.training.checkpoints import AtomicCheckpointIO, read_checkpoint
 from integrand.apps.training.conclusion import conclude
 from integrand.apps.training.environment import describe_environment
 from integrand.apps.training.files import write_atomically
 from integrand.apps.training.metrics_log import MetricsLog
-from integrand.apps.training.options import SuiteCLI, command_line, parse_options
+from integrand.apps.training.options import SuiteCLI, command_line, config_file, parse_options
 from integrand.apps.training.request import TrainRequest
 from integrand.apps.training.run_folder import RunFolder
 
@@ -38,13 +38,14 @@ def train(app: Application, request: TrainRequest) -> int:
     began = time.monotonic()
     _quiet()
     cli = parse_options(app, request)
+    task = cli.task
     run = _run_folder(app, request)
     log = MetricsLog(run.metrics)
     if request.resume is None:
         log.rows = []
     try:
         run.require_space(NEEDED)
-        cli.start(**_forced(run, request, log))
+        cli.start(**_forced(run, task, request, log))
         module, data, trainer = cli.model, cli.datamodule, cli.trainer
         data.setup()
         module.build(data)
@@ -70,16 +71,18 @@ def train(app: Application, request: TrainRequest) -> int:
         return 0
     seconds = {"preparation": started - began, "training": time.monotonic() - started}
     best = read_checkpoint(run.checkpoints / "best.ckpt", app=app.name)
-    trained = load(app.module).from_checkpoint(best).to(trainer.strategy.root_device)
-    conclude(app, run, trained, data, seed=cli.config.get("seed_everything") or 0, notify=_notify, seconds=seconds)
+    trained = load(task.module).from_checkpoint(best).to(trainer.strategy.root_device)
+    conclude(task, run, trained, data, seed=cli.config.get("seed_everything") or 0, notify=_notify, seconds=seconds)
     _notify(f"done in {time.monotonic() - began:.0f} s: {run.report}")
     return 0
 
 
-def _forced(run: RunFolder, request: TrainRequest, log: MetricsLog) -> dict[str, Any]:
+def _forced(run: RunFolder, task: Task, request: TrainRequest, log: MetricsLog) -> dict[str, Any]:
     """Trainer arguments that make a training a run."""
     callbacks = [
-        BestCheckpoint(run.checkpoints, filename="best", monitor="validation/crps", enable_version_counter=False),
+        BestCheckpoint(
+            run.checkpoints, filename="best", monitor=load(task.module).monitor, enable_version_counter=False
+        ),
         LastCheckpoint(run.checkpoints / "last.ckpt", every=request.save_every, metrics=log),
         RichProgressBar() if sys.stderr.isatty() else ProgressLines(_notify),
     ]
@@ -101,7 +104,7 @@ def _run_folder(app: Application, request: TrainRequest) -> RunFolder:
         return RunFolder.open(request.resume)
     if os.environ.get("LOCAL_RANK", "0") != "0" and _RUN in os.environ:
         return RunFolder(Path(os.environ[_RUN]))
-    run = RunFolder.create(request.runs, app.name, app.recipe(request.recipe or app.default_recipe).stem)
+    run = RunFolder.create(request.runs, app.name, config_file(app, request).stem)
     os.environ[_RUN] = str(run.path)
     return run
 
@@ -121,8 +124,9 @@ def _write_start(
         command=command_line(),
         data={
             "app": app.name,
+            "task": cli.task.name,
             "recipe": run.path.parent.name,
-            "model": model_name(app, cli.model),
+            "model": model_name(cli.task, cli.model),
             "dataset": data.dataset,  # pyright: ignore[reportAttributeAccessIssue]
             "split_hash": data.split.hash,  # pyright: ignore[reportAttributeAccessIssue]
             "data_checksum": data.checksum,  # pyright: ignore[reportAttributeAccessIssue]
@@ -132,11 +136,11 @@ def _write_start(
     run.write("environment.json", environment)
 
 
-def model_name(app: Application, module: Any) -> str:
-    """Return the name under which the application lists a module's network, or its class name."""
+def model_name(task: Task, module: Any) -> str:
+    """Return the name under which the task lists a module's network, or its class name."""
     kind = type(module.network)
     path = f"{kind.__module__}:{kind.__qualname__}"
-    return next((name for name, known in app.models.items() if known == path), kind.__name__)
+    return next((name for name, known in task.models.items() if known == path), kind.__name__)
 
 
 @rank_zero_only

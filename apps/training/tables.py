@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from integrand.apps.training.figures import metric_name
-from integrand.apps.training.verdict import better, distance, is_number
+from integrand.apps.training.verdict import better, bootstrapped, distance, is_number
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,11 @@ def results_table(results: Mapping[str, Any]) -> Table:
     ]
     bootstrap, note = (results.get("bootstrap") or {}), "Best of each column in bold."
     if bootstrap:
-        unit = {"h": "hours", "d": "days", "min": "minutes", "s": "seconds"}.get(
-            bootstrap.get("time_unit", ""), "units"
-        )
         note += (
-            f" Small numbers: {100 * bootstrap['level']:g} % intervals by a bootstrap of whole blocks of "
-            f"{bootstrap['block']:g} {unit} ({bootstrap['resamples']:,} resamples). They share the luck of the test "
-            "period, so they overlap even where the difference between two forecasters is certain; the sentence at the "
-            "top rests on paired differences."
+            f" Small numbers: {100 * bootstrap['level']:g} % intervals by a bootstrap of whole "
+            f"{bootstrapped(bootstrap)} ({bootstrap['resamples']:,} resamples). They share the luck of the test part, "
+            "so they overlap even where the difference between two rows is certain; the sentence at the top rests on "
+            "paired differences."
         )
     rows = [([one], [column[i] for column in columns], one == model) for i, one in enumerate(who)]
     return Table("Test part: the model and the baselines", [""], [metric_name(m) for m in names], rows, note)

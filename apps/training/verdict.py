@@ -64,6 +64,19 @@ def better(metric: str, results: Mapping[str, Any]) -> str | float | None:
     return "higher" if metric in HIGHER_IS_BETTER else "lower" if metric in LOWER_IS_BETTER else None
 
 
+def bootstrapped(bootstrap: Mapping[str, Any]) -> str:
+    """Say what a bootstrap draws anew: blocks of so much time, or samples.
+
+    Example:
+        >>> bootstrapped({"block": 72.0, "time_unit": "h"}), bootstrapped({"of": "series, class by class"})
+        ('blocks of 72 hours', 'series, class by class')
+    """
+    if "of" in bootstrap:
+        return bootstrap["of"]
+    unit = {"h": "hours", "d": "days", "min": "minutes", "s": "seconds"}.get(bootstrap.get("time_unit", ""), "units")
+    return f"blocks of {bootstrap['block']:g} {unit}"
+
+
 def is_number(value: Any) -> bool:
     """Tell whether a value is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)
@@ -111,7 +124,8 @@ def further(results: Mapping[str, Any]) -> list[str]:
         rival = min(rivals, key=lambda who, rivals=rivals, aim=aim: distance(rivals[who], aim))
         if metric in gains.get(rival, {}):
             gain, low, high = (gains[rival][metric][key] for key in ("gain", "low", "high"))
-            side, low, high = ("below", low, high) if gain >= 0 else ("above", -high, -low)
+            side = "below" if (gain >= 0) == (aim == "lower") else "above"
+            low, high = (low, high) if gain >= 0 else (-high, -low)
             interval = f"95 % interval {percent(low)} to {percent(high)}"
             told.append(f"Its {name} lies {percent(abs(gain))} % {side} that of {rival} ({interval}).")
         elif distance(rivals[rival], aim) < distance(value, aim):

@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_leaves
 
 from integrand.apps.application import load
 from integrand.apps.timeseries import APPLICATION
-from integrand.apps.timeseries.module import TimeSeriesModule
+from integrand.apps.timeseries.forecasting.module import ForecastingModule
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch
 
@@ -159,11 +159,11 @@ MISTAKES = {
 def probe(case: str) -> dict[str, Any]:
     """Take one training step of a model, or of the default model with one of ``MISTAKES`` built in."""
     task = weather_task()
-    network = load(APPLICATION.models.get(case, APPLICATION.models["ssm_ode"]))(method="rk4")
+    network = load(APPLICATION.tasks[0].models.get(case, APPLICATION.tasks[0].models["ssm_ode"]))(method="rk4")
     network.build(task)
     if case in MISTAKES:
         network.lift = nn.Sequential(network.lift, MISTAKES[case]())
-    module = TimeSeriesModule(network).train()
+    module = ForecastingModule(network).train()
     batch = random_batch(task)
     error = None
     watch = HostWatch()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from integrand.apps.application import Application, load, recipe_summary
+from integrand.apps.application import Application, Task, load, recipe_summary
 from integrand.apps.cli import main
 from integrand.apps.commands import data, doctor
 from integrand.apps.commands.columns import columns
@@ -107,20 +107,27 @@ def test_unknown_application_gets_a_hint():
         application("timeserie")
 
 
-@pytest.mark.parametrize("app", applications(), ids=list(APPLICATIONS))
-def test_declaration_is_complete(app: Application):
+TASKS = [(app, task) for app in applications() for task in app.tasks]
+NAMES = [f"{app.name}-{task.name}" for app, task in TASKS]
+
+
+@pytest.mark.parametrize(("app", "task"), TASKS, ids=NAMES)
+def test_declaration_is_complete(app: Application, task: Task):
     assert application(app.name) is app
-    assert app.models.keys() == app.model_summaries.keys()
-    assert set(app.datasets) <= CATALOGUE.keys()
-    for text in (app.summary, app.reads, app.writes, *app.model_summaries.values()):
+    assert app.task(task.name) is task
+    assert app.task_of(app.recipe(task.default_recipe)) is task
+    assert task.models.keys() == task.model_summaries.keys()
+    assert set(task.datasets) <= CATALOGUE.keys()
+    texts = (app.summary, task.summary, task.reads, task.writes, task.product, *task.model_summaries.values())
+    for text in texts:
         assert text.strip() == text != ""
         assert "\n" not in text
 
 
-@pytest.mark.parametrize("app", applications(), ids=list(APPLICATIONS))
-def test_declared_parts_are_there(app: Application):
+@pytest.mark.parametrize(("app", "task"), TASKS, ids=NAMES)
+def test_declared_parts_are_there(app: Application, task: Task):
     missing = []
-    for path in (app.module, app.data, *app.models.values(), app.evaluate, app.figures, app.predict):
+    for path in (task.module, task.data, *task.models.values(), task.evaluate, task.figures, task.predict):
         try:
             assert callable(load(path)), path
         except (ImportError, AttributeError) as error:
@@ -146,7 +153,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Application:
     (package / "recipes/two_days.yml").write_text("model: x  # not a summary\n# nor this\n")
     (package / "recipes/notes.txt").write_text("no recipe")
     monkeypatch.syspath_prepend(str(tmp_path))
-    return dataclasses.replace(application("timeseries"), name="play", module=f"{package.name}.module:Module")
+    return dataclasses.replace(application("timeseries"), name="play", package=package.name)
 
 
 def test_recipes_of_an_application(app: Application, tmp_path: Path):
@@ -182,19 +189,22 @@ def test_unknown_recipe_gets_a_hint(app: Application, name: str, message: str):
 def test_list_shows_everything_in_short(capsys: pytest.CaptureFixture[str]):
     out = told(capsys, "list")
     for app in applications():
-        for word in (app.name, *app.models, *app.recipes(), *app.datasets):
-            assert word in out
+        assert app.name in out
+        assert all(name in out for name in app.recipes())
+    for _, task in TASKS:
+        assert all(word in out for word in (task.name, *task.models, *task.datasets))
 
 
 @pytest.mark.parametrize("app", applications(), ids=list(APPLICATIONS))
 def test_lists(app: Application, capsys: pytest.CaptureFixture[str]):
-    models = [line.split(maxsplit=2) for line in told(capsys, "list", "models").splitlines()]
-    assert all([app.name, name, summary] in models for name, summary in app.model_summaries.items())
+    models = [line.split(maxsplit=3) for line in told(capsys, "list", "models").splitlines()]
+    for task in app.tasks:
+        assert all([app.name, task.name, name, summary] in models for name, summary in task.model_summaries.items())
+        assert task.reads in told(capsys, "list", "apps")
     recipes = [line.split() for line in told(capsys, "list", "recipes").splitlines()]
     defaults = [line[1] for line in recipes if line[0] == app.name and line[-1] == "(default)"]
     assert defaults == [app.default_recipe]
     assert {line[1] for line in recipes if line[0] == app.name} == app.recipes().keys()
-    assert app.reads in told(capsys, "list", "apps")
     datasets = [line.split()[0] for line in told(capsys, "list", "datasets").splitlines()]
     assert datasets == list(CATALOGUE)
 

@@ -13,8 +13,8 @@ from lightning import Trainer
 
 from integrand.apps.application import load
 from integrand.apps.timeseries import APPLICATION
-from integrand.apps.timeseries.data import TimeSeriesData
-from integrand.apps.timeseries.module import TimeSeriesModule
+from integrand.apps.timeseries.forecasting.data import ForecastingData
+from integrand.apps.timeseries.forecasting.module import ForecastingModule
 
 PROBE = Path(__file__).with_name("device_probe.py")
 MISTAKES = {
@@ -28,13 +28,13 @@ MISTAKES = {
 @pytest.fixture(scope="module")
 def probed() -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, str(PROBE), *APPLICATION.models, *MISTAKES], capture_output=True, text=True, timeout=120
+        [sys.executable, str(PROBE), *APPLICATION.tasks[0].models, *MISTAKES], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("model", APPLICATION.models)
+@pytest.mark.parametrize("model", APPLICATION.tasks[0].models)
 def test_a_training_step_makes_no_host_tensor_and_reads_no_value(probed: dict[str, Any], model: str):
     assert probed[model]["error"] is None
     assert probed[model]["on_host"] == []
@@ -53,11 +53,11 @@ def _train(small_csv: Path, model: str, accelerator: str) -> list[float]:
     options = {"width": 8, "d_state": 8, "hidden": 8, "latent": 8}
     options |= {} if model == "latent_ode" else {"dropout": 0.0}
     options |= {"input_dropout": 0.0} if model == "ssm_ode" else {}
-    network = load(APPLICATION.models[model])(**options)
-    data = TimeSeriesData(str(small_csv), context=24, horizon=12, batch_size=16)
+    network = load(APPLICATION.tasks[0].models[model])(**options)
+    data = ForecastingData(str(small_csv), context=24, horizon=12, batch_size=16)
     data.setup()
     network.build(data.task)
-    module = TimeSeriesModule(network, ema_decay=0.0, warmup_steps=0)
+    module = ForecastingModule(network, ema_decay=0.0, warmup_steps=0)
     losses: list[float] = []
     step = module.training_step
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from integrand.apps.timeseries.models.forecaster import Context
-from integrand.apps.timeseries.models.ssm_ode import SSMODE
+from integrand.apps.timeseries.forecasting.models.forecaster import Context
+from integrand.apps.timeseries.forecasting.models.ssm_ode import SSMODE
 from integrand.core.errors import InputError
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from integrand.apps.application import load
 from integrand.apps.timeseries import APPLICATION
-from integrand.apps.timeseries.data import TimeSeriesData
-from integrand.apps.timeseries.models.forecaster import Forecast, Forecaster
-from integrand.apps.timeseries.models.ssm_ode import SSMODE
-from integrand.apps.timeseries.module import TimeSeriesModule
+from integrand.apps.timeseries.forecasting.data import ForecastingData
+from integrand.apps.timeseries.forecasting.models.forecaster import Forecast, Forecaster
+from integrand.apps.timeseries.forecasting.models.ssm_ode import SSMODE
+from integrand.apps.timeseries.forecasting.module import ForecastingModule
 from integrand.apps.training.checkpoints import read_checkpoint
 from integrand.apps.training.ema import ExponentialMovingAverage
 from integrand.core.errors import InputError
@@ -33,24 +33,24 @@ QUIET: dict[str, Any] = {
 }
 
 
-def small_data(path: Path) -> TimeSeriesData:
-    data = TimeSeriesData(str(path), group_column="site", context=24, horizon=12, batch_size=16)
+def small_data(path: Path) -> ForecastingData:
+    data = ForecastingData(str(path), group_column="site", context=24, horizon=12, batch_size=16)
     data.setup()
     return data
 
 
-def fitted(path: Path, **options: Any) -> tuple[TimeSeriesModule, TimeSeriesData]:
+def fitted(path: Path, **options: Any) -> tuple[ForecastingModule, ForecastingData]:
     torch.manual_seed(0)
     data = small_data(path)
-    module = TimeSeriesModule(SSMODE(**SMALL), warmup_steps=0)
+    module = ForecastingModule(SSMODE(**SMALL), warmup_steps=0)
     Trainer(**QUIET, **options).fit(module, data)
     return module, data
 
 
 def test_a_users_own_trainer_trains_it(small_csv: Path, tmp_path: Path):
     torch.manual_seed(0)
-    data = TimeSeriesData(str(small_csv), group_column="site", context=24, horizon=12)
-    module = TimeSeriesModule(SSMODE(**SMALL), learning_rate=1e-2, warmup_steps=0)
+    data = ForecastingData(str(small_csv), group_column="site", context=24, horizon=12)
+    module = ForecastingModule(SSMODE(**SMALL), learning_rate=1e-2, warmup_steps=0)
     trainer = Trainer(max_epochs=8, default_root_dir=tmp_path, **QUIET)
     trainer.validate(module, data, verbose=False)
     before = float(trainer.callback_metrics["validation/crps"])
@@ -69,10 +69,10 @@ def test_lightnings_own_checkpoints_resume_it(small_csv: Path, tmp_path: Path):
                 trainer.should_stop = True
 
     torch.manual_seed(0)
-    first = TimeSeriesModule(SSMODE(**SMALL), warmup_steps=0)
+    first = ForecastingModule(SSMODE(**SMALL), warmup_steps=0)
     Trainer(**QUIET, max_epochs=2, callbacks=[Stop()]).fit(first, small_data(small_csv))
     torch.manual_seed(99)
-    second = TimeSeriesModule(SSMODE(**SMALL), warmup_steps=0)
+    second = ForecastingModule(SSMODE(**SMALL), warmup_steps=0)
     Trainer(**QUIET, max_epochs=2).fit(
         second, small_data(small_csv), ckpt_path=tmp_path / "mine.ckpt", weights_only=True
     )
@@ -143,7 +143,7 @@ def test_validation_and_the_end_have_the_average_of_what_was_trained(small_csv: 
 
 def test_without_an_average_the_module_ends_as_trained(small_csv: Path):
     recorder = Recorder()
-    module = TimeSeriesModule(SSMODE(**SMALL), ema_decay=0.0)
+    module = ForecastingModule(SSMODE(**SMALL), ema_decay=0.0)
     Trainer(**QUIET, max_epochs=1, callbacks=[recorder]).fit(module, small_data(small_csv))
     assert all(torch.equal(a, b) for a, b in zip(copied(module), recorder.steps[-1], strict=True))
 
@@ -158,7 +158,7 @@ def test_the_learning_rate_warms_up_and_ends_near_zero(small_csv: Path):
         def on_train_batch_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
             rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
-    module = TimeSeriesModule(SSMODE(**SMALL), learning_rate=1e-3, warmup_steps=4)
+    module = ForecastingModule(SSMODE(**SMALL), learning_rate=1e-3, warmup_steps=4)
     Trainer(**QUIET, max_epochs=1, callbacks=[Rates()]).fit(module, small_data(small_csv))
     n = len(rates)
     expected = [1e-3 * min(1, (k + 1) / 5) * 0.5 * (1 + np.cos(np.pi * k / n)) for k in range(n)]
@@ -172,7 +172,7 @@ def test_a_checkpoint_holds_all_that_a_forecast_needs(small_csv: Path, tmp_path:
     module, data = fitted(small_csv, max_epochs=1)
     trainer = module.trainer
     trainer.save_checkpoint(tmp_path / "mine.ckpt")
-    loaded = TimeSeriesModule.from_checkpoint(read_checkpoint(tmp_path / "mine.ckpt", app="timeseries"))
+    loaded = ForecastingModule.from_checkpoint(read_checkpoint(tmp_path / "mine.ckpt", app="timeseries"))
     assert not loaded.training
     assert loaded.network.built_for == data.task
     batch = data.windows("test").__getitems__(list(range(10)))
@@ -192,13 +192,13 @@ class SaveAtTheEnd(Callback):
         trainer.save_checkpoint(self.path)
 
 
-@pytest.mark.parametrize("name", APPLICATION.models)
+@pytest.mark.parametrize("name", APPLICATION.tasks[0].models)
 def test_a_checkpoint_of_a_training_loads_as_the_average(small_csv: Path, tmp_path: Path, name: str):
     torch.manual_seed(0)
     path = tmp_path / "mine.ckpt"
-    module = TimeSeriesModule(load(APPLICATION.models[name])(width=8, d_state=8, latent=4, hidden=8), warmup_steps=0)
+    module = ForecastingModule(load(APPLICATION.tasks[0].models[name])(width=8, d_state=8, latent=4, hidden=8), warmup_steps=0)
     Trainer(**QUIET, max_steps=6, callbacks=[SaveAtTheEnd(path)]).fit(module, small_data(small_csv))
-    loaded = TimeSeriesModule.from_checkpoint(read_checkpoint(path))
+    loaded = ForecastingModule.from_checkpoint(read_checkpoint(path))
     trained = torch.load(path, weights_only=True)["trained"]
     averages = dict(module.named_parameters())  # after fit the module holds the average
     assert any(not torch.equal(trained[key], value) for key, value in averages.items())
@@ -209,16 +209,16 @@ def test_a_checkpoint_of_a_training_loads_as_the_average(small_csv: Path, tmp_pa
 def test_a_checkpoint_that_names_something_else_as_its_network_is_refused():
     said = {"network": "pathlib:Path", "options": {}, "task": {}}
     with pytest.raises(InputError, match="is no forecaster"):
-        TimeSeriesModule.from_checkpoint({"integrand": said, "state_dict": {}})
+        ForecastingModule.from_checkpoint({"integrand": said, "state_dict": {}})
 
 
 # The networks
 
 
-@pytest.fixture(params=APPLICATION.models)
+@pytest.fixture(params=APPLICATION.tasks[0].models)
 def network(request: pytest.FixtureRequest, small_csv: Path) -> Iterator[Forecaster]:
     torch.manual_seed(0)
-    made = load(APPLICATION.models[request.param])(**SMALL)
+    made = load(APPLICATION.tasks[0].models[request.param])(**SMALL)
     made.build(small_data(small_csv).task)
     with torch.no_grad():
         for parameter in made.parameters():  # away from starts at zero, which hide what does not matter yet
@@ -232,7 +232,7 @@ def batch(small_csv: Path) -> IrregularBatch:
 
 
 def test_every_parameter_receives_a_gradient(network: Forecaster, batch: IrregularBatch):
-    module = TimeSeriesModule(network).train()
+    module = ForecastingModule(network).train()
     loss, _ = module.loss(batch)
     loss.backward()
     idle = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
@@ -335,4 +335,4 @@ def test_a_network_is_built_for_one_task(network: Forecaster):
 )
 def test_options_out_of_range_are_refused(option: str, value: Any):
     with pytest.raises(InputError, match=rf"model\.{option}={value!r}"):
-        TimeSeriesModule(SSMODE(), **{option: value})
+        ForecastingModule(SSMODE(), **{option: value})

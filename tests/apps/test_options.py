@@ -7,7 +7,7 @@ import yaml
 
 from integrand.apps.cli import main
 
-NETWORK = "model:\n  network:\n    class_path: integrand.apps.timeseries.models.ssm_ode.SSMODE\n"
+NETWORK = "model:\n  network:\n    class_path: integrand.apps.timeseries.forecasting.models.ssm_ode.SSMODE\n"
 
 
 def complaint(words: list[str], runs: Path, capsys: pytest.CaptureFixture[str]) -> str:
@@ -109,7 +109,7 @@ def test_the_printed_configuration_can_be_given_back(tmp_path: Path, capsys: pyt
     text = printed([*words, "--print-config"], capsys)
     config = yaml.safe_load(text)
     assert config["seed_everything"] == config["data"]["seed"] == 5
-    assert config["model"]["network"]["class_path"] == "integrand.apps.timeseries.models.ode_rnn.ODERNNForecaster"
+    assert config["model"]["network"]["class_path"] == "integrand.apps.timeseries.forecasting.models.ode_rnn.ODERNNForecaster"
     assert config["model"]["network"]["init_args"]["width"] == 12
     assert config["trainer"]["max_epochs"] == 3
     assert config["trainer"]["gradient_clip_val"] == 1.0  # the recipe's

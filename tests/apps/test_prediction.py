@@ -17,10 +17,10 @@ from lightning import Trainer
 from PIL import Image
 
 from integrand.apps.cli import main
-from integrand.apps.timeseries.data import TimeSeriesData
-from integrand.apps.timeseries.models.ssm_ode import SSMODE
-from integrand.apps.timeseries.module import TimeSeriesModule
-from integrand.apps.timeseries.prediction import Prediction, doubts, forecast, lead_times, predict
+from integrand.apps.timeseries.forecasting.data import ForecastingData
+from integrand.apps.timeseries.forecasting.models.ssm_ode import SSMODE
+from integrand.apps.timeseries.forecasting.module import ForecastingModule
+from integrand.apps.timeseries.forecasting.prediction import Prediction, doubts, forecast, lead_times, predict
 from integrand.apps.training.checkpoints import read_checkpoint
 from integrand.apps.training.files import write_json
 from integrand.core.errors import InputError
@@ -33,14 +33,14 @@ Z_95 = 1.6448536269514722  # of the standard normal
 
 
 @pytest.fixture(scope="module")
-def data() -> TimeSeriesData:
-    made = TimeSeriesData("nyc_weather", stride=40, batch_size=16)
+def data() -> ForecastingData:
+    made = ForecastingData("nyc_weather", stride=40, batch_size=16)
     made.setup()
     return made
 
 
 @pytest.fixture(scope="module")
-def run(data: TimeSeriesData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(data: ForecastingData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of two steps, whose training data are gone."""
     torch.manual_seed(0)
     network = SSMODE(width=8, d_state=8, latent=8, hidden=8, steps=4)
@@ -57,7 +57,7 @@ def run(data: TimeSeriesData, tmp_path_factory: pytest.TempPathFactory) -> Path:
         enable_model_summary=False,
         limit_val_batches=0,
     )
-    trainer.fit(TimeSeriesModule(network), data)
+    trainer.fit(ForecastingModule(network), data)
     folder = tmp_path_factory.mktemp("runs") / "1"
     trainer.save_checkpoint(folder / "checkpoints" / "best.ckpt")
     checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
@@ -69,8 +69,8 @@ def run(data: TimeSeriesData, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def module(run: Path) -> TimeSeriesModule:
-    return TimeSeriesModule.from_checkpoint(read_checkpoint(run / "checkpoints" / "best.ckpt"))
+def module(run: Path) -> ForecastingModule:
+    return ForecastingModule.from_checkpoint(read_checkpoint(run / "checkpoints" / "best.ckpt"))
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def cells(path: Path = WIDE) -> pd.DataFrame:
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
-def predicted(module: TimeSeriesModule, table: pd.DataFrame | str, folder: Path, **options) -> tuple[Prediction, list]:
+def predicted(module: ForecastingModule, table: pd.DataFrame | str, folder: Path, **options) -> tuple[Prediction, list]:
     """Predict from what is written to a file, and return the notices too."""
     path = folder / "input.csv"
     path.write_text(table if isinstance(table, str) else table.to_csv(index=False))
@@ -103,7 +103,7 @@ def assert_equal(one: Prediction, other: Prediction) -> None:
 # What is forecast
 
 
-def test_agrees_with_the_module_on_the_data_sets_own_batch(data: TimeSeriesData, module: TimeSeriesModule, here: Path):
+def test_agrees_with_the_module_on_the_data_sets_own_batch(data: ForecastingData, module: ForecastingModule, here: Path):
     # A test window of each station, some of its rows dropped but not the last, and all 24 hours ahead observed.
     test = data.windows("test")
     chosen = []
@@ -145,7 +145,7 @@ def test_agrees_with_the_module_on_the_data_sets_own_batch(data: TimeSeriesData,
             np.testing.assert_allclose(written[f"{name}_{what}"], expected, rtol=1e-5, atol=1e-4 * scale[k])
 
 
-def test_wide_and_long_form_give_the_same_forecasts(module: TimeSeriesModule, here: Path):
+def test_wide_and_long_form_give_the_same_forecasts(module: ForecastingModule, here: Path):
     wide, _ = predicted(module, cells(WIDE), here)
     from_wide = pd.read_csv(here / "out.csv")
     long, _ = predicted(module, cells(LONG).rename(columns={"variable": "parameter"}), here)
@@ -160,14 +160,14 @@ def test_wide_and_long_form_give_the_same_forecasts(module: TimeSeriesModule, he
 
 
 @pytest.mark.parametrize("form", [WIDE, LONG], ids=["wide", "long"])
-def test_the_order_of_rows_does_not_matter(module: TimeSeriesModule, here: Path, form: Path):
+def test_the_order_of_rows_does_not_matter(module: ForecastingModule, here: Path, form: Path):
     plain, before = predicted(module, cells(form), here)
     mixed, after = predicted(module, cells(form).sample(frac=1, random_state=0), here)
     assert_equal(plain, mixed)
     assert [note for note in after if note not in before and note.startswith("sorted the rows by time")]
 
 
-def test_stamps_are_those_of_the_file_going_on(module: TimeSeriesModule, here: Path):
+def test_stamps_are_those_of_the_file_going_on(module: ForecastingModule, here: Path):
     table = cells()
     plain, _ = predicted(module, table, here)
     in_utc = pd.read_csv(here / "out.csv")["time"]
@@ -196,11 +196,11 @@ def test_stamps_are_those_of_the_file_going_on(module: TimeSeriesModule, here: P
     assert list(pd.read_csv(here / "out.csv")["time"])[:1] == ["2013-12-31 00:00:00"]
 
 
-def test_plain_numbers_go_on_as_numbers(data: TimeSeriesData, here: Path):
+def test_plain_numbers_go_on_as_numbers(data: ForecastingData, here: Path):
     torch.manual_seed(0)
     network = SSMODE(width=8, d_state=8, latent=8, hidden=8, steps=4)
     network.build(replace(data.task, time_unit="1", periods=[], groups=[]))
-    numbered = TimeSeriesModule(network).eval()
+    numbered = ForecastingModule(network).eval()
     header = ",".join(("t", *data.task.channels))
     rows = [f"{t}," + ",".join(str(k + t) for k in range(10)) for t in (1000, 1010.5, 1030.25)]
     made, _ = predicted(numbered, "\n".join([header, *rows]), here, horizon=2, every=0.5)
@@ -213,7 +213,7 @@ def test_plain_numbers_go_on_as_numbers(data: TimeSeriesData, here: Path):
         predicted(numbered, cells(), here)
 
 
-def test_horizon_and_interval(data: TimeSeriesData, module: TimeSeriesModule, here: Path):
+def test_horizon_and_interval(data: ForecastingData, module: ForecastingModule, here: Path):
     whole, _ = predicted(module, cells(), here)
     half, _ = predicted(module, cells(), here, horizon=6, every=0.5)
     np.testing.assert_array_equal(half.leads, np.arange(1, 13) / 2)
@@ -229,7 +229,7 @@ def test_horizon_and_interval(data: TimeSeriesData, module: TimeSeriesModule, he
             lead_times(data.task, 6, wrong)
 
 
-def test_many_series_are_forecast_one_as_another(module: TimeSeriesModule, here: Path):
+def test_many_series_are_forecast_one_as_another(module: ForecastingModule, here: Path):
     one = cells().query("station == 'EWR'")
     pd.concat([one.assign(station=f"{k}") for k in range(300)]).to_csv("many.csv", index=False)
     notices = []
@@ -248,7 +248,7 @@ def test_many_series_are_forecast_one_as_another(module: TimeSeriesModule, here:
 # What is missing
 
 
-def test_channels_that_are_inputs_alone_may_be_missing(module: TimeSeriesModule, here: Path):
+def test_channels_that_are_inputs_alone_may_be_missing(module: ForecastingModule, here: Path):
     empty, notices = predicted(module, cells().assign(wind_gust="", log_precip="NA"), here)
     assert any("wind_gust, log_precip" in note and "without an observed value" in note for note in notices)
     without, notices = predicted(module, cells().drop(columns=["wind_gust", "log_precip"]), here)
@@ -258,7 +258,7 @@ def test_channels_that_are_inputs_alone_may_be_missing(module: TimeSeriesModule,
     assert_equal(empty, predicted(module, fewer, here)[0])
 
 
-def test_rows_without_a_value_say_nothing(module: TimeSeriesModule, here: Path):
+def test_rows_without_a_value_say_nothing(module: ForecastingModule, here: Path):
     plain, _ = predicted(module, cells(), here)
     row = {"station": "EWR", "time": "2014-01-01T00:00:00Z"}
     longer = pd.concat([cells(), pd.DataFrame([row])]).fillna("")
@@ -267,7 +267,7 @@ def test_rows_without_a_value_say_nothing(module: TimeSeriesModule, here: Path):
     assert any(note.startswith("series 'EWR' ends with rows without a value") for note in notices)
 
 
-def test_what_makes_forecasts_doubtful_is_told(data: TimeSeriesData, module: TimeSeriesModule, here: Path):
+def test_what_makes_forecasts_doubtful_is_told(data: ForecastingData, module: ForecastingModule, here: Path):
     table = cells()
     late = table["time"] > "2013-12-28T12:00"
     table.loc[late & (table["station"] == "JFK"), "pressure"] = ""
@@ -287,7 +287,7 @@ def test_what_makes_forecasts_doubtful_is_told(data: TimeSeriesData, module: Tim
     assert doubts(read_table(path, channels=data.task.channels), replace(data.task, groups=[])) == []
 
 
-def test_one_row_in_the_context_is_enough(module: TimeSeriesModule, here: Path):
+def test_one_row_in_the_context_is_enough(module: ForecastingModule, here: Path):
     table = cells().query("station == 'EWR'")
     ends = pd.concat([table.head(1).assign(time="2013-12-01T00:00:00Z"), table.tail(1)])
     made, _ = predicted(module, ends, here)
@@ -465,7 +465,7 @@ def of_another_app(path: Path, _: Path) -> None:
 
 def of_a_network_unknown_here(path: Path, _: Path) -> None:
     checkpoint = torch.load(path, weights_only=True)
-    checkpoint["integrand"]["network"] = "integrand.apps.timeseries.models.ssm_ode:Gone"
+    checkpoint["integrand"]["network"] = "integrand.apps.timeseries.forecasting.models.ssm_ode:Gone"
     torch.save(checkpoint, path)
 
 

@@ -50,7 +50,7 @@ def some_results(crps: float = 0.192, **changes: Any) -> dict[str, Any]:
         "by_channel": {who: {"temp": {"crps": one["crps"]}, "dewp": {"crps": 0.5}} for who, one in metrics.items()},
         "bootstrap": {"block": 72.0, "time_unit": "h", "resamples": 2000, "level": 0.95},
         "about": {"crps": "continuous ranked probability score", "width": "width of that interval"},
-        "test_windows": 4979,
+        "samples": {"name": "windows", "test": 4979},
         **changes,
     }
 

@@ -21,9 +21,9 @@ from lightning import Trainer
 from torch import Tensor
 
 from integrand.apps.cli import main
-from integrand.apps.timeseries.data import TimeSeriesData
-from integrand.apps.timeseries.models.ssm_ode import SSMODE
-from integrand.apps.timeseries.module import TimeSeriesModule
+from integrand.apps.timeseries.forecasting.data import ForecastingData
+from integrand.apps.timeseries.forecasting.models.ssm_ode import SSMODE
+from integrand.apps.timeseries.forecasting.module import ForecastingModule
 from integrand.apps.training.callbacks import LastCheckpoint
 from integrand.apps.training.checkpoints import AtomicCheckpointIO, read_checkpoint
 from integrand.apps.training.metrics_log import MetricsLog, read_metrics
@@ -223,7 +223,7 @@ def test_a_finished_run_can_be_trained_longer(reference: Path, tmp_path: Path):
 # Divergence
 
 
-class BadAt(TimeSeriesModule):
+class BadAt(ForecastingModule):
     """The module, except that at one step its loss, or the gradient of its loss, is not a number."""
 
     at, what = 12, "loss"
@@ -240,7 +240,7 @@ class BadAt(TimeSeriesModule):
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_a_bad_number_stops_the_training_and_the_last_good_checkpoint_stays(small_csv: Path, tmp_path: Path, what: str):
-    data = TimeSeriesData(str(small_csv), group_column="site", context=24, horizon=12, batch_size=16)
+    data = ForecastingData(str(small_csv), group_column="site", context=24, horizon=12, batch_size=16)
     module = BadAt(SSMODE(width=8, d_state=8, hidden=8, latent=8))
     module.what = what
     last = tmp_path / "last.ckpt"

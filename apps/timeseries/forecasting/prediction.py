@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from integrand.apps.timeseries.evaluation import Example
-from integrand.apps.timeseries.metrics import Z_LEVEL
-from integrand.apps.timeseries.module import TimeSeriesModule
+from integrand.apps.timeseries.forecasting.evaluation import Example
+from integrand.apps.timeseries.forecasting.metrics import Z_LEVEL
+from integrand.apps.timeseries.forecasting.module import ForecastingModule
 from integrand.apps.training.files import write_atomically
 from integrand.core.errors import InputError
 from integrand.datasets.forecasting import ForecastTask, Windows
@@ -56,7 +56,7 @@ class Prediction:
 
 
 def predict(
-    module: TimeSeriesModule,
+    module: ForecastingModule,
     *,
     input: Path,
     output: Path,
@@ -197,7 +197,7 @@ def doubts(table: Table, task: ForecastTask) -> list[str]:
 
 
 @torch.no_grad()
-def forecast(module: TimeSeriesModule, table: Table, leads: Array) -> Prediction:
+def forecast(module: ForecastingModule, table: Table, leads: Array) -> Prediction:
     """Forecast each series of a table, which has the channels of the task, at ``leads (Q,)`` after its last stamp."""
     task = module.network.built_for
     origins_N = np.array([series.times[-1] for series in table.series])
@@ -239,7 +239,7 @@ def to_frame(prediction: Prediction, task: ForecastTask) -> pd.DataFrame:
 
 def _picture(prediction: Prediction, task: ForecastTask, suffix: str) -> bytes:
     """Draw the first few series as fan charts."""
-    from integrand.apps.timeseries.figures import forecast_chart
+    from integrand.apps.timeseries.forecasting.figures import forecast_chart
     from integrand.apps.training.figures import style
 
     table, leads = prediction.table, prediction.leads

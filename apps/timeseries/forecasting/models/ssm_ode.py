@@ -5,8 +5,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from integrand.apps.timeseries.models.decoder import ODEDecoder
-from integrand.apps.timeseries.models.forecaster import Forecast, Forecaster
+from integrand.apps.timeseries.forecasting.models.decoder import ODEDecoder
+from integrand.apps.timeseries.forecasting.models.forecaster import Forecast, Forecaster
 from integrand.core.layers import S5, ResidualStack
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch

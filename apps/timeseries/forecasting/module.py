@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from integrand.apps.timeseries.models.forecaster import Forecast, Forecaster
+from integrand.apps.timeseries.forecasting.models.forecaster import Forecast, Forecaster
 from integrand.apps.training.module import BaseModule, plain
 from integrand.core.errors import InputError
 from integrand.core.losses import gaussian_crps
@@ -14,7 +14,7 @@ from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch
 
 
-class TimeSeriesModule(BaseModule):
+class ForecastingModule(BaseModule):
     """Probabilistic forecasting of irregular series, trained on the continuous ranked probability score.
 
     Args:
@@ -26,12 +26,13 @@ class TimeSeriesModule(BaseModule):
 
     Example::
 
-        data = TimeSeriesData("nyc_weather")
-        module = TimeSeriesModule(SSMODE())
+        data = ForecastingData("nyc_weather")
+        module = ForecastingModule(SSMODE())
         Trainer(max_epochs=2).fit(module, data)
     """
 
     app: ClassVar[str] = "timeseries"
+    monitor: ClassVar[str] = "validation/crps"
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class TimeSeriesModule(BaseModule):
         }
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: dict[str, Any]) -> "TimeSeriesModule":
+    def from_checkpoint(cls, checkpoint: dict[str, Any]) -> "ForecastingModule":
         """Build the module that a checkpoint describes, with its averaged weights, ready to forecast."""
         from integrand.apps.application import load
 

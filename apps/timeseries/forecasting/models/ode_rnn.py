@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from integrand.apps.timeseries.models.decoder import ODEDecoder
-from integrand.apps.timeseries.models.forecaster import Forecast, Forecaster
+from integrand.apps.timeseries.forecasting.models.decoder import ODEDecoder
+from integrand.apps.timeseries.forecasting.models.forecaster import Forecast, Forecaster
 from integrand.core.models import ODERNN
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch

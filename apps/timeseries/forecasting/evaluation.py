@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from integrand.apps.timeseries.baselines import BASELINES, Binned, chunks
-from integrand.apps.timeseries.data import TimeSeriesData
-from integrand.apps.timeseries.metrics import METRICS, ScoreSums, block_bootstrap, relative_gain
-from integrand.apps.timeseries.models.forecaster import Forecast
-from integrand.apps.timeseries.module import TimeSeriesModule
+from integrand.apps.timeseries.forecasting.baselines import BASELINES, Binned, chunks
+from integrand.apps.timeseries.forecasting.data import ForecastingData
+from integrand.apps.timeseries.forecasting.metrics import METRICS, ScoreSums, block_bootstrap, relative_gain
+from integrand.apps.timeseries.forecasting.models.forecaster import Forecast
+from integrand.apps.timeseries.forecasting.module import ForecastingModule
 from integrand.datasets.irregular import IrregularBatch
+from integrand.datasets.splits import PARTS
 
 Array = np.ndarray
 Notify = Callable[[str], None]
@@ -58,7 +59,7 @@ class Evaluation:
     results: dict[str, Any]
 
 
-def evaluate(module: TimeSeriesModule, data: TimeSeriesData, *, name: str, seed: int, notify: Notify) -> Evaluation:
+def evaluate(module: ForecastingModule, data: ForecastingData, *, name: str, seed: int, notify: Notify) -> Evaluation:
     """Score the model and the three baselines on the test part.
 
     Args:
@@ -101,7 +102,7 @@ def evaluate(module: TimeSeriesModule, data: TimeSeriesData, *, name: str, seed:
 
 
 @torch.no_grad()
-def forecasts(module: TimeSeriesModule, data: TimeSeriesData) -> Any:
+def forecasts(module: ForecastingModule, data: ForecastingData) -> Any:
     """Yield (window numbers, batch, forecast) over the test part; batch and forecast on the host."""
     module.eval()
     for window, batch in chunks(data.windows("test")):
@@ -114,14 +115,14 @@ def _to_host(forecast: Forecast) -> Forecast:
 
 
 def _add(
-    sums: ScoreSums, batch: IrregularBatch, mean: Tensor, std: Tensor, block_N: Array, data: TimeSeriesData
+    sums: ScoreSums, batch: IrregularBatch, mean: Tensor, std: Tensor, block_N: Array, data: ForecastingData
 ) -> None:
     assert batch.target is not None
     assert batch.target_mask is not None
     sums.add(mean, std, batch.target, batch.target_mask, block_N, Binned.lead_of(batch, data.task))
 
 
-def _examples(module: TimeSeriesModule, data: TimeSeriesData) -> list[Example]:
+def _examples(module: ForecastingModule, data: ForecastingData) -> list[Example]:
     """Pick windows spread evenly over the test part, one series after another."""
     test, task = data.windows("test"), data.task
     of_series = [np.nonzero(test.windows.series == s)[0] for s in np.unique(test.windows.series)]
@@ -163,7 +164,7 @@ def _physical(values: Tensor, mask: Tensor, location: Array, scale: Array) -> Ar
     return np.where(mask.numpy(), values.numpy() * scale + location, np.nan)
 
 
-def _results(name: str, scores: dict[str, ScoreSums], data: TimeSeriesData, seed: int, block: float) -> dict[str, Any]:
+def _results(name: str, scores: dict[str, ScoreSums], data: ForecastingData, seed: int, block: float) -> dict[str, Any]:
     task = data.task
     intervals = {metric: block_bootstrap(scores, metric) for metric in ("crps", "mae")}
     gains = {
@@ -192,5 +193,5 @@ def _results(name: str, scores: dict[str, ScoreSums], data: TimeSeriesData, seed
         },
         "bootstrap": {"block": block, "time_unit": task.time_unit, "resamples": 2000, "level": 0.95},
         "about": METRICS,
-        "test_windows": len(data.windows("test")),
+        "samples": {"name": "windows", **{part: len(data.windows(part)) for part in PARTS}},
     }

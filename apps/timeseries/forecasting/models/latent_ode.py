@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from integrand.apps.timeseries.models.decoder import ODEDecoder
-from integrand.apps.timeseries.models.forecaster import Forecast, Forecaster
+from integrand.apps.timeseries.forecasting.models.decoder import ODEDecoder
+from integrand.apps.timeseries.forecasting.models.forecaster import Forecast, Forecaster
 from integrand.core.losses import gaussian_kl
 from integrand.core.models import ODERNN, LatentODE
 from integrand.datasets.forecasting import ForecastTask

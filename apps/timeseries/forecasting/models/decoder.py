@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from integrand.apps.timeseries.models.forecaster import Forecast
+from integrand.apps.timeseries.forecasting.models.forecaster import Forecast
 from integrand.core.fields import MLP, PeriodicForcing
 from integrand.core.models.neural_ode import NeuralODE
 from integrand.core.numerics import Solution

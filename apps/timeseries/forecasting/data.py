@@ -21,7 +21,7 @@ from integrand.datasets.tables import MICROSECONDS, Table, read_table, require_s
 DAY, YEAR = 24.0, 8766.0  # hours
 
 
-class TimeSeriesData(LightningDataModule):
+class ForecastingData(LightningDataModule):
     """Forecasting windows of a table, split in time.
 
     One sample is one series, ``context`` of its past with its gaps and a random share of its rows dropped, and as
