@@ -58,6 +58,21 @@ class Dataset:
     loader: str | None = None
 
 
+def _of_archive(name: str, train: tuple[str, int], test: tuple[str, int]) -> tuple[RemoteFile, RemoteFile]:
+    """Two files of the UCR and UEA archives, SHA-256 and size of each, from the copies that aeon 1.6.0 ships."""
+
+    def file(part: str, sha256: str, size: int) -> RemoteFile:
+        path = f"{name}/{name}_{part}.ts"
+        return RemoteFile(
+            path=f"ucr_uea/{path}",
+            url=f"https://raw.githubusercontent.com/aeon-toolkit/aeon/v1.6.0/aeon/datasets/data/{path}",
+            sha256=sha256,
+            size=size,
+        )
+
+    return file("TRAIN", *train), file("TEST", *test)
+
+
 _ENTRIES = (
     Dataset(
         name="nyc_weather",
@@ -89,6 +104,73 @@ _ENTRIES = (
             ),
         ),
         loader="integrand.datasets.real.ett:load",
+    ),
+    Dataset(
+        name="japanese_vowels",
+        summary="who of nine men speaks: 640 utterances of two vowels, 12 linear-prediction cepstrum "
+        "coefficients, 7 to 29 frames of 6.4 ms",
+        source="Kudo, Toyama and Shimbo (Hokkaido University), through the UCI and UEA archives and the copy "
+        "in aeon 1.6.0",
+        licence="see timeseriesclassification.com",
+        citation="Bagnall A. et al. (2018). The UEA multivariate time series classification archive, 2018. "
+        "arXiv:1811.00075.",
+        size=1_137_103,
+        splits="official: 270 training and 370 test series; validation is a stratified share of the training series",
+        files=_of_archive(
+            "JapaneseVowels",
+            ("68a430eabd919cc77f40b1f5f3bc0dcafacc1486bca9260785aeb7d262cc78cd", 487_971),
+            ("b3d41d6a0ca3bcad3afb9ca7d4365382aa51341e2e58bae2a574babdda5b9462", 649_132),
+        ),
+        loader="integrand.datasets.real.ucr_uea:japanese_vowels",
+    ),
+    Dataset(
+        name="basic_motions",
+        summary="standing, walking, running or badminton: 80 recordings of a smart watch, 6 channels, 100 "
+        "samples at 10 Hz",
+        source="student project with four students, through the UEA archive and the copy in aeon 1.6.0",
+        licence="see timeseriesclassification.com",
+        citation="Bagnall A. et al. (2018). The UEA multivariate time series classification archive, 2018. "
+        "arXiv:1811.00075.",
+        size=455_503,
+        splits="official: 40 training and 40 test series; validation is a stratified share of the training series",
+        files=_of_archive(
+            "BasicMotions",
+            ("8dc43cc6306cb679c888c01e26f91772ac4441a916da43bac8b79734a538b9d6", 227_790),
+            ("79213102bc6fca1a398ad98ce1185dff0208fa3d1465e687f48288946b0ff8dc", 227_713),
+        ),
+        loader="integrand.datasets.real.ucr_uea:basic_motions",
+    ),
+    Dataset(
+        name="gun_point",
+        summary="a hand that draws a gun or points: 200 traces of two actors, 1 channel, 150 samples",
+        source="Ratanamahatana and Keogh, through the UCR archive and the copy in aeon 1.6.0",
+        licence="see timeseriesclassification.com",
+        citation="Dau H. A. et al. (2019). The UCR time series archive. IEEE/CAA Journal of Automatica Sinica 6, "
+        "1293-1305.",
+        size=336_493,
+        splits="official: 50 training and 150 test series; validation is a stratified share of the training series",
+        files=_of_archive(
+            "GunPoint",
+            ("f842401779fd9800d247d8b33121a1a4643710a19b24917dbdd9a060ca8630d5", 84_188),
+            ("79332750788a6227b325b96bd0d70130c8eb707b9731f8d7dec62b7a7d36017e", 252_305),
+        ),
+        loader="integrand.datasets.real.ucr_uea:gun_point",
+    ),
+    Dataset(
+        name="arrow_head",
+        summary="three types of projectile points: 211 outlines as angles, 1 channel, 251 samples along the outline",
+        source="Ye and Keogh, through the UCR archive and the copy in aeon 1.6.0",
+        licence="see timeseriesclassification.com",
+        citation="Dau H. A. et al. (2019). The UCR time series archive. IEEE/CAA Journal of Automatica Sinica 6, "
+        "1293-1305.",
+        size=585_251,
+        splits="official: 36 training and 175 test series; validation is a stratified share of the training series",
+        files=_of_archive(
+            "ArrowHead",
+            ("a83c470aaf611a5f5284377cce27a5fc9f6292bc3d110257b0fd4905ced5ee72", 100_357),
+            ("5417dab42626d41df5e435bb22458c2df40dfad4bcd3b59559bbe72e20e84904", 484_894),
+        ),
+        loader="integrand.datasets.real.ucr_uea:arrow_head",
     ),
 )
 

@@ -1,10 +1,27 @@
-"""Time series: probabilistic forecasts from irregular, partly observed histories."""
+"""Time series: forecasts and classes of irregular, partly observed series."""
 
 from integrand.apps.application import Application, Task
 
+_CLASSIFIERS_IN = "integrand.apps.timeseries.classification.models"
+CLASSIFIERS = {
+    "s5": ("sequence_classifiers:S5Classifier", "S5: diagonal state spaces, exact over any gap (default)"),
+    "s4d": ("sequence_classifiers:S4DClassifier", "S4D: a state space for each channel"),
+    "lru": ("sequence_classifiers:LRUClassifier", "LRU: linear recurrences on a ring of decays"),
+    "linoss": ("sequence_classifiers:LinOSSClassifier", "LinOSS: forced harmonic oscillators"),
+    "mamba": ("sequence_classifiers:MambaClassifier", "Mamba: state spaces that choose what they remember"),
+    "cfc": ("sequence_classifiers:CfCClassifier", "CfC: liquid networks in closed form"),
+    "ltc": ("sequence_classifiers:LTCClassifier", "LTC: liquid time constants"),
+    "lem": ("sequence_classifiers:LEMClassifier", "LEM: units that learn their own time steps"),
+    "ode_rnn": ("sequence_classifiers:ODERNNClassifier", "ODE-RNN: an ODE between elements, a GRU jump at them"),
+    "neural_cde": ("controlled_classifiers:NeuralCDEClassifier", "neural CDE: a state driven by the path of the data"),
+    "neural_rde": ("controlled_classifiers:NeuralRDEClassifier", "neural RDE: driven by log-signatures of windows"),
+    "log_ncde": ("controlled_classifiers:LogNCDEClassifier", "Log-NCDE: driven through Lie brackets of the field"),
+}
+"""Classifying networks: file and class, and a line on each."""
+
 APPLICATION = Application(
     name="timeseries",
-    summary="probabilistic forecasts from irregular, partly observed histories",
+    summary="forecasts and classes of irregular, partly observed series",
     package="integrand.apps.timeseries",
     tasks=(
         Task(
@@ -30,6 +47,25 @@ APPLICATION = Application(
             reads="a CSV in wide or long form",
             writes="a CSV of forecasts and a figure",
             product="forecasts",
+        ),
+        Task(
+            name="classification",
+            summary="which class a series belongs to, with its probability",
+            module="integrand.apps.timeseries.classification.module:ClassificationModule",
+            data="integrand.apps.timeseries.classification.data:ClassificationData",
+            models={
+                name: f"integrand.apps.timeseries.classification.models.{path}"
+                for name, (path, _) in CLASSIFIERS.items()
+            },
+            model_summaries={name: summary for name, (_, summary) in CLASSIFIERS.items()},
+            datasets=("japanese_vowels", "basic_motions", "gun_point", "arrow_head"),
+            default_recipe="japanese_vowels",
+            evaluate="integrand.apps.timeseries.classification.evaluation:evaluate",
+            figures="integrand.apps.timeseries.classification.figures:draw",
+            predict="integrand.apps.timeseries.classification.prediction:predict",
+            reads="a .ts file or a CSV with a column that tells series apart",
+            writes="a CSV of probabilities and a figure",
+            product="classes",
         ),
     ),
 )

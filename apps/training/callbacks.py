@@ -22,7 +22,16 @@ class Stopped(Exception):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's, which also knows its best score again after the run folder was moved."""
+    """Lightning's, which also knows its best score again after the run folder was moved.
+
+    Where the data have no validation part (``validates`` is False) nothing is chosen: it keeps the last epoch's.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Look whether there is anything to choose by."""
+        if not getattr(trainer.datamodule, "validates", True):  # pyright: ignore[reportAttributeAccessIssue]
+            self.monitor, self._save_on_train_epoch_end = None, True
+        super().setup(trainer, pl_module, stage)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the state, its paths set to where the run is now."""

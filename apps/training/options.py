@@ -153,7 +153,9 @@ def _task(app: Application, request: TrainRequest, recipe: Path) -> Task:
     for kind, name in (("model", request.model), ("dataset", request.dataset)):
         others = [other for other in app.tasks if name in getattr(other, f"{kind}s")]
         if others and task not in others:
-            cure = f"add --task {others[0].name}, without --recipe" if request.recipe else f"add --task {others[0].name}"
+            cure = (
+                f"add --task {others[0].name}, without --recipe" if request.recipe else f"add --task {others[0].name}"
+            )
             raise InputError(f"{kind} {name!r} is for {others[0].name}, not for {task.name}: {cure}.")
     return task
 
@@ -256,7 +258,17 @@ def _network_options(task: Task) -> str:
 
 def _known_options(task: Task) -> list[str]:
     parser = _Parser.last
-    options = ["--task", "--recipe", "--model", "--dataset", "--seed", "--resume", "--runs", "--save-every", "--print-config"]
+    options = [
+        "--task",
+        "--recipe",
+        "--model",
+        "--dataset",
+        "--seed",
+        "--resume",
+        "--runs",
+        "--save-every",
+        "--print-config",
+    ]
     if parser is not None:
         options += [text for action in parser._actions for text in action.option_strings if text.startswith("--")]
     for path in task.models.values():

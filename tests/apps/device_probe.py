@@ -159,7 +159,8 @@ MISTAKES = {
 def probe(case: str) -> dict[str, Any]:
     """Take one training step of a model, or of the default model with one of ``MISTAKES`` built in."""
     task = weather_task()
-    network = load(APPLICATION.tasks[0].models.get(case, APPLICATION.tasks[0].models["ssm_ode"]))(method="rk4")
+    models = APPLICATION.task("forecasting").models
+    network = load(models.get(case, models["ssm_ode"]))(method="rk4")
     network.build(task)
     if case in MISTAKES:
         network.lift = nn.Sequential(network.lift, MISTAKES[case]())

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from integrand.apps.timeseries.forecasting.baselines import Binned, Persistence, Ridge, SeasonalNaive, chunks, on_grid, spread
+from integrand.apps.timeseries.forecasting.baselines import (
+    Binned,
+    Persistence,
+    Ridge,
+    SeasonalNaive,
+    chunks,
+    on_grid,
+    spread,
+)
 from integrand.datasets.forecasting import ForecastTask, ForecastWindows
 from integrand.datasets.splits import ChronologicalSplit
 from integrand.datasets.tables import Series, Table

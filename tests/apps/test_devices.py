@@ -16,6 +16,7 @@ from integrand.apps.timeseries import APPLICATION
 from integrand.apps.timeseries.forecasting.data import ForecastingData
 from integrand.apps.timeseries.forecasting.module import ForecastingModule
 
+MODELS = APPLICATION.task("forecasting").models
 PROBE = Path(__file__).with_name("device_probe.py")
 MISTAKES = {
     "makes_host_tensor": "aten.zeros.default (",
@@ -27,14 +28,12 @@ MISTAKES = {
 
 @pytest.fixture(scope="module")
 def probed() -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, str(PROBE), *APPLICATION.tasks[0].models, *MISTAKES], capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, str(PROBE), *MODELS, *MISTAKES], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("model", APPLICATION.tasks[0].models)
+@pytest.mark.parametrize("model", MODELS)
 def test_a_training_step_makes_no_host_tensor_and_reads_no_value(probed: dict[str, Any], model: str):
     assert probed[model]["error"] is None
     assert probed[model]["on_host"] == []
@@ -53,7 +52,7 @@ def _train(small_csv: Path, model: str, accelerator: str) -> list[float]:
     options = {"width": 8, "d_state": 8, "hidden": 8, "latent": 8}
     options |= {} if model == "latent_ode" else {"dropout": 0.0}
     options |= {"input_dropout": 0.0} if model == "ssm_ode" else {}
-    network = load(APPLICATION.tasks[0].models[model])(**options)
+    network = load(MODELS[model])(**options)
     data = ForecastingData(str(small_csv), context=24, horizon=12, batch_size=16)
     data.setup()
     network.build(data.task)

@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 from integrand.apps.timeseries.forecasting.evaluation import Evaluation, Example
-from integrand.apps.timeseries.forecasting.figures import broken_line, draw, gaps, principal_components, reference, resampled
+from integrand.apps.timeseries.forecasting.figures import (
+    broken_line,
+    draw,
+    gaps,
+    principal_components,
+    reference,
+    resampled,
+)
 from integrand.apps.timeseries.forecasting.metrics import METRICS, ScoreSums
 from integrand.apps.training.figures import (
     BASELINES,

@@ -22,6 +22,7 @@ from integrand.apps.training.ema import ExponentialMovingAverage
 from integrand.core.errors import InputError
 from integrand.datasets.irregular import IrregularBatch
 
+MODELS = APPLICATION.task("forecasting").models
 SMALL: dict[str, Any] = {"width": 8, "d_state": 8, "hidden": 8, "latent": 8}
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
@@ -192,11 +193,11 @@ class SaveAtTheEnd(Callback):
         trainer.save_checkpoint(self.path)
 
 
-@pytest.mark.parametrize("name", APPLICATION.tasks[0].models)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_checkpoint_of_a_training_loads_as_the_average(small_csv: Path, tmp_path: Path, name: str):
     torch.manual_seed(0)
     path = tmp_path / "mine.ckpt"
-    module = ForecastingModule(load(APPLICATION.tasks[0].models[name])(width=8, d_state=8, latent=4, hidden=8), warmup_steps=0)
+    module = ForecastingModule(load(MODELS[name])(width=8, d_state=8, latent=4, hidden=8), warmup_steps=0)
     Trainer(**QUIET, max_steps=6, callbacks=[SaveAtTheEnd(path)]).fit(module, small_data(small_csv))
     loaded = ForecastingModule.from_checkpoint(read_checkpoint(path))
     trained = torch.load(path, weights_only=True)["trained"]
@@ -215,10 +216,10 @@ def test_a_checkpoint_that_names_something_else_as_its_network_is_refused():
 # The networks
 
 
-@pytest.fixture(params=APPLICATION.tasks[0].models)
+@pytest.fixture(params=MODELS)
 def network(request: pytest.FixtureRequest, small_csv: Path) -> Iterator[Forecaster]:
     torch.manual_seed(0)
-    made = load(APPLICATION.tasks[0].models[request.param])(**SMALL)
+    made = load(MODELS[request.param])(**SMALL)
     made.build(small_data(small_csv).task)
     with torch.no_grad():
         for parameter in made.parameters():  # away from starts at zero, which hide what does not matter yet

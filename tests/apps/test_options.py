@@ -109,7 +109,8 @@ def test_the_printed_configuration_can_be_given_back(tmp_path: Path, capsys: pyt
     text = printed([*words, "--print-config"], capsys)
     config = yaml.safe_load(text)
     assert config["seed_everything"] == config["data"]["seed"] == 5
-    assert config["model"]["network"]["class_path"] == "integrand.apps.timeseries.forecasting.models.ode_rnn.ODERNNForecaster"
+    network = "integrand.apps.timeseries.forecasting.models.ode_rnn.ODERNNForecaster"
+    assert config["model"]["network"]["class_path"] == network
     assert config["model"]["network"]["init_args"]["width"] == 12
     assert config["trainer"]["max_epochs"] == 3
     assert config["trainer"]["gradient_clip_val"] == 1.0  # the recipe's

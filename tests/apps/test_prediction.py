@@ -103,7 +103,7 @@ def assert_equal(one: Prediction, other: Prediction) -> None:
 # What is forecast
 
 
-def test_agrees_with_the_module_on_the_data_sets_own_batch(data: ForecastingData, module: ForecastingModule, here: Path):
+def test_agrees_with_the_module_on_its_own_batch(data: ForecastingData, module: ForecastingModule, here: Path):
     # A test window of each station, some of its rows dropped but not the last, and all 24 hours ahead observed.
     test = data.windows("test")
     chosen = []

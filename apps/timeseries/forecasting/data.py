@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from lightning import LightningDataModule
 
+from integrand.apps.timeseries import APPLICATION
 from integrand.core.errors import InputError, unknown
-from integrand.datasets.catalogue import CATALOGUE, find
+from integrand.datasets.catalogue import find
 from integrand.datasets.forecasting import ForecastTask, ForecastWindows
 from integrand.datasets.irregular import IrregularBatch
 from integrand.datasets.loader import ResumableLoader
@@ -122,6 +123,12 @@ class ForecastingData(LightningDataModule):
             for part in PARTS
         }
 
+    @property
+    def notices(self) -> list[str]:
+        """What the reader of the table has to say."""
+        self.setup()
+        return self.table.notices
+
     def windows(self, part: str) -> ForecastWindows:
         """Return the windows of ``"train"``, ``"validation"`` or ``"test"``."""
         self.setup()
@@ -159,11 +166,11 @@ class ForecastingData(LightningDataModule):
         if "/" in self.dataset or self.dataset.endswith((".csv", ".gz", ".xz", ".txt", ".tsv")):
             table = self._read_file()
             return table, {}, list(table.channels), None
-        named = [entry for entry in CATALOGUE.values() if entry.loader]
-        if self.dataset not in {entry.name for entry in named}:
+        named = APPLICATION.task("forecasting").datasets
+        if self.dataset not in named:
             if Path(self.dataset).exists():
                 raise InputError(f"dataset {self.dataset!r} is a file without a known ending: name it *.csv.")
-            raise unknown("dataset", self.dataset, [entry.name for entry in named])
+            raise unknown("dataset", self.dataset, named)
         module_name, function = str(find(self.dataset).loader).split(":")
         module = importlib.import_module(module_name)
         table = getattr(module, function)()

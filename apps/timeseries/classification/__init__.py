@@ -1,0 +1,1 @@
+"""Classification: which of several kinds an irregular, partly observed series is, as probabilities."""

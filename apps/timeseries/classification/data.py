@@ -1,0 +1,282 @@
+"""The data module of classification: a named set, or the user's own files, split and standardised."""
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import Dataset
+
+from integrand.apps.timeseries import APPLICATION
+from integrand.apps.timeseries.classification.task import ClassificationTask
+from integrand.core.errors import InputError, unknown
+from integrand.datasets.catalogue import find
+from integrand.datasets.irregular import IrregularBatch
+from integrand.datasets.labelled import LabelledSeries, static_statistics, statistics, to_batch
+from integrand.datasets.loader import ResumableLoader
+from integrand.datasets.splits import PARTS, IndexSplit, official, stratified
+from integrand.datasets.ts_files import read_ts_pair
+
+Protocol = Literal["official", "random"]
+
+
+class ClassificationData(LightningDataModule):
+    """Series with a class each, split into training, validation and test.
+
+    Means and deviations are those of the values observed in the training part.
+
+    Args:
+        dataset: a name in the catalogue, or the path of a ``.ts`` file of the UCR/UEA archive or of the folder with
+            its training and test file.
+        protocol: ``"official"``, the publisher's test part and a share of its training part for validation; or
+            ``"random"``, a new split of all series.
+        validation: that share; 0 trains on the whole training part, and the last weights are kept, not the best.
+        fractions: shares of training, validation and test of a random split, class by class.
+        noise: standard deviation of the noise added to training values, in units of each channel's own.
+        drop: share of the elements of a training series that are left out, drawn anew each epoch.
+        batch_size: series a batch.
+        num_workers: processes that load batches; 0 for the training process.
+        seed: of splits, noise, drops and order.
+
+    Raises:
+        InputError: the data cannot be read or split.
+    """
+
+    def __init__(
+        self,
+        dataset: str = "japanese_vowels",
+        *,
+        protocol: Protocol = "official",
+        validation: float = 0.2,
+        fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+        noise: float = 0.0,
+        drop: float = 0.0,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        for name, value, held, must in (
+            ("validation", validation, 0 <= validation < 1, "lie in [0, 1)"),
+            ("noise", noise, noise >= 0, "not be negative"),
+            ("drop", drop, 0 <= drop < 1, "lie in [0, 1)"),
+            ("batch_size", batch_size, batch_size >= 1, "be at least 1"),
+            ("num_workers", num_workers, num_workers >= 0, "not be negative"),
+        ):
+            if not held:
+                raise InputError(f"data.{name}={value!r} is out of range: it must {must}.")
+        self.dataset, self.validation, self.fractions = dataset, validation, fractions
+        self.protocol: Protocol = protocol
+        self.noise, self.drop = noise, drop
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self._parts: dict[str, SeriesOfPart] = {}
+
+    def prepare_data(self) -> None:
+        """Check on one process that the data can be read, before others try."""
+        self.setup()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read, split and standardise; a second call does nothing."""
+        if self._parts:
+            return
+        self.series = self._read()
+        self.checksum = self.series.checksum
+        self.split = self._split(self.series)
+        self.task = describe(self.series, np.asarray(self.split.train))
+        for part in PARTS:
+            training = part == "train"
+            self._parts[part] = SeriesOfPart(
+                self.series,
+                self.task,
+                np.asarray(getattr(self.split, part), dtype=np.int64),
+                noise=self.noise if training else 0.0,
+                drop=self.drop if training else 0.0,
+                seed=self.seed,
+            )
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is a validation part."""
+        self.setup()
+        return len(self._parts["validation"]) > 0
+
+    @property
+    def notices(self) -> list[str]:
+        """What the reader of the files has to say."""
+        self.setup()
+        return self.series.notices
+
+    def part(self, name: str) -> "SeriesOfPart":
+        """Return the series of ``"train"``, ``"validation"`` or ``"test"``."""
+        self.setup()
+        return self._parts[name]
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Return shuffled training batches, with new noise and drops each epoch."""
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> ResumableLoader | list[Any]:
+        """Return validation batches, the same each time; none where there is no such part."""
+        return self._loader("validation") if self.validates else []
+
+    def test_dataloader(self) -> ResumableLoader:
+        """Return test batches, the same each time."""
+        return self._loader("test")
+
+    def transfer_batch_to_device(self, batch: IrregularBatch, device: Any, dataloader_idx: int) -> IrregularBatch:
+        """Move a batch, without waiting where memory is page-locked."""
+        return batch.to(device, non_blocking=True)
+
+    def _loader(self, part: str, *, shuffle: bool = False) -> ResumableLoader:
+        on_host = self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
+        return ResumableLoader(
+            self.part(part),
+            batch_size=self.batch_size if part == "train" else max(256, self.batch_size),
+            shuffle=shuffle,
+            seed=self.seed,
+            num_workers=self.num_workers,
+            pin_memory=not on_host,
+        )
+
+    def _read(self) -> LabelledSeries:
+        if "/" in self.dataset or self.dataset.endswith((".ts", ".ts.gz")):
+            return read_ts_pair(Path(self.dataset))
+        named = APPLICATION.task("classification").datasets
+        if self.dataset not in named:
+            raise unknown("dataset", self.dataset, named)
+        module, _, function = str(find(self.dataset).loader).partition(":")
+        return getattr(importlib.import_module(module), function)()
+
+    def _split(self, series: LabelledSeries) -> IndexSplit:
+        of = {"dataset": Path(self.dataset).name, "checksum": self.checksum, "protocol": self.protocol}
+        if self.protocol == "random":
+            return stratified(series.labels, fractions=self.fractions, seed=self.seed, of=of, groups=series.groups)
+        if series.parts is None:
+            raise InputError(f"{series.name} has no official split: take --data.protocol random.")
+        return official(series.parts, series.labels, validation=self.validation, seed=self.seed, of=of)
+
+
+class SeriesOfPart(Dataset):
+    """The series of one part, batch by batch, as a function of the index alone: i + N * epoch is series i in an epoch.
+
+    Args:
+        series: all of them.
+        task: how they are standardised.
+        rows: which of them.
+        noise: standard deviation of noise on observed values.
+        drop: share of elements left out; of each series one at least stays.
+        seed: of noise and drops.
+    """
+
+    def __init__(
+        self,
+        series: LabelledSeries,
+        task: ClassificationTask,
+        rows: np.ndarray,
+        *,
+        noise: float = 0.0,
+        drop: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.series, self.task, self.rows = series, task, rows
+        self.noise, self.drop, self.seed = noise, drop, seed
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> IrregularBatch:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: list[int]) -> IrregularBatch:
+        """Build the batch of several series at once."""
+        return self.batch(self.rows[np.asarray(indices, dtype=np.int64) % len(self)], indices)
+
+    def whole(self) -> IrregularBatch:
+        """Return the whole part as one batch, without noise or drops."""
+        return self.batch(self.rows, None)
+
+    def batch(self, rows: np.ndarray, indices: list[int] | None) -> IrregularBatch:
+        """Return the batch of some series; noise and drops are drawn for ``indices``, none where that is None."""
+        generators = [
+            np.random.Generator(np.random.Philox(key=[self.seed, index]))
+            for index in (indices if indices is not None and (self.noise or self.drop) else ())
+        ]
+        chosen = self.series.at(rows)
+        if generators and self.drop:
+            chosen = _thinned(chosen, generators, self.drop)
+        batch = standardised(chosen, self.task)
+        if generators and self.noise:
+            for row, generator in enumerate(generators):
+                size = (int(batch.lengths[row]), batch.values.shape[2])
+                noise = torch.from_numpy(generator.standard_normal(size, dtype=np.float32))
+                batch.values[row, : size[0]] += self.noise * noise * batch.mask[row, : size[0]]
+        return batch
+
+
+def describe(series: LabelledSeries, rows: np.ndarray) -> ClassificationTask:
+    """Return what a network must know of the training series ``rows``.
+
+    Raises:
+        InputError: a class has no training series, a channel no scale, or all series are shorter than two elements.
+    """
+    absent = [name for label, name in enumerate(series.classes) if not (series.labels[rows] == label).any()]
+    if absent:
+        raise InputError(f"class {absent[0]!r} has no series in the training part: leave it out, or split otherwise.")
+    location, scale = statistics(series, rows)
+    static = static_statistics(series, rows) if series.static is not None else None
+    intervals = np.concatenate([np.diff(series.times[row]) for row in rows])
+    if not len(intervals):
+        raise InputError(f"no training series of {series.name} has two elements: there is no time to learn from.")
+    return ClassificationTask(
+        channels=list(series.channels),
+        classes=list(series.classes),
+        location=location.tolist(),
+        scale=scale.tolist(),
+        resolution=float(np.median(intervals)),
+        elements=max(len(series.times[row]) for row in rows),
+        complete=not any(np.isnan(series.values[row]).any() for row in rows),
+        static=list(series.static_names) if static else [],
+        static_location=static.location.tolist() if static else [],
+        static_scale=static.scale.tolist() if static else [],
+        time_unit=series.time_unit,
+    )
+
+
+def standardised(series: LabelledSeries, task: ClassificationTask) -> IrregularBatch:
+    """Return series as one batch in the units of a task.
+
+    ``meta`` tells what spares a network work: ``"interval"``, the time between any two neighbours where that is the
+    same for all, and ``"full"``, whether there is no padding.
+    """
+    batch = to_batch(
+        series,
+        np.arange(len(series)),
+        location=np.asarray(task.location),
+        scale=np.asarray(task.scale),
+        static_location=np.asarray(task.static_location) if task.static else None,
+        static_scale=np.asarray(task.static_scale) if task.static else None,
+    )
+    intervals = np.unique(np.concatenate([np.diff(times) for times in series.times]))
+    if len(intervals) == 1:
+        batch.meta["interval"] = float(intervals[0])
+    batch.meta["full"] = bool((batch.lengths == batch.values.shape[1]).all())
+    return batch
+
+
+def _thinned(series: LabelledSeries, generators: list[np.random.Generator], drop: float) -> LabelledSeries:
+    """Leave out a share of the elements of each series; one at least stays."""
+    keep = []
+    for generator, times in zip(generators, series.times, strict=True):
+        kept = generator.random(len(times)) >= drop
+        if len(times) and not kept.any():
+            kept[-1] = True
+        keep.append(kept)
+    return replace(
+        series,
+        times=[times[kept] for times, kept in zip(series.times, keep, strict=True)],
+        values=[values[kept] for values, kept in zip(series.values, keep, strict=True)],
+    )

@@ -1,0 +1,124 @@
+"""What every classifying network shares: how it is described and built, and the elements of a series as it reads them.
+
+Dimension letters: B batch, L length, C channels, K classes, S static features, F features of an element.
+"""
+
+from typing import NamedTuple
+
+import torch
+from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
+from torch import Tensor, nn
+
+from integrand.apps.timeseries.classification.task import ClassificationTask
+from integrand.core.errors import InputError
+from integrand.datasets.irregular import IrregularBatch
+
+
+class Elements(NamedTuple):
+    """A batch as a network of sequence layers reads it.
+
+    Attributes:
+        features: (B, L, F).
+        dt: intervals in units of the task's resolution: (B, L), or one number where all are equal.
+        present: (B, L) bool, False in the padding; None where there is none.
+    """
+
+    features: Tensor
+    dt: Tensor | float
+    present: Tensor | None
+
+
+class Classifier(HyperparametersMixin, nn.Module):
+    """Base of the classifying networks.
+
+    A network is described by its options alone, and built when the task is known: ``build(task)`` makes its
+    parameters. A subclass writes ``__init__`` (options, then ``self.save_hyperparameters()``), ``build_network`` and
+    ``forward``.
+    """
+
+    task: ClassificationTask | None = None
+
+    def build(self, task: ClassificationTask) -> None:
+        """Make the parameters for a task; a second call with the same task does nothing."""
+        if self.task is not None:
+            if self.task != task:
+                raise InputError("this network was built for another task: make a new one.")
+            return
+        for name, value in self.hparams.items():
+            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+                raise InputError(f"model.network.{name}={value} must be at least 1.")
+            if name.endswith("dropout") and not 0 <= value < 1:
+                raise InputError(f"model.network.{name}={value} must lie in [0, 1).")
+        self.task = task
+        self.build_network(task)
+
+    def build_network(self, task: ClassificationTask) -> None:
+        """Make the parameters."""
+        raise NotImplementedError
+
+    def forward(self, batch: IrregularBatch) -> Tensor:
+        """Return the scores of the classes, (B, K): logarithms of probabilities, up to a constant."""
+        raise NotImplementedError
+
+    @property
+    def built_for(self) -> ClassificationTask:
+        """The task, once built."""
+        if self.task is None:
+            raise InputError("the network has no parameters yet: call build(task), or let Lightning's setup do it.")
+        return self.task
+
+    @property
+    def features(self) -> int:
+        """Number F of features an element has."""
+        task = self.built_for
+        return len(task.channels) * (1 if task.complete else 4)
+
+    def elements(self, batch: IrregularBatch) -> Elements:
+        """Describe every element of the series.
+
+        Where training was complete an element's features are its values. Else they are the values (0 where missing),
+        which are observed, the last value of each channel so far and its age, on the scale of the longest series.
+        """
+        task = self.built_for
+        features = batch.values
+        if not task.complete:
+            order = torch.arange(batch.values.shape[1], device=batch.values.device).view(1, -1, 1)
+            latest = torch.where(batch.mask, order, -1).cummax(dim=1).values
+            seen, latest = latest >= 0, latest.clamp(min=0)
+            carried = torch.where(seen, batch.values.gather(1, latest), 0)
+            times = batch.times.unsqueeze(-1).expand_as(batch.values)
+            age = (times - times.gather(1, latest)) / (task.resolution * task.elements)
+            age = torch.where(seen, age, 1).clamp(max=1)
+            features = torch.cat([batch.values, batch.mask.to(age), carried, age], dim=-1)
+        interval = batch.meta.get("interval")
+        if interval is not None:
+            dt: Tensor | float = interval / task.resolution
+        else:
+            first = torch.full_like(batch.times[:, :1], task.resolution)
+            dt = torch.cat([first, batch.times.diff(dim=1)], dim=1) / task.resolution
+        return Elements(features, dt, None if batch.meta.get("full") else batch.present)
+
+
+class Head(nn.Module):
+    """From a summary of the series, and what is known of the sample besides, to the scores of the classes.
+
+    Args:
+        width: of the summary.
+        task: classes and static features.
+        dropout: on the summary.
+    """
+
+    def __init__(self, width: int, task: ClassificationTask, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout))
+        self.out = nn.Linear(width + len(task.static), len(task.classes))
+        self.static = len(task.static)
+
+    def forward(self, summary: Tensor, batch: IrregularBatch) -> Tensor:
+        """Map (B, width) to (B, K)."""
+        found = self.norm(summary)
+        if self.static:
+            if batch.static is None:
+                raise InputError(f"the network was trained with {self.static} static features, this batch has none.")
+            found = torch.cat([found, batch.static], dim=-1)
+        return self.out(found)

@@ -1,0 +1,127 @@
+"""Controlled equations that the series drives, read out at its end: neural CDE, neural RDE, Log-NCDE."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from integrand.apps.timeseries.classification.models.classifier import Classifier, Head
+from integrand.apps.timeseries.classification.task import ClassificationTask
+from integrand.core.models import ControlledModel, LogNCDE, NeuralCDE, NeuralRDE
+from integrand.datasets.irregular import IrregularBatch
+
+
+class ControlledClassifier(Classifier):
+    """A state z driven by the path through the data, dz = f(z) dX, read out where the series ends.
+
+    Missing values are those of the path; with missing ones in training, how often each channel has been observed so far
+    drives the state, too. Time runs from 0 to 1 over the longest training series.
+
+    A subclass says by ``make_model`` which equation.
+
+    Args:
+        d_state: dimension of z.
+        hidden: width of the field's hidden layer.
+        dropout: on the last state.
+    """
+
+    def __init__(self, *, d_state: int = 32, hidden: int = 64, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.d_state, self.hidden, self.dropout = d_state, hidden, dropout
+
+    def make_model(self, task: ClassificationTask) -> ControlledModel:
+        """Return the equation."""
+        raise NotImplementedError
+
+    def build_network(self, task: ClassificationTask) -> None:
+        """Make equation and head."""
+        self.model = self.make_model(task)
+        self.head = Head(self.d_state, task, self.dropout)
+
+    def forward(self, batch: IrregularBatch) -> Tensor:
+        """Return the scores of the classes, (B, K)."""
+        found = self.model(batch.values, batch.times, mask=batch.mask, lengths=batch.lengths)
+        return self.head(found.states[:, -1], batch)
+
+
+def duration(task: ClassificationTask) -> float:
+    """Return the time that counts as one."""
+    return task.resolution * max(1, task.elements - 1)
+
+
+class NeuralCDEClassifier(ControlledClassifier):
+    """Classifier by a neural CDE, see ``ControlledClassifier``.
+
+    Args:
+        interpolation: how the path is made; ``"rectilinear"`` and ``"hermite"`` know nothing later than they tell.
+        d_state, hidden, dropout: see there.
+    """
+
+    def __init__(
+        self,
+        *,
+        d_state: int = 32,
+        hidden: int = 64,
+        interpolation: Literal["hermite", "linear", "cubic", "rectilinear"] = "hermite",
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(d_state=d_state, hidden=hidden, dropout=dropout)
+        self.save_hyperparameters()
+        self.interpolation: Literal["hermite", "linear", "cubic", "rectilinear"] = interpolation
+
+    def make_model(self, task: ClassificationTask) -> ControlledModel:
+        """Return a neural CDE."""
+        return NeuralCDE(
+            len(task.channels),
+            self.d_state,
+            hidden=(self.hidden,),
+            interpolation=self.interpolation,
+            intensity=not task.complete,
+            time_scale=duration(task),
+        )
+
+
+class _WindowedClassifier(ControlledClassifier):
+    def __init__(self, *, d_state: int = 32, hidden: int = 64, window: int = 4, dropout: float = 0.1) -> None:
+        super().__init__(d_state=d_state, hidden=hidden, dropout=dropout)
+        self.save_hyperparameters()
+        self.window = window
+
+
+class NeuralRDEClassifier(_WindowedClassifier):
+    """Classifier by a neural RDE: log-signatures of windows drive the state, see ``ControlledClassifier``.
+
+    Args:
+        window: elements a window.
+        d_state, hidden, dropout: see there.
+    """
+
+    def make_model(self, task: ClassificationTask) -> ControlledModel:
+        """Return a neural RDE."""
+        return NeuralRDE(
+            len(task.channels),
+            self.d_state,
+            hidden=(self.hidden,),
+            window=self.window,
+            intensity=not task.complete,
+            time_scale=duration(task),
+        )
+
+
+class LogNCDEClassifier(_WindowedClassifier):
+    """Classifier by a Log-NCDE: Lie brackets of the field over windows, see ``ControlledClassifier``.
+
+    Args:
+        window: elements a window.
+        d_state, hidden, dropout: see there.
+    """
+
+    def make_model(self, task: ClassificationTask) -> ControlledModel:
+        """Return a Log-NCDE."""
+        return LogNCDE(
+            len(task.channels),
+            self.d_state,
+            hidden=(self.hidden,),
+            window=self.window,
+            intensity=not task.complete,
+            time_scale=duration(task),
+        )
