@@ -9,15 +9,13 @@ import torch
 
 from integrand.apps.timeseries.classification.baselines import (
     BASELINES,
-    PENALTIES,
     Grid,
     Majority,
     NearestNeighbour,
     RidgeClassifier,
     RocketRidge,
-    ridge,
-    temperature,
 )
+from integrand.apps.timeseries.classification.ridge import PENALTIES, ridge, temperature
 from integrand.apps.timeseries.classification.rocket import Rocket
 from integrand.core.errors import InputError
 from integrand.datasets.irregular import IrregularBatch

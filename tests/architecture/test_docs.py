@@ -18,7 +18,16 @@ from integrand.core.errors import InputError, unknown
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
-HAND_WRITTEN = {"index.md", "numerics.md", "compiling.md", "layers.md", "timeseries.md", "runs.md", "contracts.md"}
+HAND_WRITTEN = {
+    "index.md",
+    "numerics.md",
+    "compiling.md",
+    "layers.md",
+    "timeseries.md",
+    "classification.md",
+    "runs.md",
+    "contracts.md",
+}
 GENERATED = {
     "catalogue.md",
     "commands.md",
