@@ -13,7 +13,7 @@ test:  ## the whole test suite
 
 bench:  ## measure speed beside peers, and the default run over three seeds; then write the tables
 	-$(PYTHON) benchmarks/numerics.py
-	$(PYTHON) benchmarks/weather.py
+	$(PYTHON) benchmarks/recipes.py
 	$(PYTHON) benchmarks/tables.py
 
 tables:  ## write docs/results.md, docs/speed.md and benchmarks/RESULTS.md from the measured rows

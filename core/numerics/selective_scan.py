@@ -3,7 +3,7 @@
 Dimension letters: B batch, L sequence length, T elements of a block of it, E channels, N states of a channel.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -83,8 +83,8 @@ def selective_scan(
     # Channels last: then what all states of a channel share is read in the order of the memory.
     terms = x, delta, a.T.contiguous(), b, c, initial.transpose(1, 2).contiguous()
     with torch.autocast(x.device.type, enabled=False):
-        wider, zoh = [term.to(wide) for term in terms], discretization == "zoh"
-        y, state, *_ = _at_once(*wider, zoh) if is_transformed() else _scan(*wider, zoh)
+        solve: Any = _at_once if is_transformed() else _scan
+        y, state, *_ = solve(*(term.to(wide) for term in terms), discretization == "zoh")
     return SelectiveScanOutput(y.to(dtype), state.transpose(1, 2).to(dtype))
 
 
@@ -201,7 +201,8 @@ def _gradient(ctx, grad_y: Tensor, grad_state: Tensor, _: Tensor | None) -> tupl
         # A cotangent that was expanded, as a sum's is, would be copied again and again.
         return *_adjoint(*terms[:5], starts, ctx.zoh, grad_y.contiguous(), grad_state), None
     # A graph of the gradient is asked for: that of operations which have gradients themselves.
-    outputs = _at_once(*terms, ctx.zoh)
+    x, delta, a, b, c, initial = terms
+    outputs = _at_once(x, delta, a, b, c, initial, ctx.zoh)
     wanted = [term for term, needed in zip(terms, ctx.needs_input_grad, strict=False) if needed]
     found = iter(torch.autograd.grad(outputs, wanted, (grad_y, grad_state), create_graph=True))
     return tuple(next(found) if needed else None for needed in ctx.needs_input_grad)

@@ -89,7 +89,7 @@ class TestNetworks:
         given = self.given(kind)
         made = network(name, given).train()
         batch = standardised(given, made.built_for)
-        torch.nn.functional.cross_entropy(made(batch), batch.target).backward()
+        torch.nn.functional.cross_entropy(made(batch), torch.from_numpy(given.labels)).backward()
         for label, parameter in made.named_parameters():
             assert parameter.grad is not None, label
             assert torch.isfinite(parameter.grad).all(), label

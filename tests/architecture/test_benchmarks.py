@@ -237,7 +237,7 @@ def test_a_stale_page_is_found(modules: dict[str, ModuleType], monkeypatch: pyte
 
 def test_a_quick_run_is_never_published():
     for words in (["--quick"], ["--quick", "--output", BENCHMARKS / "speed/../published"]):
-        command = [sys.executable, BENCHMARKS / "weather.py", *words]
+        command = [sys.executable, BENCHMARKS / "recipes.py", *words]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 2
         assert "--output" in done.stderr

@@ -300,7 +300,7 @@ class SequenceLaws:
         for actual, wanted in zip(each(x, dt, mask), expected, strict=True):
             assert_near(actual, wanted)
         directions = torch.randn_like(x), torch.randn_like(dt)
-        slope: Any = torch.func.jvp(lambda *inputs: energy(*inputs, mask), (x, dt), directions)[1]
+        slope: Any = torch.func.jvp(lambda x, dt: energy(x, dt, mask), (x, dt), directions)[1]
         along = sum((one * other).sum() for one, other in zip(expected, directions, strict=True))
         assert_near(slope, torch.as_tensor(along))
 

@@ -152,7 +152,7 @@ class ClassificationData(LightningDataModule):
         return getattr(importlib.import_module(module), function)()
 
     def _split(self, series: LabelledSeries) -> IndexSplit:
-        of = {"dataset": Path(self.dataset).name, "checksum": self.checksum, "protocol": self.protocol}
+        of: dict[str, Any] = {"dataset": Path(self.dataset).name, "checksum": self.checksum, "protocol": self.protocol}
         if self.protocol == "random":
             return stratified(series.labels, fractions=self.fractions, seed=self.seed, of=of, groups=series.groups)
         if series.parts is None:

@@ -105,12 +105,11 @@ class Head(nn.Module):
     Args:
         width: of the summary.
         task: classes and static features.
-        dropout: on the summary.
     """
 
-    def __init__(self, width: int, task: ClassificationTask, dropout: float) -> None:
+    def __init__(self, width: int, task: ClassificationTask) -> None:
         super().__init__()
-        self.norm = nn.Sequential(nn.LayerNorm(width), nn.Dropout(dropout))
+        self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width + len(task.static), len(task.classes))
         self.static = len(task.static)
 

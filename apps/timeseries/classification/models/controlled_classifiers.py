@@ -21,12 +21,11 @@ class ControlledClassifier(Classifier):
     Args:
         d_state: dimension of z.
         hidden: width of the field's hidden layer.
-        dropout: on the last state.
     """
 
-    def __init__(self, *, d_state: int = 32, hidden: int = 64, dropout: float = 0.1) -> None:
+    def __init__(self, *, d_state: int = 32, hidden: int = 64) -> None:
         super().__init__()
-        self.d_state, self.hidden, self.dropout = d_state, hidden, dropout
+        self.d_state, self.hidden = d_state, hidden
 
     def make_model(self, task: ClassificationTask) -> ControlledModel:
         """Return the equation."""
@@ -35,7 +34,7 @@ class ControlledClassifier(Classifier):
     def build_network(self, task: ClassificationTask) -> None:
         """Make equation and head."""
         self.model = self.make_model(task)
-        self.head = Head(self.d_state, task, self.dropout)
+        self.head = Head(self.d_state, task)
 
     def forward(self, batch: IrregularBatch) -> Tensor:
         """Return the scores of the classes, (B, K)."""
@@ -53,7 +52,7 @@ class NeuralCDEClassifier(ControlledClassifier):
 
     Args:
         interpolation: how the path is made; ``"rectilinear"`` and ``"hermite"`` know nothing later than they tell.
-        d_state, hidden, dropout: see there.
+        d_state, hidden: see there.
     """
 
     def __init__(
@@ -62,9 +61,8 @@ class NeuralCDEClassifier(ControlledClassifier):
         d_state: int = 32,
         hidden: int = 64,
         interpolation: Literal["hermite", "linear", "cubic", "rectilinear"] = "hermite",
-        dropout: float = 0.1,
     ) -> None:
-        super().__init__(d_state=d_state, hidden=hidden, dropout=dropout)
+        super().__init__(d_state=d_state, hidden=hidden)
         self.save_hyperparameters()
         self.interpolation: Literal["hermite", "linear", "cubic", "rectilinear"] = interpolation
 
@@ -81,8 +79,8 @@ class NeuralCDEClassifier(ControlledClassifier):
 
 
 class _WindowedClassifier(ControlledClassifier):
-    def __init__(self, *, d_state: int = 32, hidden: int = 64, window: int = 4, dropout: float = 0.1) -> None:
-        super().__init__(d_state=d_state, hidden=hidden, dropout=dropout)
+    def __init__(self, *, d_state: int = 32, hidden: int = 64, window: int = 4) -> None:
+        super().__init__(d_state=d_state, hidden=hidden)
         self.save_hyperparameters()
         self.window = window
 
@@ -92,7 +90,7 @@ class NeuralRDEClassifier(_WindowedClassifier):
 
     Args:
         window: elements a window.
-        d_state, hidden, dropout: see there.
+        d_state, hidden: see there.
     """
 
     def make_model(self, task: ClassificationTask) -> ControlledModel:
@@ -112,7 +110,7 @@ class LogNCDEClassifier(_WindowedClassifier):
 
     Args:
         window: elements a window.
-        d_state, hidden, dropout: see there.
+        d_state, hidden: see there.
     """
 
     def make_model(self, task: ClassificationTask) -> ControlledModel:

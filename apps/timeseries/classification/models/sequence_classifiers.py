@@ -25,7 +25,7 @@ class SequenceClassifier(Classifier):
         width: channels of the layers.
         layers: how many of them.
         pooling: ``"mean"`` or ``"last"``.
-        dropout: within the blocks and on the summary.
+        dropout: within the blocks.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class SequenceClassifier(Classifier):
         """Make lift, stack and head."""
         self.lift = nn.Linear(self.features, self.width)
         self.stack = ResidualStack([self.make_layer(task) for _ in range(self.layers)], dropout=self.dropout)
-        self.head = Head(self.width, task, self.dropout)
+        self.head = Head(self.width, task)
 
     def forward(self, batch: IrregularBatch) -> Tensor:
         """Return the scores of the classes, (B, K)."""

@@ -1,0 +1,126 @@
+"""Measure recipes over seeds: ``python benchmarks/recipes.py [--recipes GLOB] [--seeds 3]``.
+
+Each seed is a run of its own through the command line, in a temporary folder, from command to report. A row a metric
+goes to ``published/``, with the baselines of the same runs and, where there is one, the published figure. ``--quick``
+proves that all of this works, on a model that has learned nothing; its rows go to the folder named by ``--output``.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from rows import PUBLISHED, commit, machine, write_row
+
+ARCHIVE = "timeseriesclassification.com"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe that is measured.
+
+    Attributes:
+        metrics: of its test part, each a row; and whether less of it is better.
+        note: what the figures are of.
+        published: best published figure of the first metric, and where it stands.
+        quick: options that make a run of some seconds.
+    """
+
+    metrics: dict[str, str]
+    note: str
+    published: tuple[float, str] | None = None
+    quick: tuple[str, ...] = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "4")
+
+
+_CLASSES = {"accuracy": "higher", "nll": "lower"}
+_CLASSES_NOTE = "the official test part; trained on the whole training part, the last weights; each seed its own order"
+RECIPES = {
+    "weather": Recipe(
+        {"crps": "lower", "mae": "lower", "mse": "lower"},
+        "the recipe's test part, standardised units; each seed draws its own initial values, order and dropped rows",
+        quick=("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "4", "--data.stride", "24"),
+    ),
+    "japanese_vowels": Recipe(_CLASSES, _CLASSES_NOTE, (0.993, f"FCN, {ARCHIVE}")),
+    "basic_motions": Recipe(_CLASSES, _CLASSES_NOTE, (1.0, f"several, {ARCHIVE}")),
+    "gun_point": Recipe(_CLASSES, _CLASSES_NOTE, (1.0, f"several, {ARCHIVE}")),
+    "arrow_head": Recipe(_CLASSES, _CLASSES_NOTE),
+}
+"""By the names of the recipes; all but the first need a download."""
+
+
+def main() -> None:
+    """Run every seed of the recipes asked for and write their rows."""
+    given = _parse()
+    for name, recipe in RECIPES.items():
+        if fnmatch(name, given.recipes):
+            _measure(name, recipe, given)
+
+
+def _measure(recipe: str, what: Recipe, given: argparse.Namespace) -> None:
+    seeds = list(range(given.seeds))
+    runs = [_run(recipe, seed, what.quick if given.quick else ()) for seed in seeds]
+    results = [run["results"] for run in runs]
+    model = results[0]["model"]
+    hashes = sorted({result["split_hash"] for result in results})
+    if len(hashes) > 1:
+        raise SystemExit(f"the seeds were scored on different splits: {hashes}")
+    for place, (metric, better) in enumerate(what.metrics.items()):
+        published, source = what.published if what.published and place == 0 else (None, None)
+        scores = {name: [result["metrics"][name][metric] for result in results] for name in results[0]["metrics"]}
+        ours = scores.pop(model)
+        row = {
+            "row": f"{recipe}_{metric}",
+            "command": f"python benchmarks/recipes.py --recipes {recipe} --seeds {given.seeds}"
+            + (" --quick" if given.quick else ""),
+            "commit": commit(),
+            "machine": machine(runs[0]["threads"]),
+            "dataset": results[0]["dataset"],
+            "split_hash": hashes[0],
+            "metric": metric,
+            "better": better,
+            "seeds": seeds,
+            "ours": ours,
+            "seconds": [round(run["seconds"], 1) for run in runs],
+            "baselines": scores,
+            "published": published,
+            "source": source,
+            "note": f"{model}; {what.note}" + ("; quick, so the model has learned nothing" if given.quick else ""),
+        }
+        print(write_row(row, given.output))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure recipes over seeds.", allow_abbrev=False)
+    parser.add_argument("--recipes", metavar="GLOB", default="weather", help="which recipes (weather)")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0 on (3)")
+    parser.add_argument("--quick", action="store_true", help="a few steps only, to try this script; needs --output")
+    parser.add_argument("--output", type=Path, default=PUBLISHED, help="folder of the rows (benchmarks/published)")
+    given = parser.parse_args()
+    if given.seeds < 1:
+        parser.error("--seeds must be at least 1")
+    if given.quick and given.output.resolve() == PUBLISHED.resolve():
+        parser.error("--quick measures nothing worth publishing: give another folder with --output")
+    return given
+
+
+def _run(recipe: str, seed: int, options: tuple[str, ...]) -> dict[str, Any]:
+    """Train and evaluate once; the seconds are those a user waits, from command to report."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["train", "timeseries", "--recipe", recipe, "--seed", str(seed), "--runs", folder, *options]
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "integrand", *words], check=True)
+        seconds = time.perf_counter() - began
+        (run,) = Path(folder, "timeseries", recipe).iterdir()
+        results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+        threads = json.loads((run / "environment.json").read_text(encoding="utf-8"))["threads"]
+    return {"results": results, "seconds": seconds, "threads": threads}
+
+
+if __name__ == "__main__":
+    main()
