@@ -65,8 +65,9 @@ def train(task: Task, name: str, seed: int) -> dict[str, Any]:
     test = task.test()
     torch.manual_seed(seed)
     network = NETWORKS[name](task, test.x.shape[1])
-    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=task.steps, pct_start=WARM_UP)
+    rate = dict(task.rates).get(name, RATE)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=task.steps, pct_start=WARM_UP)
     began = time.perf_counter()
     for step, batch in enumerate(task.batches(seed), 1):
         value = loss(task, network, batch)

@@ -50,6 +50,8 @@ class Task:
         events: whether single elements count, each by what its channels say together, not a signal that they sample:
             then the lift is a network, and impulses drive the layers that know such.
         steps, batch: length of the training.
+        rates: learning rates other than the common one, by layer; chosen where sequences are drawn, so that no test part
+            is looked at.
         noise: deviation of the noise added to inputs in training, in units of their own deviation.
         must: what one of the layers has to reach, or None.
         published: figures of others, by name, as the sites of the archives give them.
@@ -69,6 +71,7 @@ class Task:
     span: float | None = None
     events: bool = False
     noise: float = 0.0
+    rates: tuple[tuple[str, float], ...] = ()
     must: float | None = None
     published: tuple[tuple[str, float], ...] = ()
 
@@ -285,6 +288,7 @@ TASKS = (
         events=True,
         steps=2000,
         batch=128,
+        rates=(("LinOSS-IM", 1e-2), ("LinOSS-IMEX", 1e-2)),
         length=2000,
         must=0.01,
     ),
