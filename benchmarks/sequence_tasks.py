@@ -50,8 +50,8 @@ class Task:
         events: whether single elements count, each by what its channels say together, not a signal that they sample:
             then the lift is a network, and impulses drive the layers that know such.
         steps, batch: length of the training.
-        rates: learning rates other than the common one, by layer; chosen where sequences are drawn, so that no test part
-            is looked at.
+        rates: learning rates other than the common one, by layer; only where sequences are drawn, so that no test part
+            is needed to choose them.
         noise: deviation of the noise added to inputs in training, in units of their own deviation.
         must: what one of the layers has to reach, or None.
         published: figures of others, by name, as the sites of the archives give them.
