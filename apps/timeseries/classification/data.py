@@ -7,23 +7,22 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
 from torch.utils.data import Dataset
 
 from integrand.apps.timeseries import APPLICATION
 from integrand.apps.timeseries.classification.task import ClassificationTask
+from integrand.apps.timeseries.data import PartsData
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.catalogue import find
 from integrand.datasets.irregular import IrregularBatch
 from integrand.datasets.labelled import LabelledSeries, static_statistics, statistics, to_batch
-from integrand.datasets.loader import ResumableLoader
 from integrand.datasets.splits import PARTS, IndexSplit, official, stratified
 from integrand.datasets.ts_files import read_ts_pair
 
 Protocol = Literal["official", "random"]
 
 
-class ClassificationData(LightningDataModule):
+class ClassificationData(PartsData):
     """Series with a class each, split into training, validation and test.
 
     Means and deviations are those of the values observed in the training part.
@@ -75,10 +74,6 @@ class ClassificationData(LightningDataModule):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self._parts: dict[str, SeriesOfPart] = {}
 
-    def prepare_data(self) -> None:
-        """Check on one process that the data can be read, before others try."""
-        self.setup()
-
     def setup(self, stage: str | None = None) -> None:
         """Read, split and standardise; a second call does nothing."""
         if self._parts:
@@ -99,12 +94,6 @@ class ClassificationData(LightningDataModule):
             )
 
     @property
-    def validates(self) -> bool:
-        """Whether there is a validation part."""
-        self.setup()
-        return len(self._parts["validation"]) > 0
-
-    @property
     def notices(self) -> list[str]:
         """What the reader of the files has to say."""
         self.setup()
@@ -114,33 +103,6 @@ class ClassificationData(LightningDataModule):
         """Return the series of ``"train"``, ``"validation"`` or ``"test"``."""
         self.setup()
         return self._parts[name]
-
-    def train_dataloader(self) -> ResumableLoader:
-        """Return shuffled training batches, with new noise and drops each epoch."""
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> ResumableLoader | list[Any]:
-        """Return validation batches, the same each time; none where there is no such part."""
-        return self._loader("validation") if self.validates else []
-
-    def test_dataloader(self) -> ResumableLoader:
-        """Return test batches, the same each time."""
-        return self._loader("test")
-
-    def transfer_batch_to_device(self, batch: IrregularBatch, device: Any, dataloader_idx: int) -> IrregularBatch:
-        """Move a batch, without waiting where memory is page-locked."""
-        return batch.to(device, non_blocking=True)
-
-    def _loader(self, part: str, *, shuffle: bool = False) -> ResumableLoader:
-        on_host = self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
-        return ResumableLoader(
-            self.part(part),
-            batch_size=self.batch_size if part == "train" else max(256, self.batch_size),
-            shuffle=shuffle,
-            seed=self.seed,
-            num_workers=self.num_workers,
-            pin_memory=not on_host,
-        )
 
     def _read(self) -> LabelledSeries:
         if "/" in self.dataset or self.dataset.endswith((".ts", ".ts.gz")):

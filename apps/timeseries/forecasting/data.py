@@ -8,21 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning import LightningDataModule
 
 from integrand.apps.timeseries import APPLICATION
+from integrand.apps.timeseries.data import PartsData
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.catalogue import find
 from integrand.datasets.forecasting import ForecastTask, ForecastWindows
-from integrand.datasets.irregular import IrregularBatch
-from integrand.datasets.loader import ResumableLoader
 from integrand.datasets.splits import PARTS, ChronologicalSplit, chronological
 from integrand.datasets.tables import MICROSECONDS, Table, read_table, require_span
 
 DAY, YEAR = 24.0, 8766.0  # hours
 
 
-class ForecastingData(LightningDataModule):
+class ForecastingData(PartsData):
     """Forecasting windows of a table, split in time.
 
     One sample is one series, ``context`` of its past with its gaps and a random share of its rows dropped, and as
@@ -91,10 +89,6 @@ class ForecastingData(LightningDataModule):
         self.variable_column, self.value_column, self.duplicates = variable_column, value_column, duplicates
         self._parts: dict[str, ForecastWindows] = {}
 
-    def prepare_data(self) -> None:
-        """Check on one process that the data can be read, before others try."""
-        self.setup()
-
     def setup(self, stage: str | None = None) -> None:
         """Read the table, split it and build the windows of the three parts; a second call does nothing."""
         if self._parts:
@@ -133,33 +127,6 @@ class ForecastingData(LightningDataModule):
         """Return the windows of ``"train"``, ``"validation"`` or ``"test"``."""
         self.setup()
         return self._parts[part]
-
-    def train_dataloader(self) -> ResumableLoader:
-        """Return shuffled training batches, with new drops each epoch."""
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> ResumableLoader:
-        """Return validation batches, the same each time."""
-        return self._loader("validation")
-
-    def test_dataloader(self) -> ResumableLoader:
-        """Return test batches, the same each time."""
-        return self._loader("test")
-
-    def transfer_batch_to_device(self, batch: IrregularBatch, device: Any, dataloader_idx: int) -> IrregularBatch:
-        """Move a batch, without waiting where memory is page-locked."""
-        return batch.to(device, non_blocking=True)
-
-    def _loader(self, part: str, *, shuffle: bool = False) -> ResumableLoader:
-        on_host = self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
-        return ResumableLoader(
-            self.windows(part),
-            batch_size=self.batch_size if part == "train" else max(256, self.batch_size),
-            shuffle=shuffle,
-            seed=self.seed,
-            num_workers=self.num_workers,
-            pin_memory=not on_host,
-        )
 
     def _read(self) -> tuple[Table, dict[str, str], list[str], tuple[int, int, int] | None]:
         """Return the table, units by channel, default targets, and published split sizes in rows if there are any."""

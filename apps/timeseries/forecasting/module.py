@@ -1,20 +1,19 @@
 """The Lightning module of the time-series application."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric
 
 from integrand.apps.timeseries.forecasting.models.forecaster import Forecast, Forecaster
-from integrand.apps.training.module import BaseModule, plain
-from integrand.core.errors import InputError
+from integrand.apps.timeseries.module import TaskModule
+from integrand.apps.timeseries.network import TaskNetwork
 from integrand.core.losses import gaussian_crps
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch
 
 
-class ForecastingModule(BaseModule):
+class ForecastingModule(TaskModule):
     """Probabilistic forecasting of irregular series, trained on the continuous ranked probability score.
 
     Args:
@@ -31,8 +30,11 @@ class ForecastingModule(BaseModule):
         Trainer(max_epochs=2).fit(module, data)
     """
 
-    app: ClassVar[str] = "timeseries"
     monitor: ClassVar[str] = "validation/crps"
+    networks: ClassVar[type[TaskNetwork]] = Forecaster
+    described_by: ClassVar[type] = ForecastTask
+    validated: ClassVar[tuple[str, ...]] = ("crps", "mae")
+    network: Forecaster
 
     def __init__(
         self,
@@ -44,43 +46,12 @@ class ForecastingModule(BaseModule):
         ema_decay: float = 0.995,
     ) -> None:
         super().__init__(
-            learning_rate=learning_rate, weight_decay=weight_decay, warmup_steps=warmup_steps, ema_decay=ema_decay
+            network,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            warmup_steps=warmup_steps,
+            ema_decay=ema_decay,
         )
-        self.network = network
-        self.validation = torch.nn.ModuleDict({name: MeanMetric() for name in ("crps", "mae")})
-
-    def build(self, data: Any) -> None:
-        """Build the network for a data module's task, unless it is built already."""
-        if self.network.task is None:
-            self.network.build(data.task)
-
-    def setup(self, stage: str) -> None:
-        """Build what is not built yet, from the trainer's data module."""
-        self.build(self.trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue]
-
-    def describe(self) -> dict[str, Any]:
-        """Return the network's class and options, and the task."""
-        kind = type(self.network)
-        return {
-            "network": f"{kind.__module__}:{kind.__qualname__}",
-            "options": {name: plain(value) for name, value in self.network.hparams.items()},
-            "task": self.network.built_for.to_dict(),
-        }
-
-    @classmethod
-    def from_checkpoint(cls, checkpoint: dict[str, Any]) -> "ForecastingModule":
-        """Build the module that a checkpoint describes, with its averaged weights, ready to forecast."""
-        from integrand.apps.application import load
-
-        said = checkpoint["integrand"]
-        kind = load(said["network"])
-        if not (isinstance(kind, type) and issubclass(kind, Forecaster)):
-            raise InputError(f"the checkpoint names {said['network']!r} as its network, which is no forecaster.")
-        network = kind(**said["options"])
-        network.build(ForecastTask(**said["task"]))
-        module = cls(network)
-        module.load_state_dict(checkpoint["state_dict"])
-        return module.eval()
 
     def forward(self, batch: IrregularBatch) -> Forecast:
         """Forecast the batch at its ``target_times``, in standardised units."""
@@ -99,29 +70,12 @@ class ForecastingModule(BaseModule):
             loss = loss + logged["penalty"]
         return loss, logged
 
-    def on_validation_epoch_start(self) -> None:
-        """Validate the average, from empty sums: those left by ``trainer.validate`` are inference tensors."""
-        super().on_validation_epoch_start()
-        for metric in self.validation.values():
-            metric.reset()  # pyright: ignore[reportCallIssue]
-
-    def validation_step(self, batch: IrregularBatch, batch_idx: int) -> None:
-        """Score a batch."""
+    def scores(self, batch: IrregularBatch) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Return the scores of each target, (B, Q, K), which count where it was observed."""
         forecast = self.network(batch)
         assert batch.target is not None
         assert batch.target_mask is not None
-        weight = batch.target_mask.float()
-        scores = {
+        return {
             "crps": gaussian_crps(forecast.mean, forecast.std, batch.target),
             "mae": (forecast.mean - batch.target).abs(),
-        }
-        for name, score in scores.items():
-            self.validation[name].update(score, weight)  # pyright: ignore[reportCallIssue]
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the scores of the whole validation part, over all processes."""
-        super().on_validation_epoch_end()
-        scores = {f"validation/{name}": metric.compute() for name, metric in self.validation.items()}  # pyright: ignore[reportCallIssue]
-        self.log_dict(scores, logger=False, prog_bar=True)
-        if not self.trainer.sanity_checking:
-            self.write_log(scores, self.global_step)
+        }, batch.target_mask.float()

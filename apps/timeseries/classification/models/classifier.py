@@ -6,10 +6,10 @@ Dimension letters: B batch, L length, C channels, K classes, S static features, 
 from typing import NamedTuple
 
 import torch
-from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
 from torch import Tensor, nn
 
 from integrand.apps.timeseries.classification.task import ClassificationTask
+from integrand.apps.timeseries.network import TaskNetwork
 from integrand.core.errors import InputError
 from integrand.datasets.irregular import IrregularBatch
 
@@ -28,44 +28,12 @@ class Elements(NamedTuple):
     present: Tensor | None
 
 
-class Classifier(HyperparametersMixin, nn.Module):
-    """Base of the classifying networks.
-
-    A network is described by its options alone, and built when the task is known: ``build(task)`` makes its
-    parameters. A subclass writes ``__init__`` (options, then ``self.save_hyperparameters()``), ``build_network`` and
-    ``forward``.
-    """
-
-    task: ClassificationTask | None = None
-
-    def build(self, task: ClassificationTask) -> None:
-        """Make the parameters for a task; a second call with the same task does nothing."""
-        if self.task is not None:
-            if self.task != task:
-                raise InputError("this network was built for another task: make a new one.")
-            return
-        for name, value in self.hparams.items():
-            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-                raise InputError(f"model.network.{name}={value} must be at least 1.")
-            if name.endswith("dropout") and not 0 <= value < 1:
-                raise InputError(f"model.network.{name}={value} must lie in [0, 1).")
-        self.task = task
-        self.build_network(task)
-
-    def build_network(self, task: ClassificationTask) -> None:
-        """Make the parameters."""
-        raise NotImplementedError
+class Classifier(TaskNetwork[ClassificationTask]):
+    """Base of the classifying networks, see ``TaskNetwork``."""
 
     def forward(self, batch: IrregularBatch) -> Tensor:
         """Return the scores of the classes, (B, K): logarithms of probabilities, up to a constant."""
         raise NotImplementedError
-
-    @property
-    def built_for(self) -> ClassificationTask:
-        """The task, once built."""
-        if self.task is None:
-            raise InputError("the network has no parameters yet: call build(task), or let Lightning's setup do it.")
-        return self.task
 
     @property
     def features(self) -> int:

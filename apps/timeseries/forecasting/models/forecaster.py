@@ -7,10 +7,9 @@ T times of the latent path, D latent state.
 from dataclasses import dataclass
 
 import torch
-from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
-from torch import Tensor, nn
+from torch import Tensor
 
-from integrand.core.errors import InputError
+from integrand.apps.timeseries.network import TaskNetwork
 from integrand.core.fields.periodic_forcing import harmonics
 from integrand.core.numerics import SolverStats
 from integrand.datasets.forecasting import ForecastTask
@@ -38,50 +37,20 @@ class Forecast:
     stats: SolverStats
 
 
-class Forecaster(HyperparametersMixin, nn.Module):
-    """Base of the forecasting networks.
+class Forecaster(TaskNetwork[ForecastTask]):
+    """Base of the forecasting networks, see ``TaskNetwork``."""
 
-    A network is described by its options alone, and built when the task is known: ``build(task)`` makes its
-    parameters, and Lightning's ``setup`` calls it. A subclass writes ``__init__`` (options, then
-    ``self.save_hyperparameters()``), ``build_network`` and ``forward``.
-    """
-
-    task: ForecastTask | None = None
     calendar: Tensor
 
     def build(self, task: ForecastTask) -> None:
         """Make the parameters for a task; a second call with the same task does nothing."""
-        if self.task is not None:
-            if self.task != task:
-                raise InputError("this network was built for another task: make a new one.")
-            return
-        self._check_options()
-        self.task = task
-        self.register_buffer("calendar", 2 * torch.pi / torch.tensor(task.periods), persistent=False)
-        self.build_network(task)
-
-    def _check_options(self) -> None:
-        """Refuse sizes below one and probabilities beyond theirs."""
-        for name, value in self.hparams.items():
-            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-                raise InputError(f"model.network.{name}={value} must be at least 1.")
-            if name.endswith("dropout") and not 0 <= value < 1:
-                raise InputError(f"model.network.{name}={value} must lie in [0, 1).")
-
-    def build_network(self, task: ForecastTask) -> None:
-        """Make the parameters."""
-        raise NotImplementedError
+        if self.task is None:
+            self.register_buffer("calendar", 2 * torch.pi / torch.tensor(task.periods), persistent=False)
+        super().build(task)
 
     def forward(self, batch: IrregularBatch) -> Forecast:
         """Forecast the batch at its ``target_times``."""
         raise NotImplementedError
-
-    @property
-    def built_for(self) -> ForecastTask:
-        """The task, once built."""
-        if self.task is None:
-            raise InputError("the network has no parameters yet: call build(task), or let Lightning's setup do it.")
-        return self.task
 
     @property
     def features(self) -> int:
