@@ -119,7 +119,10 @@ def layers_page(tasks: list[Row]) -> str:
         "",
         "The same network around every layer, the same optimiser, the same number of steps; the test part is scored "
         "once, after the last, as mean ± standard deviation over seeds. In brackets parameters and seconds of a "
-        "training. Best first by the tasks in their order; figures of others are as published, in other set-ups.",
+        "training. Best first by the tasks in their order; figures of others are as published, in other set-ups. Of the "
+        "long sequences, each drawn at random, those of `adding_2000` grow as training goes on, and layers that know of "
+        "time are told that a sequence lasts equally long whatever its elements; what else differs from layer to layer "
+        "stands in `benchmarks/sequence_networks.py` and `benchmarks/sequence_tasks.py`.",
         "",
     ]
     if not tasks:
