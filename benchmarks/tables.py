@@ -119,8 +119,8 @@ def layers_page(tasks: list[Row]) -> str:
         "",
         "The same network around every layer, the same optimiser, the same number of steps; the test part is scored "
         "once, after the last, as mean ± standard deviation over seeds. In brackets parameters and seconds of a "
-        "training. Best first by the tasks in their order; figures of others are as published, in other set-ups. Of the "
-        "long sequences, each drawn at random, those of `adding_2000` grow as training goes on, and layers that know of "
+        "training. Best first by the tasks in their order; figures of others are as published, in other set-ups. "
+        "Long sequences are drawn at random. Those of `adding_2000` grow as training goes on, and layers that know of "
         "time are told that a sequence lasts equally long whatever its elements; what else differs from layer to layer "
         "stands in `benchmarks/sequence_networks.py` and `benchmarks/sequence_tasks.py`.",
         "",
@@ -210,8 +210,9 @@ def _table_row(cells: Sequence[str]) -> str:
 
 
 def _mean(values: Sequence[float]) -> str:
-    mean = f"{statistics.mean(values):.4f}"
-    return f"{mean} ± {statistics.stdev(values):.4f}" if len(values) > 1 else mean
+    mean = statistics.mean(values)
+    told = f"{mean:.4f}" if mean == 0 or abs(mean) >= 0.0005 else f"{mean:.1e}"
+    return f"{told} ± {statistics.stdev(values):.4f}" if len(values) > 1 else told
 
 
 def _against(values: Sequence[float], row: Row) -> str:
