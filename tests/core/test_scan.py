@@ -193,7 +193,7 @@ def test_torch_func_sees_the_same_recurrence(length: int, constant: bool, revers
     for transform in (torch.func.jacrev, torch.func.jacfwd):
         for one, other in zip(transform(solve, argnums=(0, 1, 2))(a, b, initial), expected, strict=True):
             assert_rounding(one, other)
-    each = torch.func.vmap(lambda *one: solve(*(part[None] for part in one))[0])(a, b, initial)
+    each = torch.func.vmap(lambda a, b, start: solve(a[None], b[None], start[None])[0])(a, b, initial)
     assert_rounding(each, solve(a, b, initial))
 
 

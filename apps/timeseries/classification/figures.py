@@ -175,7 +175,7 @@ def _chosen(right: Array, sure: Array) -> list[tuple[int, str]]:
 
 def _draw_series(axes: Axes, times: Array, values: Array, task: ClassificationTask) -> None:
     scaled = (values - np.asarray(task.location)) / np.asarray(task.scale)
-    shades: Any = np.linspace(0.25, 1.0, min(MOST_CHANNELS, scaled.shape[1]))
+    shades: Any = np.linspace(1.0, 0.25, min(MOST_CHANNELS, scaled.shape[1]))
     for channel, shade in enumerate(shades):
         there = np.isfinite(scaled[:, channel])
         axes.plot(times[there], scaled[there, channel], color=MODEL, alpha=float(shade), linewidth=1.2)
