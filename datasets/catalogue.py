@@ -44,6 +44,7 @@ class Dataset:
         embedded: whether it comes with the package and needs no download.
         files: what a download fetches; empty where ``embedded``.
         loader: ``"module:function"`` that returns the data, or None where there is none yet.
+        notice: what every report on the data must say first, if anything.
     """
 
     name: str
@@ -56,6 +57,11 @@ class Dataset:
     embedded: bool = False
     files: tuple[RemoteFile, ...] = ()
     loader: str | None = None
+    notice: str = ""
+
+
+RESEARCH_ONLY = "For research only. This is not a medical device: nothing here may guide the care of a patient."
+"""The notice on data of patients, and on what is made of them."""
 
 
 def _of_archive(name: str, train: tuple[str, int], test: tuple[str, int]) -> tuple[RemoteFile, RemoteFile]:
@@ -155,6 +161,32 @@ _ENTRIES = (
             ("79332750788a6227b325b96bd0d70130c8eb707b9731f8d7dec62b7a7d36017e", 252_305),
         ),
         loader="integrand.datasets.real.ucr_uea:gun_point",
+    ),
+    Dataset(
+        name="physionet2012",
+        summary="4,000 stays in intensive care: 37 variables over 48 hours, irregular and mostly missing; who died",
+        source="PhysioNet/CinC Challenge 2012, set A (https://physionet.org/content/challenge-2012/1.0.0/)",
+        licence="ODC-By-1.0",
+        citation="Silva I. et al. (2012). Predicting in-hospital mortality of ICU patients: the PhysioNet/Computing in "
+        "Cardiology Challenge 2012. Computing in Cardiology 39.",
+        size=6_689_405,
+        splits="none official: at random by stay and class, 70 % training, 15 % validation, 15 % test by default",
+        files=(
+            RemoteFile(
+                path="physionet2012/set-a.tar.gz",
+                url="https://physionet.org/files/challenge-2012/1.0.0/set-a.tar.gz",
+                sha256="c9d865a9427e7a552aeaa2dad023e994f1c6900123cbeb64bec744111943e322",
+                size=6_610_186,
+            ),
+            RemoteFile(
+                path="physionet2012/Outcomes-a.txt",
+                url="https://physionet.org/files/challenge-2012/1.0.0/Outcomes-a.txt",
+                sha256="2613ea60ccda29f87571a7d6b09ad130858a8ccd66325bd073365925026883c2",
+                size=79_219,
+            ),
+        ),
+        loader="integrand.datasets.real.physionet2012:load",
+        notice=RESEARCH_ONLY,
     ),
     Dataset(
         name="arrow_head",

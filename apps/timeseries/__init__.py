@@ -58,7 +58,7 @@ APPLICATION = Application(
                 for name, (path, _) in CLASSIFIERS.items()
             },
             model_summaries={name: summary for name, (_, summary) in CLASSIFIERS.items()},
-            datasets=("japanese_vowels", "basic_motions", "gun_point", "arrow_head"),
+            datasets=("japanese_vowels", "basic_motions", "gun_point", "arrow_head", "physionet2012"),
             default_recipe="japanese_vowels",
             evaluate="integrand.apps.timeseries.classification.evaluation:evaluate",
             figures="integrand.apps.timeseries.classification.figures:draw",

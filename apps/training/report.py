@@ -21,11 +21,9 @@ from integrand.apps.training.run_folder import RunFolder
 from integrand.apps.training.tables import channel_tables, comparison_table, results_table
 from integrand.apps.training.verdict import better, distance, further, is_number, verdict
 from integrand.core.errors import InputError
-from integrand.datasets.catalogue import find
+from integrand.datasets.catalogue import CATALOGUE, RESEARCH_ONLY, find
 
-NOTICES = {
-    "medical": "For research only. This is not a medical device: nothing here may guide the care of a patient.",
-}
+NOTICES = {"medical": RESEARCH_ONLY}
 """What the report of an application must say first."""
 
 SMALLEST_TEXT = 9 / 11  # of a picture's own size: its text of 11 points is not shown below 9
@@ -66,7 +64,7 @@ def write_report(run: RunFolder, path: Path | None = None) -> Path:
         "kind": "run",
         "title": f"{results['model']} on {results['dataset']}",
         "subtitle": _label(run),
-        "notice": NOTICES.get(results.get("app", ""), ""),
+        "notice": _notice(results),
         "verdict": verdict(results),
         "more": further(results),
         "facts": _facts(results, environment, run),
@@ -111,7 +109,7 @@ def write_comparison(runs: Sequence[RunFolder], path: Path) -> Path:
         "kind": "comparison",
         "title": f"{len(runs)} runs compared" if len(runs) > 1 else "1 run",
         "subtitle": ", ".join(labels),
-        "notice": " ".join(dict.fromkeys(NOTICES[app] for one in results if (app := one.get("app", "")) in NOTICES)),
+        "notice": " ".join(dict.fromkeys(told for one in results if (told := _notice(one)))),
         "verdict": _comparison_verdict(labels, results, comparable),
         "tables": [comparison_table(labels, results, comparable)],
         "about": list(dict(pair for one in results for pair in _about(one)).items()),
@@ -133,6 +131,12 @@ def _results(run: RunFolder) -> dict[str, Any]:
             f"`integrand evaluate {run.path}` writes it anew."
         )
     return results
+
+
+def _notice(results: Mapping[str, Any]) -> str:
+    """Return what an application or a data set demands to be said first."""
+    entry = CATALOGUE.get(results["dataset"])
+    return NOTICES.get(results.get("app", ""), "") or (entry.notice if entry else "")
 
 
 def _comparison_verdict(labels: Sequence[str], results: Sequence[Mapping[str, Any]], comparable: bool) -> str:

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from integrand.apps.commands import report as command
+from integrand.apps.training import report
 from integrand.apps.training.figures import figure, save, style
 from integrand.apps.training.report import write_comparison, write_report
 from integrand.apps.training.run_folder import RunFolder
 from integrand.apps.training.verdict import better, verdict
 from integrand.core.errors import InputError
+from integrand.datasets.catalogue import RESEARCH_ONLY
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
@@ -426,3 +428,9 @@ def test_a_browser_shows_it(tmp_path: Path, page: str, width: int) -> None:
         # Text of 11 points is never shown below 9; a point is 4/3 pixels.
         assert 11 * shown / (natural / 150 * 96) >= 8.95
     assert seen["smallest"] >= 12
+
+
+def test_data_of_patients_are_said_to_be_for_research_only():
+    for app, dataset, said in (("timeseries", "physionet2012", True), ("timeseries", "etth1", False)):
+        assert (report._notice({"app": app, "dataset": dataset}) == RESEARCH_ONLY) is said
+    assert report._notice({"app": "medical", "dataset": "my.csv"}) == RESEARCH_ONLY

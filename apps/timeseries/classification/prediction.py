@@ -60,6 +60,11 @@ def predict(
         InputError: the file cannot be read, or has none of the channels the module was trained on.
     """
     task = module.network.built_for
+    if task.static:
+        raise InputError(
+            f"the run was trained with the static features {', '.join(task.static)}, which predict does not read yet: "
+            "call the module from Python."
+        )
     if input.name.lower().endswith((".ts", ".ts.gz")):
         series = _of_ts(read_ts(input), task)
     else:
@@ -121,10 +126,6 @@ def _of_table(table: Table, task: ClassificationTask, name: str) -> LabelledSeri
         chosen = one.values[:, columns].astype(np.float32)
         chosen[:, [column < 0 for column in columns]] = np.nan
         values.append(chosen)
-    if task.static:
-        raise InputError(
-            "the run was trained with static features, which a CSV of series does not hold: give a .ts file."
-        )
     return LabelledSeries(
         name=name,
         channels=task.channels,
