@@ -161,11 +161,13 @@ def test_no_validation_part(tmp_path: Path):
     assert len(data.part("train")) == 16
     data = ClassificationData(str(tmp_path), validation=0.25)
     assert (len(data.part("train")), len(data.part("validation")), len(data.part("test"))) == (12, 4, 8)
-    shares = ClassificationData(str(tmp_path), protocol="random", seed=1)
+    shares = ClassificationData(str(tmp_path), protocol="random", split_seed=1)
     assert sum(len(shares.part(part)) for part in ("train", "validation", "test")) == 24
-    others = ClassificationData(str(tmp_path), protocol="random", seed=2)
+    others = ClassificationData(str(tmp_path), protocol="random", split_seed=2)
+    same = ClassificationData(str(tmp_path), protocol="random", split_seed=1, seed=5)
     others.setup()
-    assert shares.split.hash != others.split.hash
+    same.setup()
+    assert shares.split.hash == same.split.hash != others.split.hash
 
 
 # Pictures

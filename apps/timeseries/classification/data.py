@@ -38,7 +38,9 @@ class ClassificationData(PartsData):
         drop: share of the elements of a training series that are left out, drawn anew each epoch.
         batch_size: series a batch.
         num_workers: processes that load batches; 0 for the training process.
-        seed: of splits, noise, drops and order.
+        seed: of noise, drops and order.
+        split_seed: of random splits and of the choice of validation series; apart from ``seed``, so that several seeds
+            are scored on the same series.
 
     Raises:
         InputError: the data cannot be read or split.
@@ -56,6 +58,7 @@ class ClassificationData(PartsData):
         batch_size: int = 32,
         num_workers: int = 0,
         seed: int = 0,
+        split_seed: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -72,6 +75,7 @@ class ClassificationData(PartsData):
         self.protocol: Protocol = protocol
         self.noise, self.drop = noise, drop
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.split_seed = split_seed
         self._parts: dict[str, SeriesOfPart] = {}
 
     def setup(self, stage: str | None = None) -> None:
@@ -116,10 +120,12 @@ class ClassificationData(PartsData):
     def _split(self, series: LabelledSeries) -> IndexSplit:
         of: dict[str, Any] = {"dataset": Path(self.dataset).name, "checksum": self.checksum, "protocol": self.protocol}
         if self.protocol == "random":
-            return stratified(series.labels, fractions=self.fractions, seed=self.seed, of=of, groups=series.groups)
+            return stratified(
+                series.labels, fractions=self.fractions, seed=self.split_seed, of=of, groups=series.groups
+            )
         if series.parts is None:
             raise InputError(f"{series.name} has no official split: take --data.protocol random.")
-        return official(series.parts, series.labels, validation=self.validation, seed=self.seed, of=of)
+        return official(series.parts, series.labels, validation=self.validation, seed=self.split_seed, of=of)
 
 
 class SeriesOfPart(Dataset):
