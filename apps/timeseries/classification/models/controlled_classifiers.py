@@ -79,10 +79,25 @@ class NeuralCDEClassifier(ControlledClassifier):
 
 
 class _WindowedClassifier(ControlledClassifier):
+    """Shared by the two whose equation is driven by what windows of the path amount to."""
+
+    equation: type[NeuralRDE] | type[LogNCDE]
+
     def __init__(self, *, d_state: int = 32, hidden: int = 64, window: int = 4) -> None:
         super().__init__(d_state=d_state, hidden=hidden)
         self.save_hyperparameters()
         self.window = window
+
+    def make_model(self, task: ClassificationTask) -> ControlledModel:
+        """Return the equation."""
+        return self.equation(
+            len(task.channels),
+            self.d_state,
+            hidden=(self.hidden,),
+            window=self.window,
+            intensity=not task.complete,
+            time_scale=duration(task),
+        )
 
 
 class NeuralRDEClassifier(_WindowedClassifier):
@@ -93,16 +108,7 @@ class NeuralRDEClassifier(_WindowedClassifier):
         d_state, hidden: see there.
     """
 
-    def make_model(self, task: ClassificationTask) -> ControlledModel:
-        """Return a neural RDE."""
-        return NeuralRDE(
-            len(task.channels),
-            self.d_state,
-            hidden=(self.hidden,),
-            window=self.window,
-            intensity=not task.complete,
-            time_scale=duration(task),
-        )
+    equation = NeuralRDE
 
 
 class LogNCDEClassifier(_WindowedClassifier):
@@ -113,13 +119,4 @@ class LogNCDEClassifier(_WindowedClassifier):
         d_state, hidden: see there.
     """
 
-    def make_model(self, task: ClassificationTask) -> ControlledModel:
-        """Return a Log-NCDE."""
-        return LogNCDE(
-            len(task.channels),
-            self.d_state,
-            hidden=(self.hidden,),
-            window=self.window,
-            intensity=not task.complete,
-            time_scale=duration(task),
-        )
+    equation = LogNCDE
