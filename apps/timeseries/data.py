@@ -1,5 +1,6 @@
 """What the data modules of every task share: loaders over three parts that go on exactly where they stopped."""
 
+import re
 from typing import Any
 
 import torch
@@ -8,6 +9,17 @@ from torch.utils.data import Dataset
 
 from integrand.datasets.irregular import IrregularBatch
 from integrand.datasets.loader import ResumableLoader
+
+
+def as_data_options(text: str) -> str:
+    """Name the options of a reader of tables as training has them, not as ``predict`` does.
+
+    Example:
+        >>> as_data_options("name it with --time-column")
+        'name it with --data.time_column'
+    """
+    text = re.sub(r"--(time|group|variable|value)-column", r"--data.\1_column", text)
+    return text.replace("--duplicates", "--data.duplicates")
 
 
 class PartsData(LightningDataModule):

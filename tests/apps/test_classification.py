@@ -170,6 +170,24 @@ def test_no_validation_part(tmp_path: Path):
     assert shares.split.hash == same.split.hash != others.split.hash
 
 
+def test_a_csv_with_classes(tmp_path: Path):
+    rows = [
+        f"{name},{t},{x},{given},{label}"
+        for given, name, label in ((n, f"s{n}", CLASSES[n % 3]) for n in range(12))
+        for t, x in ((0.0, 1.5), (2.0, 2.5))
+    ]
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join(["patient,time,x,y,kind", *rows]) + "\n")
+    data = ClassificationData(str(path), protocol="random", fractions=(0.5, 0.25, 0.25), label_column="kind")
+    data.setup()
+    assert (data.task.channels, data.task.classes) == (["x", "y"], list(CLASSES))
+    assert [len(data.part(part)) for part in ("train", "validation", "test")] == [6, 3, 3]
+    with pytest.raises(InputError, match=r"mine\.csv has no official split: take --data\.protocol random"):
+        ClassificationData(str(path), label_column="kind").setup()
+    with pytest.raises(InputError, match="unknown label column 'label'"):
+        ClassificationData(str(path)).setup()
+
+
 # Pictures
 
 

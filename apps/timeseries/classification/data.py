@@ -11,11 +11,12 @@ from torch.utils.data import Dataset
 
 from integrand.apps.timeseries import APPLICATION
 from integrand.apps.timeseries.classification.task import ClassificationTask
-from integrand.apps.timeseries.data import PartsData
+from integrand.apps.timeseries.data import PartsData, as_data_options
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.catalogue import find
 from integrand.datasets.irregular import IrregularBatch
 from integrand.datasets.labelled import LabelledSeries, static_statistics, statistics, to_batch
+from integrand.datasets.labelled_tables import read_labelled_table
 from integrand.datasets.splits import PARTS, IndexSplit, official, stratified
 from integrand.datasets.ts_files import read_ts_pair
 
@@ -28,8 +29,8 @@ class ClassificationData(PartsData):
     Means and deviations are those of the values observed in the training part.
 
     Args:
-        dataset: a name in the catalogue, or the path of a ``.ts`` file of the UCR/UEA archive or of the folder with
-            its training and test file.
+        dataset: a name in the catalogue; the path of a ``.ts`` file of the UCR/UEA archive or of the folder with its
+            training and test file; or a CSV in wide or long form, whose rows say their series and its class.
         protocol: ``"official"``, the publisher's test part and a share of its training part for validation; or
             ``"random"``, a new split of all series.
         validation: that share; 0 trains on the whole training part, and the last weights are kept, not the best.
@@ -41,6 +42,8 @@ class ClassificationData(PartsData):
         seed: of noise, drops and order.
         split_seed: of random splits and of the choice of validation series; apart from ``seed``, so that several seeds
             are scored on the same series.
+        label_column: column of the classes of a CSV file.
+        time_column, group_column, variable_column, value_column, duplicates: how it is read, see ``read_table``.
 
     Raises:
         InputError: the data cannot be read or split.
@@ -59,6 +62,12 @@ class ClassificationData(PartsData):
         num_workers: int = 0,
         seed: int = 0,
         split_seed: int = 0,
+        label_column: str = "label",
+        time_column: str | None = None,
+        group_column: str | None = None,
+        variable_column: str | None = None,
+        value_column: str | None = None,
+        duplicates: str = "mean",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -76,6 +85,14 @@ class ClassificationData(PartsData):
         self.noise, self.drop = noise, drop
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.split_seed = split_seed
+        self.columns = {
+            "label_column": label_column,
+            "time_column": time_column,
+            "group_column": group_column,
+            "variable_column": variable_column,
+            "value_column": value_column,
+            "duplicates": duplicates,
+        }
         self._parts: dict[str, SeriesOfPart] = {}
 
     def setup(self, stage: str | None = None) -> None:
@@ -109,6 +126,12 @@ class ClassificationData(PartsData):
         return self._parts[name]
 
     def _read(self) -> LabelledSeries:
+        if self.dataset.endswith((".csv", ".csv.gz", ".csv.xz", ".txt", ".tsv")):
+            try:
+                series = read_labelled_table(Path(self.dataset), **self.columns)
+            except InputError as error:
+                raise InputError(as_data_options(str(error))) from error
+            return replace(series, notices=[as_data_options(notice) for notice in series.notices])
         if "/" in self.dataset or self.dataset.endswith((".ts", ".ts.gz")):
             return read_ts_pair(Path(self.dataset))
         named = APPLICATION.task("classification").datasets

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from integrand.apps.timeseries import APPLICATION
-from integrand.apps.timeseries.data import PartsData
+from integrand.apps.timeseries.data import PartsData, as_data_options
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.catalogue import find
 from integrand.datasets.forecasting import ForecastTask, ForecastWindows
@@ -145,11 +144,6 @@ class ForecastingData(PartsData):
 
     def _read_file(self) -> Table:
         """Read the user's file; the reader's advice names its options as ``predict`` has them, here they are data's."""
-
-        def as_data_option(text: str) -> str:
-            text = re.sub(r"--(time|group|variable|value)-column", r"--data.\1_column", text)
-            return text.replace("--duplicates", "--data.duplicates")
-
         try:
             table = read_table(
                 Path(self.dataset),
@@ -160,8 +154,8 @@ class ForecastingData(PartsData):
                 duplicates=self.duplicates,
             )
         except InputError as error:
-            raise InputError(as_data_option(str(error))) from error
-        return replace(table, notices=[as_data_option(notice) for notice in table.notices])
+            raise InputError(as_data_options(str(error))) from error
+        return replace(table, notices=[as_data_options(notice) for notice in table.notices])
 
     def _split(self, table: Table, rows: tuple[int, int, int] | None) -> ChronologicalSplit:
         of: dict[str, Any] = {

@@ -1,0 +1,93 @@
+"""Labelled series from a user's own table: one column tells series apart, another says the class of each."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from integrand.core.errors import InputError, unknown
+from integrand.datasets.labelled import LabelledSeries
+from integrand.datasets.table_columns import read_cells
+from integrand.datasets.tables import read_table
+
+
+def read_labelled_table(
+    path: str | Path,
+    *,
+    label_column: str,
+    time_column: str | None = None,
+    group_column: str | None = None,
+    variable_column: str | None = None,
+    value_column: str | None = None,
+    duplicates: str = "mean",
+) -> LabelledSeries:
+    """Read the series of a CSV in wide or long form, each with the class that stands in its rows.
+
+    Args:
+        path: the file.
+        label_column: holds the class, the same in every row of a series.
+        time_column, group_column, variable_column, value_column, duplicates: as in ``read_table``.
+
+    Returns:
+        The series in the order of their names, without an official split; times count from the file's first stamp.
+
+    Raises:
+        InputError: what ``read_table`` refuses; no column that tells series apart; a class that is missing or changes
+            within a series.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "beats.csv"
+        >>> _ = path.write_text("id,time,x,label\\na,0,1.5,N\\na,1,2.5,N\\nb,0,0.5,V\\n")
+        >>> series = read_labelled_table(path, label_column="label")
+        >>> series.ids, series.classes, series.labels.tolist(), series.values[0].ravel().tolist()
+        (['a', 'b'], ['N', 'V'], [0, 1], [1.5, 2.5])
+    """
+    table = read_table(
+        path,
+        time_column=time_column,
+        group_column=group_column,
+        variable_column=variable_column,
+        value_column=value_column,
+        duplicates=duplicates,
+    )
+    if table.group_column is None:
+        raise InputError(f"{path}: a class belongs to a series, name the column of the series: --group-column.")
+    cells = read_cells(path, {label_column, table.group_column})
+    if label_column not in cells:
+        raise unknown("label column", label_column, cells)
+    labels = _labels(cells[table.group_column].astype(str).str.strip(), cells[label_column])
+    whole = all(name.isdecimal() for name in labels.values())
+    classes = sorted(set(labels.values()), key=lambda name: (int(name) if whole else 0, name))
+    kept = [place for place, name in enumerate(table.channels) if name != label_column]
+    if not kept:
+        raise InputError(f"{path} has no channel beside the classes in {label_column!r}: give at least one.")
+    names = [one.group for one in table.series]
+    return LabelledSeries(
+        name=Path(path).name,
+        channels=[table.channels[place] for place in kept],
+        classes=classes,
+        times=[one.times.astype(np.float64) for one in table.series],
+        values=[one.values[:, kept].astype(np.float32) for one in table.series],
+        labels=np.array([classes.index(labels[name]) for name in names], dtype=np.int64),
+        ids=names,
+        time_unit=table.time_unit,
+        notices=table.notices,
+    )
+
+
+def _labels(groups: pd.Series, labels: pd.Series) -> dict[str, str]:
+    """Return the class of each series, from columns indexed by the rows of the file."""
+    found: dict[str, str] = {}
+    for row, group in groups.items():
+        if pd.isna(labels[row]):
+            raise InputError(
+                f"row {row} has no class in column {labels.name!r}: every row of series {group!r} needs it."
+            )
+        label = str(labels[row]).strip()
+        if found.setdefault(group, label) != label:
+            raise InputError(
+                f"row {row} says class {label!r} of series {group!r}, rows before it {found[group]!r}: a series has "
+                "one class, so cut it where the class changes."
+            )
+    return found
