@@ -79,12 +79,13 @@ def read_labelled_table(
 def _labels(groups: pd.Series, labels: pd.Series) -> dict[str, str]:
     """Return the class of each series, from columns indexed by the rows of the file."""
     found: dict[str, str] = {}
-    for row, group in groups.items():
-        if pd.isna(labels[row]):
+    missing = labels.isna().to_numpy()
+    for place, (row, group) in enumerate(groups.items()):
+        if missing[place]:
             raise InputError(
                 f"row {row} has no class in column {labels.name!r}: every row of series {group!r} needs it."
             )
-        label = str(labels[row]).strip()
+        label = str(labels.iloc[place]).strip()
         if found.setdefault(group, label) != label:
             raise InputError(
                 f"row {row} says class {label!r} of series {group!r}, rows before it {found[group]!r}: a series has "
