@@ -1,5 +1,6 @@
 """Labelled series from a user's own table: one column tells series apart, another says the class of each."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,12 @@ def read_labelled_table(
         labels=np.array([classes.index(labels[name]) for name in names], dtype=np.int64),
         ids=names,
         time_unit=table.time_unit,
-        notices=table.notices,
+        # The reader of tables knows no classes: to it the column is text that makes no channel.
+        notices=[
+            told
+            for told in table.notices
+            if not re.match(rf"ignored columns[^:]*: {re.escape(label_column)}\b(?!,)", told)
+        ],
     )
 
 

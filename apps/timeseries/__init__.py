@@ -65,7 +65,7 @@ APPLICATION = Application(
             predict="integrand.apps.timeseries.classification.prediction:predict",
             reads="a .ts file or a CSV with a column that tells series apart",
             writes="a CSV of probabilities and a figure",
-            product="classes",
+            product="predictions",
         ),
     ),
 )

@@ -26,6 +26,7 @@ def test_both_forms(text: str, tmp_path: Path):
     np.testing.assert_array_equal(series.values[0], np.array([[1.5, np.nan], [2.5, 7]], dtype=np.float32))
     np.testing.assert_array_equal(series.times[1], [0, 3])
     assert series.parts is None
+    assert not any("label" in told for told in series.notices)
 
 
 def test_classes_that_are_numbers_are_no_channel_and_sort_as_numbers(tmp_path: Path):
