@@ -62,7 +62,12 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("run", metavar="RUN", help="folder of a run")
     parser.add_argument("--input", metavar="FILE", type=Path, required=True, help="what the run's task reads, a CSV")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="the CSV to write (INPUT_forecast.csv, here)")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="the CSV to write (INPUT_forecast.csv or INPUT_prediction.csv, here)",
+    )
     parser.add_argument("--figure", metavar="FILE", type=Path, help="the picture to write (beside the output, *.png)")
     parser.add_argument(
         "--checkpoint", choices=("best", "last"), default="best", help="which weights (best by validation)"

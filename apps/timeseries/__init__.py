@@ -53,10 +53,7 @@ APPLICATION = Application(
             summary="which class a series belongs to, with its probability",
             module="integrand.apps.timeseries.classification.module:ClassificationModule",
             data="integrand.apps.timeseries.classification.data:ClassificationData",
-            models={
-                name: f"integrand.apps.timeseries.classification.models.{path}"
-                for name, (path, _) in CLASSIFIERS.items()
-            },
+            models={name: f"{_CLASSIFIERS_IN}.{path}" for name, (path, _) in CLASSIFIERS.items()},
             model_summaries={name: summary for name, (_, summary) in CLASSIFIERS.items()},
             datasets=("japanese_vowels", "basic_motions", "gun_point", "arrow_head", "physionet2012"),
             default_recipe="japanese_vowels",

@@ -15,7 +15,7 @@ from integrand.apps.timeseries.data import PartsData, as_data_options
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.catalogue import find
 from integrand.datasets.irregular import IrregularBatch
-from integrand.datasets.labelled import LabelledSeries, static_statistics, statistics, to_batch
+from integrand.datasets.labelled import LabelledSeries, Rows, static_statistics, statistics, to_batch
 from integrand.datasets.labelled_tables import read_labelled_table
 from integrand.datasets.splits import PARTS, IndexSplit, official, stratified
 from integrand.datasets.ts_files import read_ts_pair
@@ -108,7 +108,7 @@ class ClassificationData(PartsData):
             self._parts[part] = SeriesOfPart(
                 self.series,
                 self.task,
-                np.asarray(getattr(self.split, part), dtype=np.int64),
+                np.asarray(self.split.rows(part), dtype=np.int64),
                 noise=self.noise if training else 0.0,
                 drop=self.drop if training else 0.0,
                 seed=self.seed,
@@ -196,10 +196,10 @@ class SeriesOfPart(Dataset):
             np.random.Generator(np.random.Philox(key=[self.seed, index]))
             for index in (indices if indices is not None and (self.noise or self.drop) else ())
         ]
-        chosen = self.series.at(rows)
         if generators and self.drop:
-            chosen = _thinned(chosen, generators, self.drop)
-        batch = standardised(chosen, self.task)
+            batch = standardised(_thinned(self.series.at(rows), generators, self.drop), self.task)
+        else:
+            batch = standardised(self.series, self.task, rows)
         if generators and self.noise:
             for row, generator in enumerate(generators):
                 size = (int(batch.lengths[row]), batch.values.shape[2])
@@ -237,21 +237,22 @@ def describe(series: LabelledSeries, rows: np.ndarray) -> ClassificationTask:
     )
 
 
-def standardised(series: LabelledSeries, task: ClassificationTask) -> IrregularBatch:
-    """Return series as one batch in the units of a task.
+def standardised(series: LabelledSeries, task: ClassificationTask, rows: Rows | None = None) -> IrregularBatch:
+    """Return the series ``rows``, all where that is None, as one batch in the units of a task.
 
     ``meta`` tells what spares a network work: ``"interval"``, the time between any two neighbours where that is the
     same for all, and ``"full"``, whether there is no padding.
     """
+    rows = range(len(series)) if rows is None else rows
     batch = to_batch(
         series,
-        np.arange(len(series)),
+        rows,
         location=np.asarray(task.location),
         scale=np.asarray(task.scale),
         static_location=np.asarray(task.static_location) if task.static else None,
         static_scale=np.asarray(task.static_scale) if task.static else None,
     )
-    intervals = np.unique(np.concatenate([np.diff(times) for times in series.times]))
+    intervals = np.unique(np.concatenate([np.diff(series.times[row]) for row in rows]))
     if len(intervals) == 1:
         batch.meta["interval"] = float(intervals[0])
     batch.meta["full"] = bool((batch.lengths == batch.values.shape[1]).all())

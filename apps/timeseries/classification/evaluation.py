@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from integrand.apps.timeseries.classification.baselines import BASELINES
 from integrand.apps.timeseries.classification.data import ClassificationData, SeriesOfPart
@@ -19,7 +18,6 @@ Notify = Callable[[str], None]
 COMPARED = ("accuracy", "nll")
 """Metrics with intervals; of two classes the area under the curve, too."""
 RESAMPLES = 2000
-CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def evaluate(
     test, classes = data.part("test"), data.task.classes
     labels = data.series.labels[test.rows]
     notify(f"scoring {name} on {len(test):,} test series")
-    found = {name: probabilities(module, test)}
+    found = {name: module.classify(data.series, test.rows)}
     whole, tried = data.part("train").whole(), test.whole()
     for kind in BASELINES:
         baseline = kind()
@@ -76,17 +74,6 @@ def evaluate(
         part=test,
         results=_results(name, found, labels, data, seed),
     )
-
-
-@torch.no_grad()
-def probabilities(module: ClassificationModule, part: SeriesOfPart) -> Array:
-    """Return what a module says of every series of a part, (N, K), float64."""
-    module.eval()
-    parts = [
-        module(part.batch(part.rows[start : start + CHUNK], None).to(module.device)).double().cpu().numpy()
-        for start in range(0, len(part), CHUNK)
-    ]
-    return np.concatenate(parts)
 
 
 def _results(name: str, found: dict[str, Array], labels: Array, data: ClassificationData, seed: int) -> dict[str, Any]:

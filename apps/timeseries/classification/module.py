@@ -2,16 +2,22 @@
 
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from integrand.apps.timeseries.classification.data import standardised
 from integrand.apps.timeseries.classification.models.classifier import Classifier
 from integrand.apps.timeseries.classification.task import ClassificationTask
 from integrand.apps.timeseries.module import TaskModule
 from integrand.apps.timeseries.network import TaskNetwork
 from integrand.core.errors import InputError
 from integrand.datasets.irregular import IrregularBatch
+from integrand.datasets.labelled import LabelledSeries, Rows
+
+CHUNK = 256
+"""Series classified at a time."""
 
 
 class ClassificationModule(TaskModule):
@@ -73,6 +79,14 @@ class ClassificationModule(TaskModule):
     def forward(self, batch: IrregularBatch) -> Tensor:
         """Return the probabilities of the classes, (B, K)."""
         return self.network(batch).float().softmax(-1)
+
+    @torch.no_grad()
+    def classify(self, series: LabelledSeries, rows: Rows | None = None) -> np.ndarray:
+        """Return the probabilities of the series ``rows``, of all where that is None, (N, K) float64, on the host."""
+        self.eval()
+        rows, task = range(len(series)) if rows is None else rows, self.network.built_for
+        parts = [standardised(series, task, rows[start : start + CHUNK]) for start in range(0, len(rows), CHUNK)]
+        return np.concatenate([self(batch.to(self.device)).double().cpu().numpy() for batch in parts])
 
     def loss(self, batch: IrregularBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Average the cross entropy, smoothed and weighted as asked for."""

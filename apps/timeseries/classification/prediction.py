@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
-from integrand.apps.timeseries.classification.data import standardised
 from integrand.apps.timeseries.classification.module import ClassificationModule
 from integrand.apps.timeseries.classification.task import ClassificationTask
 from integrand.apps.training import figures
@@ -20,7 +18,6 @@ from integrand.datasets.ts_files import read_ts
 
 Notify = Callable[[str], None]
 
-CHUNK = 256
 MOST_ROWS = 40
 """Series in the picture."""
 
@@ -79,7 +76,7 @@ def predict(
         for notice in table.notices:
             notify(notice)
         series = _of_table(table, task, input.stem)
-    found = _probabilities(module, series, task)
+    found = module.classify(series)
     table = pd.DataFrame({"series": series.ids, "class": [task.classes[k] for k in found.argmax(1)]})
     for k, name in enumerate(task.classes):
         table[f"probability_{name}"] = found[:, k]
@@ -88,16 +85,6 @@ def predict(
         _draw(found, series.ids, task.classes, figure)
     write_atomically(output, table.to_csv(index=False, float_format="%.6f"))
     return Classes(table)
-
-
-@torch.no_grad()
-def _probabilities(module: ClassificationModule, series: LabelledSeries, task: ClassificationTask) -> np.ndarray:
-    module.eval()
-    parts = []
-    for start in range(0, len(series), CHUNK):
-        batch = standardised(series.at(range(start, min(start + CHUNK, len(series)))), task)
-        parts.append(module(batch.to(module.device)).double().cpu().numpy())
-    return np.concatenate(parts)
 
 
 def _of_ts(series: LabelledSeries, task: ClassificationTask) -> LabelledSeries:
