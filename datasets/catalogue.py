@@ -44,6 +44,7 @@ class Dataset:
         embedded: whether it comes with the package and needs no download.
         files: what a download fetches; empty where ``embedded``.
         loader: ``"module:function"`` that returns the data, or None where there is none yet.
+        table: the same for the data as a table, where ``loader`` gives labelled series.
         notice: what every report on the data must say first, if anything.
     """
 
@@ -57,6 +58,7 @@ class Dataset:
     embedded: bool = False
     files: tuple[RemoteFile, ...] = ()
     loader: str | None = None
+    table: str = ""
     notice: str = ""
 
 
@@ -186,6 +188,7 @@ _ENTRIES = (
             ),
         ),
         loader="integrand.datasets.real.physionet2012:load",
+        table="integrand.datasets.real.physionet2012:table",
         notice=RESEARCH_ONLY,
     ),
     Dataset(

@@ -9,8 +9,9 @@ from torch.utils.data import Dataset
 
 from integrand.core.errors import InputError
 from integrand.datasets.irregular import IrregularBatch
-from integrand.datasets.splits import PARTS, ChronologicalSplit
-from integrand.datasets.tables import MICROSECONDS, Table
+from integrand.datasets.splits import ChronologicalSplit, IndexSplit
+from integrand.datasets.tables import Table
+from integrand.datasets.windows import TableRows, compress, generator, ranges, spans
 
 Array = np.ndarray
 
@@ -61,33 +62,16 @@ class Windows:
     Attributes:
         origins: (N,) forecast origins, in the table's time.
         series: (N,) index of the series of each window.
+        rows: all rows of the table, which the windows are cut from.
     """
 
     def __init__(self, table: Table, task: ForecastTask, origins: list[Array]) -> None:
-        offsets = np.cumsum([0, *(len(s.times) for s in table.series)])
         self.table, self.task = table, task
-        self._times_R = np.concatenate([s.times for s in table.series])
-        standardised = (np.concatenate([s.values for s in table.series]) - task.location) / task.scale
-        self._mask_RC = np.isfinite(standardised)
-        self._values_RC = np.where(self._mask_RC, standardised, 0).astype(np.float32)
+        self.rows = TableRows(table, location=task.location, scale=task.scale, groups=task.groups)
         self.origins = np.concatenate(origins)
         self.series = np.repeat(np.arange(len(origins)), [len(o) for o in origins])
-
-        def rows(shift: float) -> Array:
-            found = [
-                offsets[i] + np.searchsorted(s.times, o + shift, side="right")
-                for i, (s, o) in enumerate(zip(table.series, origins, strict=True))
-            ]
-            return np.concatenate(found)
-
-        self._first, self._origin, self._last = rows(-task.context), rows(0.0), rows(task.horizon)
-        known = {name: i for i, name in enumerate(task.groups)}
-        self._static = np.zeros((len(table.series), len(task.groups)), dtype=np.float32)
-        for i, s in enumerate(table.series):
-            if s.group in known:
-                self._static[i, known[s.group]] = 1
-        # Calendar phases count from 1970 where stamps are dates, so that those of another file agree.
-        self._calendar = 0.0 if table.epoch is None else table.epoch.timestamp() * 1e6 / MICROSECONDS[table.time_unit]
+        self._first = self.rows.past(origins, -task.context)
+        self._origin, self._last = self.rows.past(origins), self.rows.past(origins, task.horizon)
 
     def __len__(self) -> int:
         return len(self.origins)
@@ -96,26 +80,23 @@ class Windows:
         """Build the batch of the windows ``index``; ``keep(B, L)`` says which context rows survive."""
         first, origin, last = self._first[index], self._origin[index], self._last[index]
         tau = self.origins[index]
-        context = _ranges(first, origin)
+        context = ranges(first, origin)
         chosen = context >= 0
         if keep is not None:
             chosen &= keep[:, : context.shape[1]]
-        context, chosen = _compress(context, chosen)
-        target = _ranges(origin, last)
-        future = target >= 0
-        values, mask, times = self._gather(context, chosen, tau)
-        target_values, target_mask, target_times = self._gather(target, future, tau)
+        context, chosen = compress(context, chosen)
+        target = ranges(origin, last)
+        values, mask, times = self.rows.gather(context, chosen, tau)
+        target_values, target_mask, target_times = self.rows.gather(target, target >= 0, tau)
         c = self.task.targets
-        periods = np.asarray(self.task.periods, dtype=np.float64)
-        phase = 2 * np.pi * np.mod((tau[:, None] + self._calendar) / periods, 1.0)
         groups = [self.table.series[s].group for s in self.series[index]]
         return IrregularBatch(
             values=torch.from_numpy(values),
             mask=torch.from_numpy(mask),
             times=torch.from_numpy(times),
             lengths=torch.from_numpy(chosen.sum(1)),
-            static=torch.from_numpy(self._static[self.series[index]]),
-            phase=torch.from_numpy(phase.astype(np.float32)),
+            static=torch.from_numpy(self.rows.static[self.series[index]]),
+            phase=torch.from_numpy(self.rows.phase(tau, self.task.periods)),
             target=torch.from_numpy(np.ascontiguousarray(target_values[..., :c])),
             target_times=torch.from_numpy(target_times),
             target_mask=torch.from_numpy(np.ascontiguousarray(target_mask[..., :c])),
@@ -133,32 +114,6 @@ class Windows:
         """Count the rows of each context, before any is dropped."""
         return self._origin[index] - self._first[index]
 
-    def _gather(self, rows: Array, chosen: Array, tau: Array) -> tuple[Array, Array, Array]:
-        safe = np.where(chosen, rows, 0)
-        mask = self._mask_RC[safe] & chosen[..., None]
-        values = np.where(mask, self._values_RC[safe], np.float32(0))
-        times = self._times_R[safe] - tau[:, None]
-        count = chosen.sum(1)
-        if times.shape[1]:
-            final = np.where(count > 0, times[np.arange(len(times)), np.maximum(count - 1, 0)], 0.0)
-            times = np.where(chosen, times, final[:, None])
-        return values, mask, times.astype(np.float32)
-
-
-def _ranges(start: Array, stop: Array) -> Array:
-    """Rows start..stop of each window side by side, -1 beyond the end."""
-    width = int((stop - start).max(initial=0))
-    rows = start[:, None] + np.arange(width)
-    return np.where(rows < stop[:, None], rows, -1)
-
-
-def _compress(rows: Array, chosen: Array) -> tuple[Array, Array]:
-    """Move the chosen rows to the front, in order, and cut off what no window needs."""
-    order = np.argsort(~chosen, axis=1, kind="stable")
-    width = int(chosen.sum(1).max(initial=0))
-    order = order[:, :width]
-    return np.take_along_axis(rows, order, 1), np.take_along_axis(chosen, order, 1)
-
 
 class ForecastWindows(Dataset[IrregularBatch]):
     """The windows of one part of a split, with context rows dropped at random.
@@ -172,6 +127,8 @@ class ForecastWindows(Dataset[IrregularBatch]):
         task: what is forecast.
         split: the parts; a window lies wholly within its own.
         part: ``"train"``, ``"validation"`` or ``"test"``.
+        origin: the time of every series at which it is forecast, once; where None, each of its rows is an origin that
+            has context and horizon within the series.
         stride: every how many rows a window starts.
         drop: least and greatest share of context rows dropped.
         seed: of the drops.
@@ -181,27 +138,34 @@ class ForecastWindows(Dataset[IrregularBatch]):
         self,
         table: Table,
         task: ForecastTask,
-        split: ChronologicalSplit,
+        split: ChronologicalSplit | IndexSplit,
         part: str,
         *,
+        origin: float | None = None,
         stride: int = 1,
         drop: tuple[float, float] = (0.0, 0.0),
         seed: int = 0,
     ) -> None:
         if not 0 <= drop[0] <= drop[1] < 1:
             raise InputError(f"drop must be two shares with 0 <= low <= high < 1, got {drop}.")
-        start, end = split.span(part)
         origins = []
-        for series in table.series:
+        for series, (start, end) in zip(table.series, spans(table, split, part), strict=True):
             times = series.times
-            inside = (times - task.context >= start) & (times + task.horizon < end)
-            inside &= times + task.horizon <= times[-1]
-            origins.append(times[inside][::stride])
+            if origin is None:
+                inside = (times - task.context >= (start if np.isfinite(start) else times[0])) & (
+                    times + task.horizon < end
+                )
+                inside &= times + task.horizon <= times[-1]
+                origins.append(times[inside][::stride])
+            else:
+                known = (start <= times[0]) & (times[-1] < end) & (times[0] <= origin) & (origin < times[-1])
+                origins.append(np.array([origin] if known else []))
         self.windows = Windows(table, task, origins)
         if not len(self.windows):
             raise InputError(
-                f"the {part} part spans {end - start:g} {task.time_unit} and holds no window of context "
-                f"{task.context:g} and horizon {task.horizon:g}: shorten them, or give a longer series."
+                f"the {part} part spans {_extent(table, split, part)} and holds no window of context {task.context:g} and "
+                f"horizon {task.horizon:g}{'' if origin is None else f' from {origin:g} on'}: shorten them, or give longer "
+                "series."
             )
         self.part, self.drop, self.seed = part, drop, seed
 
@@ -222,8 +186,7 @@ class ForecastWindows(Dataset[IrregularBatch]):
         length = self.windows.longest
         keep = np.empty((len(window), length), dtype=bool)
         for row, (e, w) in enumerate(zip(epoch.tolist(), window.tolist(), strict=True)):
-            key = [(self.seed << 32) + 4 * e + PARTS.index(self.part), w]
-            draw = np.random.Generator(np.random.Philox(key=key)).random(length + 1)
+            draw = generator(self.seed, self.part, e, w).random(length + 1)
             keep[row] = draw[1:] >= self.drop[0] + (self.drop[1] - self.drop[0]) * draw[0]
         # A context is never emptied: its last row stays when no other does.
         count = self.windows.context_rows(window)
@@ -231,3 +194,10 @@ class ForecastWindows(Dataset[IrregularBatch]):
         empty = ~(keep & inside).any(1) & (count > 0)
         keep[empty, count[empty] - 1] = True
         return keep
+
+
+def _extent(table: Table, split: ChronologicalSplit | IndexSplit, part: str) -> str:
+    if isinstance(split, IndexSplit):
+        return f"{len(split.rows(part))} series"
+    start, end = split.span(part)
+    return f"{end - start:g} {table.time_unit}"

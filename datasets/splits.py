@@ -115,6 +115,30 @@ class IndexSplit:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
+def by_series(
+    count: int, *, fractions: tuple[float, float, float], seed: int, of: dict[str, str | float | int]
+) -> IndexSplit:
+    """Divide ``count`` series at random by ``fractions`` (training, validation, test).
+
+    Raises:
+        InputError: fractions that don't add up to 1, or too few series to give each part one.
+
+    Example:
+        >>> len(by_series(10, fractions=(0.6, 0.2, 0.2), seed=0, of={}).train)
+        6
+    """
+    if len(fractions) != 3 or not (min(fractions) > 0 and abs(sum(fractions) - 1) <= 1e-6):
+        raise InputError(f"split fractions must be three positive numbers that add up to 1, got {fractions}.")
+    first, second = round(fractions[0] * count), round((fractions[0] + fractions[1]) * count)
+    if not 0 < first < second < count:
+        raise InputError(
+            f"{count} series do not give each of three parts one by the shares {fractions}: give more series, or split "
+            "in time."
+        )
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(count)
+    return IndexSplit(_sorted(order[:first]), _sorted(order[first:second]), _sorted(order[second:]), of)
+
+
 def official(
     parts: Sequence[str],
     labels: Sequence[int] | np.ndarray,

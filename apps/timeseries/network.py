@@ -1,13 +1,32 @@
 """What networks of every task share: they are described by options, and built when the task is known."""
 
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
-from torch import nn
+from torch import Tensor, nn
 
 from integrand.core.errors import InputError
+from integrand.core.numerics import SolverStats
 
 Task = TypeVar("Task")
+
+
+@dataclass(frozen=True)
+class GaussianAnswer:
+    """A Gaussian for every channel at every time asked, in standardised units: (B, Q, K).
+
+    Attributes:
+        mean: (B, Q, K).
+        std: (B, Q, K), positive.
+        penalty: (B,) what the loss adds for this sample, such as a divergence from the prior; None for nothing.
+        stats: work of the solver; None where no equation is solved step by step.
+    """
+
+    mean: Tensor
+    std: Tensor
+    penalty: Tensor | None
+    stats: SolverStats | None
 
 
 class TaskNetwork(HyperparametersMixin, nn.Module, Generic[Task]):

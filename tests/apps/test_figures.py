@@ -18,7 +18,7 @@ from integrand.apps.timeseries.forecasting.figures import (
     reference,
     resampled,
 )
-from integrand.apps.timeseries.forecasting.metrics import METRICS, ScoreSums
+from integrand.apps.timeseries.scores import METRICS, ScoreSums
 from integrand.apps.training.figures import (
     BASELINES,
     MODEL,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from integrand.apps.timeseries.forecasting.metrics import METRICS, ScoreSums, block_bootstrap, relative_gain
+from integrand.apps.timeseries.scores import METRICS, ScoreSums, block_bootstrap, relative_gain
 
 WINDOWS, QUERIES, CHANNELS, BLOCKS, LEADS = 40, 6, 3, 5, 4
 

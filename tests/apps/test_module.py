@@ -309,7 +309,7 @@ def test_the_future_of_the_table_does_not_reach_the_forecast(network: Forecaster
     network.eval()
     with torch.no_grad():
         before = network(windows.__getitems__(index))
-        values, mask, times = (getattr(windows.windows, name) for name in ("_values_RC", "_mask_RC", "_times_R"))
+        values, mask, times = (getattr(windows.windows.rows, name) for name in ("values", "mask", "times"))
         values[times > 200], mask[times > 200] = 1e3, True
         after = network(windows.__getitems__(index))
     assert torch.equal(before.mean, after.mean)

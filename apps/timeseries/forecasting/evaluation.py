@@ -10,9 +10,9 @@ from torch import Tensor
 
 from integrand.apps.timeseries.forecasting.baselines import BASELINES, Binned, chunks
 from integrand.apps.timeseries.forecasting.data import ForecastingData
-from integrand.apps.timeseries.forecasting.metrics import METRICS, ScoreSums, block_bootstrap, relative_gain
 from integrand.apps.timeseries.forecasting.models.forecaster import Forecast
 from integrand.apps.timeseries.forecasting.module import ForecastingModule
+from integrand.apps.timeseries.scores import METRICS, ScoreSums, block_bootstrap, relative_gain
 from integrand.datasets.irregular import IrregularBatch
 from integrand.datasets.splits import PARTS
 
@@ -46,7 +46,7 @@ class Evaluation:
         leads: (H,) upper end of each lead time, in time units.
         blocks: how long a bootstrap block is, in time units.
         examples: a few test windows.
-        evaluations: field evaluations for a forecast.
+        evaluations: field evaluations for a forecast; 0 where no equation is solved step by step.
         results: what goes to ``results.json``.
     """
 
@@ -81,7 +81,8 @@ def evaluate(module: ForecastingModule, data: ForecastingData, *, name: str, see
     evaluations = []
     for window, batch, forecast in forecasts(module, data):
         _add(scores[name], batch, forecast.mean, forecast.std, block_of[window], data)
-        evaluations.append(float(forecast.stats.evaluations.float().mean()))
+        if forecast.stats is not None:
+            evaluations.append(float(forecast.stats.evaluations.float().mean()))
     for kind in BASELINES:
         baseline = kind(task)
         notify(f"fitting and scoring {baseline.name}")
@@ -96,7 +97,7 @@ def evaluate(module: ForecastingModule, data: ForecastingData, *, name: str, see
         leads=(np.arange(task.leads) + 1) * task.resolution,
         blocks=length,
         examples=_examples(module, data),
-        evaluations=float(np.mean(evaluations)),
+        evaluations=float(np.mean(evaluations)) if evaluations else 0.0,
         results=_results(name, scores, data, seed, length),
     )
 
@@ -153,11 +154,15 @@ def _examples(module: ForecastingModule, data: ForecastingData) -> list[Example]
                 target=_physical(batch.target[b, asked], batch.target_mask[b, asked], location[:k], scale[:k]),
                 mean=forecast.mean[b, asked].numpy() * scale[:k] + location[:k],
                 std=forecast.std[b, asked].numpy() * scale[:k],
-                latent_times=forecast.latent_times.numpy(),
-                latent=forecast.latent[b].numpy(),
+                latent_times=_array(forecast.latent_times),
+                latent=_array(None if forecast.latent is None else forecast.latent[b]),
             )
         )
     return examples
+
+
+def _array(tensor: Tensor | None) -> Array:
+    return np.zeros((0, 0)) if tensor is None else tensor.numpy()
 
 
 def _physical(values: Tensor, mask: Tensor, location: Array, scale: Array) -> Array:

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from scipy.interpolate import CubicSpline
 
 from integrand.apps.timeseries.forecasting.evaluation import Evaluation, Example
-from integrand.apps.timeseries.forecasting.metrics import LEVEL, Z_LEVEL, ScoreSums
+from integrand.apps.timeseries.scores import LEVEL, Z_LEVEL, ScoreSums
 from integrand.apps.training.figures import (
     BASELINES,
     FAINT,

@@ -1,20 +1,16 @@
-"""The Lightning module of the time-series application."""
+"""The Lightning module of forecasting."""
 
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from integrand.apps.timeseries.forecasting.models.forecaster import Forecast, Forecaster
-from integrand.apps.timeseries.module import TaskModule
+from integrand.apps.timeseries.gaussian_module import GaussianModule, Score
 from integrand.apps.timeseries.network import TaskNetwork
-from integrand.core.losses import gaussian_crps
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch
 
 
-class ForecastingModule(TaskModule):
-    """Probabilistic forecasting of irregular series, trained on the continuous ranked probability score.
+class ForecastingModule(GaussianModule):
+    """Probabilistic forecasting of irregular series, see ``GaussianModule``.
 
     Args:
         network: a forecaster; it is built for the data when training starts.
@@ -22,6 +18,8 @@ class ForecastingModule(TaskModule):
         weight_decay: decay of matrices.
         warmup_steps: steps of linear warm-up.
         ema_decay: decay of the parameters' moving average; 0 for none.
+        score: what is minimised: ``"crps"``, ``"nll"`` or ``"squared"``.
+        noise: unit of the error, with ``"squared"`` alone.
 
     Example::
 
@@ -30,10 +28,8 @@ class ForecastingModule(TaskModule):
         Trainer(max_epochs=2).fit(module, data)
     """
 
-    monitor: ClassVar[str] = "validation/crps"
     networks: ClassVar[type[TaskNetwork]] = Forecaster
     described_by: ClassVar[type] = ForecastTask
-    validated: ClassVar[tuple[str, ...]] = ("crps", "mae")
     network: Forecaster
 
     def __init__(
@@ -44,6 +40,8 @@ class ForecastingModule(TaskModule):
         weight_decay: float = 0.1,
         warmup_steps: int = 100,
         ema_decay: float = 0.995,
+        score: Score = "crps",
+        noise: float = 0.01,
     ) -> None:
         super().__init__(
             network,
@@ -51,31 +49,10 @@ class ForecastingModule(TaskModule):
             weight_decay=weight_decay,
             warmup_steps=warmup_steps,
             ema_decay=ema_decay,
+            score=score,
+            noise=noise,
         )
 
     def forward(self, batch: IrregularBatch) -> Forecast:
         """Forecast the batch at its ``target_times``, in standardised units."""
         return self.network(batch)
-
-    def loss(self, batch: IrregularBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Average the score over the observed targets, and add the network's penalty."""
-        forecast = self.network(batch)
-        assert batch.target is not None
-        assert batch.target_mask is not None
-        score = gaussian_crps(forecast.mean, forecast.std, batch.target)
-        loss = torch.where(batch.target_mask, score, 0).sum() / batch.target_mask.sum().clamp(min=1)
-        logged = {"crps": loss, "evaluations": forecast.stats.evaluations.float().mean()}
-        if forecast.penalty is not None:
-            logged["penalty"] = forecast.penalty.mean()
-            loss = loss + logged["penalty"]
-        return loss, logged
-
-    def scores(self, batch: IrregularBatch) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Return the scores of each target, (B, Q, K), which count where it was observed."""
-        forecast = self.network(batch)
-        assert batch.target is not None
-        assert batch.target_mask is not None
-        return {
-            "crps": gaussian_crps(forecast.mean, forecast.std, batch.target),
-            "mae": (forecast.mean - batch.target).abs(),
-        }, batch.target_mask.float()

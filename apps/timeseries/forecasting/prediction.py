@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from integrand.apps.timeseries.forecasting.evaluation import Example
-from integrand.apps.timeseries.forecasting.metrics import Z_LEVEL
 from integrand.apps.timeseries.forecasting.module import ForecastingModule
+from integrand.apps.timeseries.scores import Z_LEVEL
 from integrand.apps.training.files import write_atomically
 from integrand.core.errors import InputError
 from integrand.datasets.forecasting import ForecastTask, Windows

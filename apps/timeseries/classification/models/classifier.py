@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from integrand.apps.timeseries.classification.task import ClassificationTask
+from integrand.apps.timeseries.neighbours import before
 from integrand.apps.timeseries.network import TaskNetwork
 from integrand.core.errors import InputError
 from integrand.datasets.irregular import IrregularBatch
@@ -50,13 +51,9 @@ class Classifier(TaskNetwork[ClassificationTask]):
         task = self.built_for
         features = batch.values
         if not task.complete:
-            order = torch.arange(batch.values.shape[1], device=batch.values.device).view(1, -1, 1)
-            latest = torch.where(batch.mask, order, -1).cummax(dim=1).values
-            seen, latest = latest >= 0, latest.clamp(min=0)
-            carried = torch.where(seen, batch.values.gather(1, latest), 0)
-            times = batch.times.unsqueeze(-1).expand_as(batch.values)
-            age = (times - times.gather(1, latest)) / (task.resolution * task.elements)
-            age = torch.where(seen, age, 1).clamp(max=1)
+            last = before(batch.values, batch.mask, batch.times)
+            carried = last.value
+            age = torch.where(last.found, last.distance / (task.resolution * task.elements), 1).clamp(max=1)
             features = torch.cat([batch.values, batch.mask.to(age), carried, age], dim=-1)
         interval = batch.meta.get("interval")
         if interval is not None:

@@ -1,14 +1,14 @@
 """Sequence layers in a residual stack, read out as a mean or at the end: S5, S4D, LRU, LinOSS, Mamba, CfC, LTC, LEM."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from integrand.apps.timeseries.classification.models.classifier import Classifier, Head
 from integrand.apps.timeseries.classification.task import ClassificationTask
-from integrand.core.layers import LEM, LRU, LTC, S4D, S5, CfC, LinOSS, Mamba, ResidualStack, SequenceLayer
-from integrand.core.models import ODERNN
+from integrand.apps.timeseries.layers import sequence_layer
+from integrand.core.layers import LinOSS, ResidualStack, SequenceLayer
 from integrand.datasets.irregular import IrregularBatch
 
 
@@ -19,7 +19,7 @@ class SequenceClassifier(Classifier):
 
     the mean taken over the elements that are there; or ``pooling="last"``, h at the last element.
 
-    A subclass says by ``make_layer`` which layer.
+    A subclass says by ``layer`` which one, a name of ``sequence_layer``.
 
     Args:
         width: channels of the layers.
@@ -28,16 +28,19 @@ class SequenceClassifier(Classifier):
         dropout: within the blocks.
     """
 
+    layer: ClassVar[str]
+
     def __init__(
         self, *, width: int = 64, layers: int = 2, pooling: Literal["mean", "last"] = "mean", dropout: float = 0.1
     ) -> None:
         super().__init__()
         self.width, self.layers, self.dropout = width, layers, dropout
         self.pooling: Literal["mean", "last"] = pooling
+        self.d_state = width
 
     def make_layer(self, task: ClassificationTask) -> SequenceLayer:
-        """Return one layer of ``self.width`` channels that counts time in units of the task's resolution."""
-        raise NotImplementedError
+        """Return one layer, which remembers the longest series at the start."""
+        return sequence_layer(self.layer, self.width, d_state=self.d_state, slowest=1 / task.elements)
 
     def build_network(self, task: ClassificationTask) -> None:
         """Make lift, stack and head."""
@@ -63,11 +66,6 @@ def pooled(h: Tensor, batch: IrregularBatch, present: Tensor | None, how: str) -
     return torch.where(weight, h, 0).sum(1) / weight.sum(1).clamp(min=1)
 
 
-def slowest(task: ClassificationTask) -> float:
-    """Return the least speed at the start: one that remembers the longest series."""
-    return min(1 / task.elements, 0.5)
-
-
 class S5Classifier(SequenceClassifier):
     """Classifier of S5 layers, see ``SequenceClassifier``.
 
@@ -75,6 +73,8 @@ class S5Classifier(SequenceClassifier):
         d_state: states of a layer, even.
         width, layers, pooling, dropout: see there.
     """
+
+    layer = "s5"
 
     def __init__(
         self,
@@ -89,25 +89,17 @@ class S5Classifier(SequenceClassifier):
         self.save_hyperparameters()
         self.d_state = d_state
 
-    def make_layer(self, task: ClassificationTask) -> SequenceLayer:
-        """Return an S5 layer."""
-        return S5(self.width, d_state=self.d_state, dt_min=slowest(task), dt_max=0.5)
-
 
 class S4DClassifier(S5Classifier):
     """Classifier of S4D layers; arguments as those of ``S5Classifier``, ``d_state`` for each channel."""
 
-    def make_layer(self, task: ClassificationTask) -> SequenceLayer:
-        """Return an S4D layer."""
-        return S4D(self.width, d_state=self.d_state, dt_min=slowest(task), dt_max=0.5)
+    layer = "s4d"
 
 
 class LRUClassifier(S5Classifier):
     """Classifier of LRU layers; arguments as those of ``S5Classifier``."""
 
-    def make_layer(self, task: ClassificationTask) -> SequenceLayer:
-        """Return an LRU layer."""
-        return LRU(self.width, d_state=self.d_state)
+    layer = "lru"
 
 
 class LinOSSClassifier(SequenceClassifier):
@@ -118,6 +110,8 @@ class LinOSSClassifier(SequenceClassifier):
         discretization: ``"im"``, which forgets, or ``"imex"``, which conserves.
         width, layers, pooling, dropout: see there.
     """
+
+    layer = "linoss"
 
     def __init__(
         self,
@@ -147,6 +141,8 @@ class MambaClassifier(SequenceClassifier):
         width, layers, pooling, dropout: see there.
     """
 
+    layer = "mamba"
+
     def __init__(
         self,
         *,
@@ -159,10 +155,6 @@ class MambaClassifier(SequenceClassifier):
         super().__init__(width=width, layers=layers, pooling=pooling, dropout=dropout)
         self.save_hyperparameters()
         self.d_state = d_state
-
-    def make_layer(self, task: ClassificationTask) -> SequenceLayer:
-        """Return a Mamba layer."""
-        return Mamba(self.width, d_state=self.d_state, dt_min=slowest(task), dt_max=0.5)
 
 
 class RecurrentClassifier(SequenceClassifier):
@@ -182,30 +174,22 @@ class RecurrentClassifier(SequenceClassifier):
 class CfCClassifier(RecurrentClassifier):
     """Classifier of closed-form continuous-time layers; arguments as those of ``RecurrentClassifier``."""
 
-    def make_layer(self, task: ClassificationTask) -> SequenceLayer:
-        """Return a CfC layer."""
-        return CfC(self.width)
+    layer = "cfc"
 
 
 class LTCClassifier(RecurrentClassifier):
     """Classifier of liquid time-constant layers; arguments as those of ``RecurrentClassifier``."""
 
-    def make_layer(self, task: ClassificationTask) -> SequenceLayer:
-        """Return an LTC layer."""
-        return LTC(self.width, d_state=self.width)
+    layer = "ltc"
 
 
 class LEMClassifier(RecurrentClassifier):
     """Classifier of long expressive memories; arguments as those of ``RecurrentClassifier``."""
 
-    def make_layer(self, task: ClassificationTask) -> SequenceLayer:
-        """Return an LEM layer, of steps that no gap makes unstable."""
-        return LEM(self.width, d_state=self.width, discretization="exponential")
+    layer = "lem"
 
 
 class ODERNNClassifier(RecurrentClassifier):
     """Classifier of ODE-RNNs; arguments as those of ``RecurrentClassifier``."""
 
-    def make_layer(self, task: ClassificationTask) -> SequenceLayer:
-        """Return an ODE-RNN."""
-        return ODERNN(self.width)
+    layer = "ode_rnn"

@@ -9,32 +9,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from integrand.apps.timeseries.network import TaskNetwork
+from integrand.apps.timeseries.neighbours import before
+from integrand.apps.timeseries.network import GaussianAnswer, TaskNetwork
 from integrand.core.fields.periodic_forcing import harmonics
-from integrand.core.numerics import SolverStats
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """A Gaussian forecast of every target channel at every query time, in standardised units.
+class Forecast(GaussianAnswer):
+    """A Gaussian forecast of every target channel at every query time, and the path it is read from.
 
     Attributes:
-        mean: (B, Q, K).
-        std: (B, Q, K), positive.
-        penalty: (B,) what the loss adds for this sample, such as a divergence from the prior; None for nothing.
-        latent: (B, T, D) states of the latent path.
+        mean, std, penalty, stats: see ``GaussianAnswer``.
+        latent: (B, T, D) states of the latent path; None where there is none.
         latent_times: (T,) or (B, T) their times, in time units from the forecast origin.
-        stats: work of the solver.
     """
 
-    mean: Tensor
-    std: Tensor
-    penalty: Tensor | None
-    latent: Tensor
-    latent_times: Tensor
-    stats: SolverStats
+    latent: Tensor | None = None
+    latent_times: Tensor | None = None
 
 
 class Forecaster(TaskNetwork[ForecastTask]):
@@ -72,13 +65,9 @@ class Forecaster(TaskNetwork[ForecastTask]):
         times = torch.cat([batch.times, torch.zeros_like(batch.times[:, :1])], dim=1)
         present = torch.cat([batch.present, torch.ones_like(batch.present[:, :1])], dim=1)
 
-        order = torch.arange(values.shape[1], device=values.device).view(1, -1, 1).expand_as(values)
-        latest = torch.where(mask, order, -1).cummax(dim=1).values
-        seen = latest >= 0
-        latest = latest.clamp(min=0)
-        carried = torch.where(seen, values.gather(1, latest), 0)
-        age = times.unsqueeze(-1) - times.unsqueeze(-1).expand_as(values).gather(1, latest)
-        age = torch.where(seen, age / task.context, 1).clamp(max=1)
+        last = before(values, mask, times)
+        carried = last.value
+        age = torch.where(last.found, last.distance / task.context, 1).clamp(max=1)
 
         parts = [values, mask.to(values), carried, age]
         if batch.phase is not None and task.periods:
