@@ -163,9 +163,9 @@ class ForecastWindows(Dataset[IrregularBatch]):
         self.windows = Windows(table, task, origins)
         if not len(self.windows):
             raise InputError(
-                f"the {part} part spans {_extent(table, split, part)} and holds no window of context {task.context:g} and "
-                f"horizon {task.horizon:g}{'' if origin is None else f' from {origin:g} on'}: shorten them, or give longer "
-                "series."
+                f"the {part} part spans {_extent(table, split, part)} and holds no window of context {task.context:g} "
+                f"and horizon {task.horizon:g}{'' if origin is None else f' from {origin:g} on'}: shorten them, or give "
+                "longer series."
             )
         self.part, self.drop, self.seed = part, drop, seed
 
