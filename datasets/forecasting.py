@@ -164,8 +164,8 @@ class ForecastWindows(Dataset[IrregularBatch]):
         if not len(self.windows):
             raise InputError(
                 f"the {part} part spans {_extent(table, split, part)} and holds no window of context {task.context:g} "
-                f"and horizon {task.horizon:g}{'' if origin is None else f' from {origin:g} on'}: shorten them, or give "
-                "longer series."
+                f"and horizon {task.horizon:g}{'' if origin is None else f' from {origin:g} on'}: shorten them, or "
+                "give longer series."
             )
         self.part, self.drop, self.seed = part, drop, seed
 

@@ -19,6 +19,16 @@ CLASSIFIERS = {
 }
 """Classifying networks: file and class, and a line on each."""
 
+_IMPUTERS_IN = "integrand.apps.timeseries.imputation.models"
+IMPUTERS = {
+    "s5": ("sequence_imputers:S5Imputer", "S5 forwards and backwards: states carried exactly over any gap (default)"),
+    "linoss": ("sequence_imputers:LinOSSImputer", "LinOSS forwards and backwards: forced harmonic oscillators"),
+    "mamba": ("sequence_imputers:MambaImputer", "Mamba forwards and backwards: states that choose what they remember"),
+    "cfc": ("sequence_imputers:CfCImputer", "CfC forwards and backwards: liquid networks in closed form"),
+    "ltc": ("sequence_imputers:LTCImputer", "LTC forwards and backwards: liquid time constants"),
+}
+"""Imputing networks: file and class, and a line on each."""
+
 APPLICATION = Application(
     name="timeseries",
     summary="forecasts and classes of irregular, partly observed series",
@@ -63,6 +73,22 @@ APPLICATION = Application(
             reads="a .ts file or a CSV with a column that tells series apart",
             writes="a CSV of probabilities and a figure",
             product="predictions",
+        ),
+        Task(
+            name="imputation",
+            summary="what stood where nothing was observed, as a distribution; and which values do not fit the rest",
+            module="integrand.apps.timeseries.imputation.module:ImputationModule",
+            data="integrand.apps.timeseries.imputation.data:ImputationData",
+            models={name: f"{_IMPUTERS_IN}.{path}" for name, (path, _) in IMPUTERS.items()},
+            model_summaries={name: summary for name, (_, summary) in IMPUTERS.items()},
+            datasets=("nyc_weather", "physionet2012", "etth1"),
+            default_recipe="weather_imputation",
+            evaluate="integrand.apps.timeseries.imputation.evaluation:evaluate",
+            figures="integrand.apps.timeseries.imputation.figures:draw",
+            predict="integrand.apps.timeseries.imputation.prediction:predict",
+            reads="a CSV in wide or long form",
+            writes="a CSV with every gap filled, and a figure",
+            product="imputations",
         ),
     ),
 )

@@ -13,11 +13,12 @@ import numpy as np
 
 from integrand.apps.timeseries import APPLICATION
 from integrand.apps.timeseries.data import PartsData, as_data_options
+from integrand.apps.timeseries.scores import naive_steps
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.catalogue import find
 from integrand.datasets.splits import ChronologicalSplit, IndexSplit, by_series, chronological
 from integrand.datasets.tables import MICROSECONDS, Table, read_table
-from integrand.datasets.windows import rows_of
+from integrand.datasets.windows import rows_of, spans
 
 Array = np.ndarray
 Scaling = Literal["standard", "range"]
@@ -67,6 +68,7 @@ class TableData(PartsData):
     scaling: Scaling
     columns: dict[str, Any]
     table: Table
+    task: Any
     split: ChronologicalSplit | IndexSplit
 
     @property
@@ -153,6 +155,13 @@ class TableData(PartsData):
         else:
             location, scale = np.nanmean(seen, axis=0), np.nanstd(seen, axis=0)
         return location.tolist(), np.where(scale > 0, scale, 1.0).tolist()
+
+    def naive_steps(self) -> Array:
+        """Return how far each channel moves between two observed values of the training part, see ``scores``."""
+        self.setup()
+        inside = zip(self.table.series, spans(self.table, self.split, "train"), strict=True)
+        values = [s.values[(s.times >= start) & (s.times < end)] for s, (start, end) in inside]
+        return naive_steps(values, self.task.scale)
 
     def calendar(self, table: Table, periods: list[float] | None) -> list[float]:
         """Return the calendar periods a network may use: those given, or day and year of dates.

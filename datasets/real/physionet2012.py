@@ -18,6 +18,7 @@ from integrand.core.errors import InputError
 from integrand.datasets.catalogue import RESEARCH_ONLY
 from integrand.datasets.download import locate
 from integrand.datasets.labelled import LabelledSeries
+from integrand.datasets.tables import Series, Table
 
 CHANNELS = [
     "ALP",
@@ -61,9 +62,11 @@ CHANNELS = [
 """Variables measured in time, by the publisher's names."""
 UNITS_OF_CARE = ("coronary care", "cardiac surgery recovery", "medical", "surgical")
 """``ICUType`` 1 to 4."""
-STATIC = ("Age", "Gender", "Height", *UNITS_OF_CARE)
+AT_ADMISSION = ("Age", "Gender", "Height", "ICUType")
+STATIC = (*AT_ADMISSION[:3], *UNITS_OF_CARE)
 """What is known at admission: years, 1 for men, centimetres, and the unit of care as 0 or 1."""
 CLASSES = ("survived", "died")
+UNITS: dict[str, str] = {}  # the publisher names them in a text of its own, not in the files
 POSSIBLE = {
     "DiasABP": (10, 200),
     "HR": (10, 300),
@@ -96,13 +99,7 @@ def load() -> LabelledSeries:
     """
     archive, outcomes = locate("physionet2012")
     died = _outcomes(outcomes)
-    stays = {}
-    with tarfile.open(archive) as files:
-        for member in files:
-            if member.isfile() and member.name.endswith(".txt"):
-                content = files.extractfile(member)
-                assert content is not None
-                stays[Path(member.name).stem] = content.read().decode("ascii")
+    stays = _records(archive)
     if stays.keys() != died.keys():
         raise InputError(f"{archive} and {outcomes} tell of different stays: run integrand data check physionet2012.")
     refused: dict[str, int] = defaultdict(int)
@@ -125,6 +122,59 @@ def load() -> LabelledSeries:
     )
 
 
+def table() -> Table:
+    """Return the stays as a table, one series each: the channels of ``load``, without static features and classes."""
+    series = load()
+    return _as_table(series.ids, series.times, series.values, series.channels, series.notices)
+
+
+def table_as_published() -> Table:
+    """Return the stays as those who predict their values have them: every number as it stands in the record.
+
+    Impossible values are kept, and what is known at admission stands as four further channels (``ICUType`` a number
+    from 1 to 4) that are observed once, at admission. Scaling each of the 41 from its least to its greatest value over
+    all stays then follows Rubanova et al. (2019), section 5.4 and the authors' program; of their 8,000 stays (sets A
+    and B) these are the 4,000 of set A.
+
+    Raises:
+        InputError: the files are missing or damaged; the message tells how to get them.
+    """
+    archive, _ = locate("physionet2012")
+    channels = [*AT_ADMISSION, *CHANNELS]
+    texts = _records(archive)
+    read = [_cells(texts[name], channels, {}) for name in sorted(texts)]
+    return _as_table(sorted(texts), [times for times, _ in read], [values for _, values in read], channels, [])
+
+
+def _as_table(
+    ids: list[str], times: list[np.ndarray], values: list[np.ndarray], channels: list[str], notices: list[str]
+) -> Table:
+    return Table(
+        [Series(name, t, values=v) for name, t, v in zip(ids, times, values, strict=True)],
+        channels,
+        time_unit="h",
+        epoch=None,
+        timezone=None,
+        time_column="hour",
+        layout="long",
+        group_column="RecordID",
+        variable_column="Parameter",
+        notices=[RESEARCH_ONLY, *[notice for notice in notices if notice != RESEARCH_ONLY]],
+    )
+
+
+def _records(archive: Path) -> dict[str, str]:
+    """Return the text of each stay by its number."""
+    stays = {}
+    with tarfile.open(archive) as files:
+        for member in files:
+            if member.isfile() and member.name.endswith(".txt"):
+                content = files.extractfile(member)
+                assert content is not None
+                stays[Path(member.name).stem] = content.read().decode("ascii")
+    return stays
+
+
 def _outcomes(path: Path) -> dict[str, int]:
     with path.open(encoding="ascii", newline="") as lines:
         return {row["RecordID"]: int(row["In-hospital_death"]) for row in csv.DictReader(lines)}
@@ -132,33 +182,39 @@ def _outcomes(path: Path) -> dict[str, int]:
 
 def _stay(text: str, refused: dict[str, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return times (L,), values (L, C) and static features (S,) of a record; count what is refused."""
-    sums: dict[tuple[int, str], list[float]] = defaultdict(list)
-    static = dict.fromkeys(STATIC, np.nan)
+    times, values = _cells(text, [*AT_ADMISSION, *CHANNELS], POSSIBLE, refused)
+    known, measured = values[:, : len(AT_ADMISSION)], values[:, len(AT_ADMISSION) :]
+    first = dict(zip(AT_ADMISSION, known[0], strict=True)) if times[0] == 0 else dict.fromkeys(AT_ADMISSION, np.nan)
+    unit = first.pop("ICUType")
+    units = [np.nan if np.isnan(unit) else float(unit == 1 + number) for number in range(len(UNITS_OF_CARE))]
+    rows = np.isfinite(measured).any(1)
+    if not rows.any():
+        rows[0] = True
+    return times[rows], measured[rows], np.array([*first.values(), *units], dtype=np.float32)
+
+
+def _cells(
+    text: str, channels: list[str], possible: dict[str, tuple[float, float]], refused: dict[str, int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return times (L,) in hours and values (L, C) of a record; what is beyond the bounds is counted and left out."""
+    column = {name: place for place, name in enumerate(channels)}
+    found: dict[tuple[int, str], list[float]] = defaultdict(list)
     for place, (stamp, name, word) in enumerate(csv.reader(io.StringIO(text))):
-        if place == 0 or name == "RecordID" or not name:
+        if place == 0 or name not in column:
             continue
         value = float(word)
-        if value < 0 or not _possible(name, value, refused):
+        low, high = possible.get(name, (0.0, np.inf))
+        if value < 0:
             continue
-        if name == "ICUType":
-            static.update({unit: float(value == 1 + number) for number, unit in enumerate(UNITS_OF_CARE)})
-        elif name in static:
-            static[name] = value
-        else:
-            hours, minutes = stamp.split(":")
-            sums[60 * int(hours) + int(minutes), name].append(value)
-    minutes = sorted({minute for minute, _ in sums}) or [0]
+        if not low <= value <= high:
+            if refused is not None:
+                refused[name] += 1
+            continue
+        hours, minutes = stamp.split(":")
+        found[60 * int(hours) + int(minutes), name].append(value)
+    minutes = sorted({minute for minute, _ in found}) or [0]
     row = {minute: place for place, minute in enumerate(minutes)}
-    column = {name: place for place, name in enumerate(CHANNELS)}
-    values = np.full((len(minutes), len(CHANNELS)), np.nan, dtype=np.float32)
-    for (minute, name), found in sums.items():
-        values[row[minute], column[name]] = sum(found) / len(found)
-    return np.array(minutes) / 60.0, values, np.array([static[name] for name in STATIC], dtype=np.float32)
-
-
-def _possible(name: str, value: float, refused: dict[str, int]) -> bool:
-    low, high = POSSIBLE.get(name, (-np.inf, np.inf))
-    if not low <= value <= high:
-        refused[name] += 1
-        return False
-    return True
+    values = np.full((len(minutes), len(channels)), np.nan, dtype=np.float32)
+    for (minute, name), cells in found.items():
+        values[row[minute], column[name]] = sum(cells) / len(cells)
+    return np.array(minutes) / 60.0, values

@@ -13,7 +13,7 @@ from integrand.apps.timeseries.forecasting.baselines import (
     SeasonalNaive,
     chunks,
     on_grid,
-    spread,
+    spread_by_lead,
 )
 from integrand.datasets.forecasting import ForecastTask, ForecastWindows
 from integrand.datasets.splits import ChronologicalSplit
@@ -134,7 +134,7 @@ def test_the_spread_of_gaussian_errors_is_their_deviation_and_covers_what_it_sho
     std = np.array([[0.5, 2.0], [1.0, 3.0]])  # by lead and channel
     errors = rng.standard_normal((20_000, 2, 2)) * std
     known = rng.random(errors.shape) < 0.8
-    found = spread(np.where(known, errors, 1e9), known)
+    found = spread_by_lead(np.where(known, errors, 1e9), known)
     # The deviation is known to 1 / sqrt(2 * 16,000) = 0.6 %; the scale is chosen on a grid of 0.05, from a flat score.
     np.testing.assert_allclose(found, std, rtol=0.06)
     fresh = rng.standard_normal((20_000, 2, 2)) * std
@@ -145,7 +145,7 @@ def test_the_spread_of_gaussian_errors_is_their_deviation_and_covers_what_it_sho
 def test_heavy_tails_are_given_a_narrower_spread():
     # The score of a Gaussian forecast of Laplace errors is best below their deviation: with b = 1, sqrt(2).
     errors = np.random.default_rng(0).laplace(size=(40_000, 1, 1))
-    (found,) = spread(errors, np.ones(errors.shape, dtype=bool)).ravel()
+    (found,) = spread_by_lead(errors, np.ones(errors.shape, dtype=bool)).ravel()
     assert found < 0.95 * np.sqrt(2)
 
 

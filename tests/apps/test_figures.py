@@ -15,9 +15,8 @@ from integrand.apps.timeseries.forecasting.figures import (
     draw,
     gaps,
     principal_components,
-    reference,
-    resampled,
 )
+from integrand.apps.timeseries.score_figures import reference, resampled
 from integrand.apps.timeseries.scores import METRICS, ScoreSums
 from integrand.apps.training.figures import (
     BASELINES,
@@ -55,7 +54,7 @@ def a_task(channels: int = 3, horizon: float = 6.0, names: list[str] | None = No
 
 def sums_of(mean: float, shape: tuple[int, int, int]) -> ScoreSums:
     """Scores whose every metric is ``mean`` in every block, lead and channel, of ten observations each."""
-    scores = ScoreSums(shape)
+    scores = ScoreSums(shape, np.ones(shape[2]))
     scores.sums = {name: np.full(shape, 10 * mean) for name in METRICS} | {"count": np.full(shape, 10.0)}
     scores.sums["coverage"] = np.full(shape, 9.0)
     return scores
@@ -144,7 +143,7 @@ def test_captions_count_what_is_certain(run: RunFolder) -> None:
     task = a_task()
     draw(an_evaluation(task), run, task)
     said = {entry["file"]: entry["caption"] for entry in read_captions(run.figures)}
-    assert "clearly better at 6 and clearly worse at 0 of 6 lead times" in said["horizon.png"]
+    assert "clearly better at 6 and clearly worse at 0 of 6 of these" in said["horizon.png"]
     assert "clearly better on 3 and clearly worse on 0 of 3 channels" in said["channels.png"]
     assert "the model's intervals held 90.0 %" in said["calibration.png"]
 
@@ -197,7 +196,7 @@ def test_no_example_and_no_baseline_draw_what_is_left(run: RunFolder) -> None:
     for name in MEANS:
         if name != "ssm_ode":
             del evaluation.scores[name]
-    assert reference(evaluation) is None
+    assert reference(evaluation.name, evaluation.scores) is None
     draw(evaluation, run, task)
     assert [entry["file"] for entry in read_captions(run.figures)] == ["horizon.png", "calibration.png"]
 

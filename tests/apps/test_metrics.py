@@ -8,6 +8,7 @@ from scipy import integrate, stats
 from integrand.apps.timeseries.scores import METRICS, ScoreSums, block_bootstrap, relative_gain
 
 WINDOWS, QUERIES, CHANNELS, BLOCKS, LEADS = 40, 6, 3, 5, 4
+STEPS = np.array([0.5, 1.0, 3.0])
 
 
 @pytest.fixture
@@ -19,10 +20,10 @@ def scored() -> dict[str, np.ndarray | ScoreSums]:
     mask = rng.random(shape) < 0.6
     block, lead = np.sort(rng.integers(0, BLOCKS, WINDOWS)), rng.integers(0, LEADS, (WINDOWS, QUERIES))
     target[~mask] = 1e6  # must not matter
-    sums = ScoreSums((BLOCKS, LEADS, CHANNELS))
+    sums = ScoreSums((BLOCKS, LEADS, CHANNELS), STEPS)
     for part in (slice(0, 25), slice(25, WINDOWS)):
         m, s, t, seen = (torch.from_numpy(x[part]) for x in (mean, std, target, mask))
-        sums.add(m, s, t, seen, block[part], lead[part])
+        sums.add(m, s, t, seen, block[part], np.broadcast_to(lead[part][..., None], m.shape))
     return {"mean": mean, "std": std, "target": target, "mask": mask, "block": block, "lead": lead, "sums": sums}
 
 
@@ -34,6 +35,7 @@ def direct(scored) -> dict[str, np.ndarray]:
     return {
         "mae": np.abs(error),
         "mse": error**2,
+        "mase": np.abs(error) / STEPS,
         "nll": -stats.norm.logpdf(scored["target"], scored["mean"], scored["std"]),
         "coverage": (low <= scored["target"]) & (scored["target"] <= high),
         "width": high - low,
@@ -57,11 +59,11 @@ def test_the_crps_is_the_integral_it_stands_for(scored):
         below = integrate.quad(lambda x, normal=normal: normal.cdf(x) ** 2, -40, y, epsabs=1e-10)[0]
         above = integrate.quad(lambda x, normal=normal: normal.sf(x) ** 2, y, 40, epsabs=1e-10)[0]
         expected.append(below + above)
-    one = ScoreSums((1, 1, 1))
+    one = ScoreSums((1, 1, 1), np.ones(1))
     m, s, t, seen = (
         torch.from_numpy(scored[name][n, q, k].reshape(-1, 1, 1)) for name in ("mean", "std", "target", "mask")
     )
-    one.add(m, s, t, seen, np.zeros(8, dtype=int), np.zeros((8, 1), dtype=int))
+    one.add(m, s, t, seen, np.zeros(8, dtype=int), np.zeros((8, 1, 1), dtype=int))
     np.testing.assert_allclose(one.mean()["crps"], np.mean(expected), atol=1e-7)
 
 
@@ -80,12 +82,12 @@ def test_means_by_block_lead_and_channel(scored):
 
 
 def test_a_cell_without_observations_is_not_a_number():
-    assert np.isnan(ScoreSums((1, 1, 2)).mean((0, 1))["mae"]).all()
+    assert np.isnan(ScoreSums((1, 1, 2), np.ones(2)).mean((0, 1))["mae"]).all()
 
 
 def of_blocks(means: np.ndarray) -> ScoreSums:
     """Scores whose block g has the mean absolute error ``means[g]``, over ten elements each."""
-    one = ScoreSums((len(means), 1, 1))
+    one = ScoreSums((len(means), 1, 1), np.ones(1))
     one.sums["mae"][:, 0, 0], one.sums["count"][:] = 10 * means, 10
     return one
 

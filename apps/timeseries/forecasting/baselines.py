@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from integrand.core.losses import gaussian_crps
+from integrand.apps.timeseries.spread import spread
 from integrand.datasets.forecasting import ForecastTask, ForecastWindows
 from integrand.datasets.irregular import IrregularBatch
 
@@ -87,23 +87,14 @@ def on_grid(batch: IrregularBatch, lead: Array, leads: int) -> tuple[Array, Arra
     return values, known
 
 
-def spread(residual: Array, known: Array) -> Array:
-    """Standard deviation (H, K) of errors, scaled by channel for the best continuous ranked probability score."""
-    count = known.sum(0)
-    square = np.where(known, residual, 0) ** 2
-    std = np.sqrt(square.sum(0) / np.maximum(count, 1))
-    pooled = np.sqrt(square.sum((0, 1)) / np.maximum(count.sum(0), 1))
-    std = np.where(count > 1, std, pooled) + 1e-6
-    scale = np.ones(std.shape[-1])
-    factors = np.linspace(0.4, 1.2, 17)
-    for k in range(std.shape[-1]):
-        error = residual[..., k][known[..., k]]
-        wide = np.broadcast_to(std[:, k], residual.shape[:2])[known[..., k]]
-        if len(error):
-            e, w = torch.from_numpy(error), torch.from_numpy(wide)
-            zero = torch.zeros_like(e)
-            scale[k] = factors[np.argmin([gaussian_crps(zero, f * w, e).mean().item() for f in factors])]
-    return std * scale
+def spread_by_lead(residual: Array, known: Array) -> Array:
+    """Return the standard deviation of errors by lead time and channel, (H, K), from residuals (N, H, K)."""
+    lead_NH = np.broadcast_to(np.arange(residual.shape[1]), residual.shape[:2])
+    channels = [
+        spread(residual[..., k][known[..., k]], lead_NH[known[..., k]], residual.shape[1])
+        for k in range(residual.shape[2])
+    ]
+    return np.stack(channels, axis=1)
 
 
 class _Naive:
@@ -126,7 +117,7 @@ class _Naive:
             target, mask = on_grid(batch, binned.lead, binned.leads)
             errors.append(target - self.point(binned))
             known.append(mask)
-        self.std_HK = spread(np.concatenate(errors), np.concatenate(known))
+        self.std_HK = spread_by_lead(np.concatenate(errors), np.concatenate(known))
 
     def predict(self, batch: IrregularBatch) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation, (B, Q, K)."""
@@ -223,7 +214,7 @@ class Ridge:
         residual = np.zeros_like(y)
         for held, weights_P, bias_P in folds:
             residual[held] = y[held] - x[held] @ weights_P[pick[0], :, pick[1]].T - bias_P[pick]
-        self.std_HK = spread(residual.reshape(-1, *self.shape), m.reshape(-1, *self.shape))
+        self.std_HK = spread_by_lead(residual.reshape(-1, *self.shape), m.reshape(-1, *self.shape))
         weights_P, bias_P = self._solve(x, y, m)
         self.weights, self.bias = weights_P[pick[0], :, pick[1]].T, bias_P[pick]
 

@@ -12,7 +12,7 @@ from integrand.apps.timeseries.forecasting.baselines import BASELINES, Binned, c
 from integrand.apps.timeseries.forecasting.data import ForecastingData
 from integrand.apps.timeseries.forecasting.models.forecaster import Forecast
 from integrand.apps.timeseries.forecasting.module import ForecastingModule
-from integrand.apps.timeseries.scores import METRICS, ScoreSums, block_bootstrap, relative_gain
+from integrand.apps.timeseries.scores import ScoreSums, compared
 from integrand.datasets.irregular import IrregularBatch
 from integrand.datasets.splits import PARTS
 
@@ -76,7 +76,8 @@ def evaluate(module: ForecastingModule, data: ForecastingData, *, name: str, see
     block_of = np.floor((origin - origin.min()) / length).astype(int)
     shape = (int(block_of.max()) + 1, task.leads, task.targets)
 
-    scores = {name: ScoreSums(shape)}
+    steps = data.naive_steps()[: task.targets]
+    scores = {name: ScoreSums(shape, steps)}
     notify(f"scoring {name} on {len(test):,} test windows")
     evaluations = []
     for window, batch, forecast in forecasts(module, data):
@@ -87,7 +88,7 @@ def evaluate(module: ForecastingModule, data: ForecastingData, *, name: str, see
         baseline = kind(task)
         notify(f"fitting and scoring {baseline.name}")
         baseline.fit(data.windows("train"))
-        scores[baseline.name] = ScoreSums(shape)
+        scores[baseline.name] = ScoreSums(shape, steps)
         for window, batch in chunks(test):
             mean, std = baseline.predict(batch)
             _add(scores[baseline.name], batch, mean, std, block_of[window], data)
@@ -120,7 +121,9 @@ def _add(
 ) -> None:
     assert batch.target is not None
     assert batch.target_mask is not None
-    sums.add(mean, std, batch.target, batch.target_mask, block_N, Binned.lead_of(batch, data.task))
+    lead_NQ = Binned.lead_of(batch, data.task)
+    lead_NQK = np.broadcast_to(lead_NQ[..., None], batch.target.shape)
+    sums.add(mean, std, batch.target, batch.target_mask, block_N, lead_NQK)
 
 
 def _examples(module: ForecastingModule, data: ForecastingData) -> list[Example]:
@@ -171,32 +174,15 @@ def _physical(values: Tensor, mask: Tensor, location: Array, scale: Array) -> Ar
 
 def _results(name: str, scores: dict[str, ScoreSums], data: ForecastingData, seed: int, block: float) -> dict[str, Any]:
     task = data.task
-    intervals = {metric: block_bootstrap(scores, metric) for metric in ("crps", "mae")}
-    gains = {
-        other: {
-            metric: dict(zip(("gain", "low", "high"), relative_gain(scores, metric, name, other), strict=True))
-            for metric in ("crps", "mae")
-        }
-        for other in scores
-        if other != name
-    }
     return {
         "app": "timeseries",
+        "task": "forecasting",
         "dataset": data.dataset,
+        "protocol": data.protocol,
         "split_hash": data.split.hash,
         "seed": seed,
         "model": name,
-        "metrics": {who: {metric: float(value) for metric, value in one.mean().items()} for who, one in scores.items()},
-        "intervals": {who: {metric: list(intervals[metric][who]) for metric in intervals} for who in scores},
-        "gains": gains,
-        "by_channel": {
-            who: {
-                channel: {metric: float(one.mean((0, 1))[metric][k]) for metric in ("crps", "mae")}
-                for k, channel in enumerate(task.channels[: task.targets])
-            }
-            for who, one in scores.items()
-        },
+        **compared(name, scores, task.channels[: task.targets], by_sample=data.split_by == "series"),
         "bootstrap": {"block": block, "time_unit": task.time_unit, "resamples": 2000, "level": 0.95},
-        "about": METRICS,
         "samples": {"name": "windows", **{part: len(data.windows(part)) for part in PARTS}},
     }

@@ -6,7 +6,6 @@ D latent state.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,9 +16,17 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from scipy.interpolate import CubicSpline
 
 from integrand.apps.timeseries.forecasting.evaluation import Evaluation, Example
-from integrand.apps.timeseries.scores import LEVEL, Z_LEVEL, ScoreSums
+from integrand.apps.timeseries.score_figures import (
+    Scored,
+    draw_calibration,
+    draw_channels,
+    draw_errors,
+    short,
+    time_unit,
+    with_unit,
+)
+from integrand.apps.timeseries.scores import Z_LEVEL
 from integrand.apps.training.figures import (
-    BASELINES,
     FAINT,
     MODEL,
     NARROW,
@@ -27,7 +34,6 @@ from integrand.apps.training.figures import (
     SERIES,
     WIDE,
     figure,
-    label_ends,
     save,
     style,
 )
@@ -42,9 +48,6 @@ MOST_ROWS = 4
 MOST_CHANNELS = 30
 RESAMPLES = 2000
 
-_UNITS = {"degF": "°F", "degC": "°C", "degree": "°"}
-_TIME_UNITS = {"h": "hours", "d": "days", "s": "seconds", "min": "minutes", "1": "units of time"}
-
 
 def draw(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> None:
     """Draw every picture of a run's evaluation into its ``figures/``, with captions.
@@ -57,31 +60,18 @@ def draw(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> None:
     with style():
         if any(len(example.mean) for example in evaluation.examples):
             _draw_forecasts(evaluation, run, task)
-        _draw_horizon(evaluation, run, task)
+        scored = Scored(
+            evaluation.name,
+            evaluation.scores,
+            evaluation.leads,
+            "lead time",
+            lambda axes: _finish(axes, evaluation, task),
+        )
+        draw_errors(scored, run.figures / "horizon.png")
         if any(example.latent.size for example in evaluation.examples):
             _draw_latent(evaluation, run, task)
-        if reference(evaluation) is not None:
-            _draw_channels(evaluation, run, task)
-        _draw_calibration(evaluation, run, task)
-
-
-def reference(evaluation: Evaluation) -> str | None:
-    """Return the baseline to compare with: the ridge, or the one of least CRPS where there is no ridge."""
-    others = {name: float(one.mean()["crps"]) for name, one in evaluation.scores.items() if name != evaluation.name}
-    return "ridge" if "ridge" in others else min(others, key=others.__getitem__, default=None)
-
-
-def resampled(sums_GX: Array, counts_GX: Array, *, resamples: int = RESAMPLES, seed: int = 0) -> Array:
-    """Return the mean of each column, (R, X), for ``resamples`` draws of whole blocks with replacement.
-
-    The same seed draws the same blocks, so that differences of two forecasters are paired. Empty draws are NaN.
-    """
-    blocks = len(sums_GX)
-    pick = np.random.default_rng(seed).integers(0, blocks, (resamples, blocks))
-    weight_RG = np.zeros((resamples, blocks))
-    np.add.at(weight_RG, (np.arange(resamples)[:, None], pick), 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (weight_RG @ sums_GX) / (weight_RG @ counts_GX)
+        draw_channels(scored, task.channels[: task.targets], run.figures / "channels.png")
+        draw_calibration(scored, run.figures / "calibration.png")
 
 
 def principal_components(states_ND: Array, count: int) -> tuple[Array, Array, Array]:
@@ -134,14 +124,14 @@ def forecast_chart(examples: Sequence[Example], task: ForecastTask, *, rows: int
     made = figure(max(NARROW, WIDE * len(examples) / 4), 1.25 + 1.6 * rows)
     panels = made.subplots(rows, len(examples), sharex=True, sharey="row", squeeze=False)
     for column, example in enumerate(examples):
-        panels[0, column].set_title(f"{_short(example.group)}\n{example.title}" if example.group else example.title)
+        panels[0, column].set_title(f"{short(example.group)}\n{example.title}" if example.group else example.title)
         for row in range(rows):
             _fan(panels[row, column], example, row, task)
     for row, axes in enumerate(panels[:, 0]):
-        axes.set_ylabel(_with_unit(task.channels[row], task.units[row], wrap=True))
+        axes.set_ylabel(with_unit(task.channels[row], task.units[row], wrap=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
     made.align_ylabels(panels[:, 0])
-    made.supxlabel(f"{_time_unit(task)} from the start of the forecast", fontsize="medium", color="#333333")
+    made.supxlabel(f"{time_unit(task.time_unit)} from the start of the forecast", fontsize="medium", color="#333333")
     key = [
         Line2D([], [], color=OBSERVED, marker="o", markersize=4, linewidth=1, label="observed"),
         Line2D([], [], color=MODEL, label="forecast"),
@@ -212,7 +202,7 @@ def _draw_latent(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> 
             axes.plot(fine, smooth[:, p], color=colour, linewidth=1.6)
             axes.plot(times, path[:, p], marker, color=colour, markersize=3.5)
         if plane is not None:
-            name = f"{_short(example.group)} {example.title}".strip()
+            name = f"{short(example.group)} {example.title}".strip()
             plane.plot(*smooth[:, :2].T, color=colour)
             plane.plot(*path[1:, :2].T, marker, color=colour, markersize=4.5)
             plane.plot(*path[0, :2], marker, color="white", mec=colour, markersize=9, mew=1.8)
@@ -224,7 +214,7 @@ def _draw_latent(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> 
             axes.axvline(0, color=FAINT, linewidth=1)
         axes.label_outer()
         _lead_ticks(axes, task, span=float(np.ptp(examples[0].latent_times)))
-    courses[-1].set_xlabel(f"{_time_unit(task)} from the start of the forecast")
+    courses[-1].set_xlabel(f"{time_unit(task.time_unit)} from the start of the forecast")
     if plane is not None:
         plane.set(xlabel="component 1", ylabel="component 2")
         plane.margins(0.1)
@@ -247,167 +237,9 @@ def _smooth_path(times: Array, path_TP: Array) -> tuple[Array, Array]:
     return fine, CubicSpline(times, path_TP)(fine)
 
 
-def _draw_horizon(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> None:
-    other = reference(evaluation)
-    made = figure(NARROW, 2.45 * (3 if other else 2) + 0.2)
-    panels = made.subplots(3 if other else 2, 1, sharex=True, squeeze=False)[:, 0]
-    for axes, metric in zip(panels, ("crps", "mae"), strict=False):
-        axes.set_title(f"{metric.upper()}, in standard deviations")
-        _by_lead(axes, evaluation, metric)
-    caption = (
-        "Error against lead time on the test part, averaged over all channels after each was divided by its standard "
-        "deviation in training; lower is better. The band is the model's 95 % block-bootstrap interval"
-    )
-    if other:
-        ours, theirs = evaluation.scores[evaluation.name], evaluation.scores[other]
-        gain, low, high = _gain(ours, theirs, over=2)
-        axes = panels[2]
-        axes.set_title(f"CRPS below {other}'s, in per cent")
-        _line_with_band(axes, evaluation.leads, 100 * gain, 100 * low, 100 * high)
-        axes.axhline(0, color=OBSERVED, linewidth=1)
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        caption += (
-            f". At the bottom, by how much the model's CRPS lies below {other}'s, with the interval of the paired "
-            f"difference: the model is clearly better at {int((low > 0).sum())} and clearly worse at "
-            f"{int((high < 0).sum())} of {len(gain)} lead times"
-        )
-    _lead_axis(panels[-1], evaluation, task)
-    for axes, metric in zip(panels, ("crps", "mae"), strict=False):
-        _label_leads(axes, evaluation, metric)
-    save(made, run.figures / "horizon.png", caption + ".", title="Error by lead time")
-
-
-def _draw_channels(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> None:
-    other = reference(evaluation)
-    assert other is not None
-    gain, low, high = (100 * x for x in _gain(evaluation.scores[evaluation.name], evaluation.scores[other], over=1))
-    order = np.flatnonzero(np.isfinite(gain))
-    order = order[np.argsort(-np.abs(gain[order]))][:MOST_CHANNELS]
-    order = order[np.argsort(gain[order])]
-    made = figure(NARROW, 1.3 + 0.36 * max(len(order), 2))
-    axes = made.subplots()
-    for place, k in enumerate(order):
-        clear = low[k] > 0 or high[k] < 0
-        axes.hlines(place, low[k], high[k], color=MODEL, linewidth=2.2, alpha=0.45)
-        axes.plot(gain[k], place, "o", color=MODEL, markersize=7, mfc=MODEL if clear else "white", mew=1.8)
-        axes.annotate(
-            f"{gain[k]:+.1f} %".replace("-", "−"),
-            (1, place),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-        )
-    axes.axvline(0, color=OBSERVED, linewidth=1)
-    axes.set_yticks(range(len(order)), [_short(task.channels[k]) for k in order])
-    axes.tick_params(axis="y", length=0, labelcolor=OBSERVED)
-    axes.set_ylim(-0.6, len(order) - 0.4)
-    axes.grid(visible=False, axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel(f"CRPS below {other}'s, in per cent")
-    ahead, behind = int((low[order] > 0).sum()), int((high[order] < 0).sum())
-    caption = (
-        f"By how much {evaluation.name} lowers the CRPS of {other}, channel by channel, with 95 % block-bootstrap "
-        f"intervals; right of the line the model is better. It is clearly better on {ahead} and clearly worse on "
-        f"{behind} of {len(order)} channels; open dots are undecided."
-    )
-    if len(order) < task.targets:
-        caption += f" Shown are the {len(order)} channels of {task.targets} that differ most."
-    save(made, run.figures / "channels.png", caption, title=f"Gain over {other} by channel")
-
-
-def _draw_calibration(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> None:
-    made = figure(NARROW, 5.1)
-    top, bottom = made.subplots(2, 1, sharex=True)
-    top.set_title(f"observations in the {100 * LEVEL:.0f} % interval")
-    _by_lead(top, evaluation, "coverage")
-    top.axhline(LEVEL, color=OBSERVED, linewidth=1, zorder=1)
-    top.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.3g} %"))
-    low, high = top.get_ylim()
-    top.set_ylim(min(low, LEVEL - 0.04), min(max(high, LEVEL + 0.04), 1.003))
-    bottom.set_title("its width, in standard deviations")
-    _by_lead(bottom, evaluation, "width")
-    bottom.set_ylim(bottom=0)
-    _lead_axis(bottom, evaluation, task)
-    _label_leads(top, evaluation, "coverage")
-    _label_leads(bottom, evaluation, "width")
-    held = float(evaluation.scores[evaluation.name].mean()["coverage"])
-    level = f"{100 * LEVEL:.0f} %"
-    caption = (
-        f"Are the forecasts as sure as they may be? Above, the share of observations within the central {level} "
-        f"interval by lead time: the dark line at {level} is ideal, below it a forecaster is overconfident. Over all "
-        f"lead times the model's intervals held {100 * held:.1f} %. Below, how wide they are: of two that hold "
-        f"{level}, the narrower is better. The band is the model's 95 % block-bootstrap interval."
-    )
-    save(made, run.figures / "calibration.png", caption, title="Calibration by lead time")
-
-
-def _by_lead(axes: Axes, evaluation: Evaluation, metric: str) -> None:
-    """Draw a metric against lead time: the baselines, then the model with its interval."""
-    for name, (colour, dashes) in _looks(evaluation).items():
-        curve = evaluation.scores[name].mean((0, 2))[metric]
-        axes.plot(evaluation.leads, curve, color=colour, linestyle=dashes, **_dots(curve, "s"))
-    ours = evaluation.scores[evaluation.name]
-    draws = resampled(ours.sums[metric].sum(2), ours.sums["count"].sum(2))
-    low, high = _interval(draws)
-    _line_with_band(axes, evaluation.leads, ours.mean((0, 2))[metric], low, high)
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-
-
-def _line_with_band(axes: Axes, leads: Array, curve: Array, low: Array, high: Array) -> None:
-    if len(leads) > 1:
-        axes.fill_between(leads, low, high, color=MODEL, alpha=0.18, linewidth=0)
-    else:
-        axes.vlines(leads, low, high, color=MODEL, alpha=0.4, linewidth=4)
-    axes.plot(leads, curve, color=MODEL, linewidth=2.4, **_dots(curve, "o"))
-
-
-def _label_leads(axes: Axes, evaluation: Evaluation, metric: str) -> None:
-    """Name the lines of ``_by_lead`` at their right ends."""
-    ends = {}
-    for name, colour in ((evaluation.name, MODEL), *((n, look[0]) for n, look in _looks(evaluation).items())):
-        curve = evaluation.scores[name].mean((0, 2))[metric]
-        finite = np.flatnonzero(np.isfinite(curve))
-        if len(finite):
-            ends[name] = (float(curve[finite[-1]]), colour)
-    label_ends(axes, ends, bold=evaluation.name)
-
-
-def _looks(evaluation: Evaluation) -> dict[str, tuple[str, Any]]:
-    """Return colour and dashes of each baseline; the strongest comes first, in the most visible."""
-    others = [name for name in evaluation.scores if name != evaluation.name]
-    first = reference(evaluation)
-    others.sort(key=lambda name: name != first)
-    return {name: BASELINES[i % len(BASELINES)] for i, name in enumerate(others)}
-
-
-def _gain(ours: ScoreSums, theirs: ScoreSums, *, over: int) -> tuple[Array, Array, Array]:
-    """Return by what share our CRPS lies below theirs, with its paired 95 % interval; (H,) over 2, (K,) over 1."""
-    whole = 1 - _ratio(ours.mean((0, over))["crps"], theirs.mean((0, over))["crps"])
-    drawn = [resampled(one.sums["crps"].sum(over), one.sums["count"].sum(over)) for one in (ours, theirs)]
-    low, high = _interval(1 - _ratio(drawn[0], drawn[1]))
-    return whole, low, high
-
-
-def _ratio(a: Array, b: Array) -> Array:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(b > 0, a / b, np.nan)
-
-
-def _interval(draws_RX: Array) -> tuple[Array, Array]:
-    """Return the central 95 % of each column, NaN where a column has nothing."""
-    empty = ~np.isfinite(draws_RX).any(0)
-    low, high = np.nanquantile(np.where(empty, 0.0, draws_RX), [0.025, 0.975], axis=0)
-    return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
-
-
-def _dots(curve: Array, marker: str) -> dict[str, Any]:
-    """Mark the points of a curve that has few, of which a line would show nothing."""
-    return {"marker": marker, "markersize": 6} if np.isfinite(curve).sum() < 4 else {}
-
-
-def _lead_axis(axes: Axes, evaluation: Evaluation, task: ForecastTask) -> None:
-    axes.set_xlabel(f"lead time, {_time_unit(task)}")
+def _finish(axes: Axes, evaluation: Evaluation, task: ForecastTask) -> None:
+    """Finish the axis of lead times."""
+    axes.set_xlabel(f"lead time, {time_unit(task.time_unit)}")
     leads = evaluation.leads
     if len(leads) == 1:
         axes.set_xlim(leads[0] - task.resolution, leads[0] + task.resolution)
@@ -425,16 +257,3 @@ def _lead_ticks(axes: Axes, task: ForecastTask, span: float | None = None) -> No
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=span >= 4))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}".replace("-", "−")))
-
-
-def _time_unit(task: ForecastTask) -> str:
-    return _TIME_UNITS.get(task.time_unit, task.time_unit or "time")
-
-
-def _with_unit(name: str, unit: str, *, wrap: bool = False) -> str:
-    unit = _UNITS.get(unit, unit)
-    return f"{_short(name)}{chr(10) if wrap else ' '}({unit})" if unit else _short(name)
-
-
-def _short(name: str, longest: int = 18) -> str:
-    return name if len(name) <= longest else name[: longest - 1] + "…"

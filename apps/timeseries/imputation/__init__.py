@@ -1,0 +1,1 @@
+"""Imputation: what stood where nothing was observed."""
