@@ -26,6 +26,9 @@ IMPUTERS = {
     "mamba": ("sequence_imputers:MambaImputer", "Mamba forwards and backwards: states that choose what they remember"),
     "cfc": ("sequence_imputers:CfCImputer", "CfC forwards and backwards: liquid networks in closed form"),
     "ltc": ("sequence_imputers:LTCImputer", "LTC forwards and backwards: liquid time constants"),
+    "latent_ode": ("latent_ode:LatentODEImputer", "variational latent ODE: all that is known goes through its start"),
+    "gru_d": ("peers:GRUDImputer", "GRU-D in both directions, to compare with"),
+    "mtan": ("peers:MTANImputer", "attention between times, to compare with"),
 }
 """Imputing networks: file and class, and a line on each."""
 

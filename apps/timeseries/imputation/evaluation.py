@@ -8,7 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from integrand.apps.timeseries.imputation.baselines import BASELINES, LinearInterpolation, chunks, distance_bin, distance_edges
+from integrand.apps.timeseries.imputation.baselines import (
+    BASELINES,
+    LinearInterpolation,
+    chunks,
+    distance_bin,
+    distance_edges,
+)
 from integrand.apps.timeseries.imputation.data import ImputationData
 from integrand.apps.timeseries.imputation.module import ImputationModule
 from integrand.apps.timeseries.network import GaussianAnswer

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from integrand.apps.timeseries.places import require_places
 
 from integrand.apps.timeseries.imputation.evaluation import Example
 from integrand.apps.timeseries.imputation.module import ImputationModule
-from integrand.apps.timeseries.places import require_places
 from integrand.apps.training.files import write_atomically
 from integrand.core.errors import InputError
 from integrand.datasets.imputation import Cuts, ImputationTask

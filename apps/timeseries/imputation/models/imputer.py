@@ -97,13 +97,13 @@ class GaussianHead(nn.Module):
     Args:
         task: what is imputed.
         width: of h.
-        features: of x.
+        features: of x; 0 where the head is to see h alone.
         dropout: on h and x.
     """
 
     def __init__(self, task: ImputationTask, width: int, features: int, *, hidden: int, dropout: float) -> None:
         super().__init__()
-        channels = len(task.channels)
+        channels, self.features = len(task.channels), features
         self.thin = nn.Dropout(dropout)
         self.straight = nn.Linear(width + features, channels)
         self.bent = nn.Sequential(
@@ -121,7 +121,7 @@ class GaussianHead(nn.Module):
 
     def forward(self, found: Tensor, rows: Rows, stats: SolverStats | None = None) -> GaussianAnswer:
         """Read (B, L, width)."""
-        seen = torch.cat([found, self.thin(rows.features)], dim=-1)
+        seen = torch.cat([found, self.thin(rows.features)], dim=-1) if self.features else found
         move, raw = self.bent(seen).chunk(2, dim=-1)
         std = F.softplus(raw + self.base + self.slope * rows.loose) + LEAST_STD
         return GaussianAnswer(mean=rows.line + self.straight(seen) + move, std=std, penalty=None, stats=stats)
