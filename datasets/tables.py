@@ -17,24 +17,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from integrand.core.errors import InputError, nearest, unknown
-from integrand.datasets.table_columns import (
-    Roles,
-    dates_of,
-    find_roles,
-    is_text,
-    numbers_of,
-    read_cells,
-    texts_of,
-)
+from integrand.datasets.table_columns import Roles, find_roles, is_text, numbers_of, read_cells
+from integrand.datasets.table_stamps import MICROSECONDS, Stamps, read_stamps
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MICROSECONDS = {"ms": 1_000, "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 DUPLICATES = ("mean", "first", "last", "error")
 ONLY_GROUP = "all"
 LARGEST = float(np.finfo(np.float32).max)
-OFFSET = r"[T ]\d{2}.*?(Z|[+-]\d{2}(?::?\d{2})?)$"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,18 +84,6 @@ class Table:
 
 
 @dataclass(frozen=True)
-class _Stamps:
-    """The stamps of all rows, ``times (N,)`` float64, and what turns them back."""
-
-    times: np.ndarray
-    time_unit: str
-    _: KW_ONLY
-    epoch: pd.Timestamp | None
-    timezone: str | None
-    notices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class _Measurements:
     """What the rows hold, whatever the form: cell k is ``values[k]`` of channel ``channel[k]`` in row ``row[k]``.
 
@@ -136,7 +115,8 @@ def read_table(
 
     Args:
         path: the file, UTF-8; ``.csv``, ``.csv.gz``, ``.csv.xz``.
-        time_column: holds ISO 8601 stamps, with or without an offset, or numbers; told from names and content if None.
+        time_column: holds ISO 8601 stamps, with or without an offset, whole numbers that count seconds to nanoseconds
+            since 1970, or plain numbers; told from names and content if None.
         group_column: tells series apart; if None, a column called group, id, station, origin, series, unique_id or
             patient.
         variable_column: names the channel of a row in long form; if None, one called variable, channel, parameter or
@@ -180,8 +160,8 @@ def read_table(
         variable_column=variable_column,
         value_column=value_column,
     )
-    stamps = _read_stamps(cells[roles.time], time_unit)
     groups, group_N = _read_groups(cells, roles)
+    stamps = read_stamps(cells[roles.time], time_unit, group_N)
     read = _read_wide if roles.variable is None else _read_long
     measured = read(cells, roles, channels, optional)
     empty_notices = _check_observed(measured, optional, asked=channels is not None)
@@ -214,71 +194,6 @@ def require_span(table: Table, span: float, *, what: str) -> None:
                 f"series {series.group!r} spans {lasts:g}{unit}, shorter than the {span:g}{unit} {what}: "
                 f"give at least {span:g}{unit} of it, or remove it from the table."
             )
-
-
-def _read_stamps(column: pd.Series, time_unit: str) -> _Stamps:
-    name = column.name
-    missing = texts_of(column).isna()
-    if missing.any():
-        raise InputError(f"row {missing.idxmax()} has no time stamp in column {name!r}: fill it in or remove the row.")
-    if is_text(column):
-        return _read_dates(column, time_unit)
-    numbers, wrong = numbers_of(column)
-    wrong |= ~np.isfinite(numbers)
-    if wrong.any():
-        row = wrong.idxmax()
-        raise InputError(
-            f"row {row} has {str(column[row])!r} in time column {name!r}, where the other stamps are plain numbers: "
-            "correct it, or name another column with --time-column."
-        )
-    if (numbers.between(1900_01_01, 2100_12_31) & (numbers % 1 == 0)).all():
-        days = dates_of(numbers.astype("int64").astype(str))
-        if days.notna().all():
-            raise InputError(
-                f"time column {name!r} holds dates written as numbers, such as {numbers.iloc[0]:.0f}: write them as "
-                f"{days.iloc[0]:%Y-%m-%d}, or name another column with --time-column."
-            )
-    return _Stamps(numbers.to_numpy(), "1", epoch=None, timezone=None)
-
-
-def _read_dates(column: pd.Series, time_unit: str) -> _Stamps:
-    import pandas as pd
-
-    name, text = column.name, texts_of(column)
-    if time_unit == "1":
-        raise InputError(
-            f"time column {name!r} holds dates such as {text.iloc[0]!r}, where plain numbers were expected "
-            "(time unit '1'): give numbers, or one of the time units ms, s, min, h, d."
-        )
-    instants = dates_of(column)
-    if instants.isna().any():
-        row = instants.isna().idxmax()
-        raise InputError(
-            f"row {row} has {text[row]!r} in time column {name!r}, which is no date: write stamps as "
-            "'2024-01-31 14:00:00' or as plain numbers, or name another column with --time-column."
-        )
-    offset = text.str.extract(OFFSET, expand=False)
-    if offset.isna().any() and offset.notna().any():
-        without, with_one = offset.isna().idxmax(), offset.notna().idxmax()
-        raise InputError(
-            f"row {without} has {text[without]!r} in time column {name!r}, without an offset from UTC, and row "
-            f"{with_one} has {text[with_one]!r}, with one: write all with or all without."
-        )
-    offsets = {_offset(written) for written in offset.dropna().unique()}
-    notices = ()
-    if len(offsets) > 1:
-        notices = (f"stamps in column {name!r} have {len(offsets)} offsets from UTC: all are turned to UTC",)
-    timezone = None if not offsets else offsets.pop() if len(offsets) == 1 else "UTC"
-    microseconds = instants.dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
-    times = (microseconds - microseconds.min()) / MICROSECONDS[time_unit]
-    epoch = pd.Timestamp(np.datetime64(int(microseconds.min()), "us"), tz="UTC")
-    assert isinstance(epoch, pd.Timestamp)
-    return _Stamps(times, time_unit, epoch=epoch, timezone=timezone, notices=notices)
-
-
-def _offset(written: str) -> str:
-    digits = written.replace(":", "").replace("Z", "+0000").ljust(5, "0")
-    return "UTC" if digits[1:] == "0000" else f"{digits[:3]}:{digits[3:]}"
 
 
 def _read_groups(cells: Mapping[str, pd.Series], roles: Roles) -> tuple[list[str], np.ndarray]:
@@ -400,7 +315,7 @@ def _finite_numbers(column: pd.Series) -> np.ndarray:
 def _check_order(
     file_row_N: np.ndarray,
     group_N: np.ndarray,
-    stamps: _Stamps,
+    stamps: Stamps,
     measured: _Measurements,
     duplicates: str,
     groups: list[str],

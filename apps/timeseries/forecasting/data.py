@@ -118,9 +118,9 @@ class ForecastingData(PartsData):
 
     @property
     def notices(self) -> list[str]:
-        """What the reader of the table has to say."""
+        """What the reader of the table has to say, and which channels never change in training."""
         self.setup()
-        return self.table.notices
+        return [*self.table.notices, *self._constant]
 
     def windows(self, part: str) -> ForecastWindows:
         """Return the windows of ``"train"``, ``"validation"`` or ``"test"``."""
@@ -187,7 +187,12 @@ class ForecastingData(PartsData):
                 raise InputError(
                     f"channel {name!r} has {count} values in the training part, so its scale is unknown: leave it out."
                 )
-        scale = np.nanstd(seen, axis=0)
+        low, high = np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
+        constant = low == high  # told so, for rounding may hide it from the deviation
+        self._constant = [
+            f"channel {table.channels[k]!r} is {low[k]:g} throughout the training part: its scale is taken as 1"
+            for k in np.flatnonzero(constant)
+        ]
         steps = np.concatenate([np.diff(s.times) for s in table.series])
         hours = MICROSECONDS.get(table.time_unit, 0) / MICROSECONDS["h"]
         periods = self.periods
@@ -206,7 +211,7 @@ class ForecastingData(PartsData):
             periods=[float(p) for p in periods],
             groups=[s.group for s in table.series] if len(table.series) > 1 else [],
             location=np.nanmean(seen, axis=0).tolist(),
-            scale=np.where(scale > 0, scale, 1.0).tolist(),
+            scale=np.where(constant, 1.0, np.nanstd(seen, axis=0)).tolist(),
         )
 
 
