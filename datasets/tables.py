@@ -1,4 +1,4 @@
-"""Tables of measurements over time, regular or not, read from text files in wide or long form.
+"""Tables of measurements over time, regular or not, read from files in wide or long form.
 
 Wide form has a row per stamp and a column per channel; long form has a row per measurement: stamp, channel, value.
 Either may hold several series, told apart by a group column. The same measurements read the same from both forms, and
@@ -111,10 +111,10 @@ def read_table(
     time_unit: str = "h",
     duplicates: str = "mean",
 ) -> Table:
-    """Read the series of a text table: commas, semicolons or tabs, plain or packed, in wide or long form.
+    """Read the series of a table file in wide or long form: commas, semicolons or tabs, plain or packed, or parquet.
 
     Args:
-        path: the file, UTF-8; ``.csv``, ``.csv.gz``, ``.csv.xz``.
+        path: the file, UTF-8; ``.csv``, ``.csv.gz``, ``.csv.xz``; or ``.parquet``, by the extra ``parquet``.
         time_column: holds ISO 8601 stamps, with or without an offset, whole numbers that count seconds to nanoseconds
             since 1970, or plain numbers; told from names and content if None.
         group_column: tells series apart; if None, a column called group, id, station, origin, series, unique_id or

@@ -27,7 +27,7 @@ class ForecastingData(PartsData):
     lie wholly within their part.
 
     Args:
-        dataset: a name in the catalogue, or the path of a CSV file in wide or long form.
+        dataset: a name in the catalogue, or the path of a CSV or parquet file in wide or long form.
         context: length of the past, in hours (in the table's own units where stamps are plain numbers).
         horizon: length of the future, likewise.
         drop: least and greatest share of context rows dropped, drawn anew for each window.
@@ -129,13 +129,15 @@ class ForecastingData(PartsData):
 
     def _read(self) -> tuple[Table, dict[str, str], list[str], tuple[int, int, int] | None]:
         """Return the table, units by channel, default targets, and published split sizes in rows if there are any."""
-        if "/" in self.dataset or self.dataset.endswith((".csv", ".gz", ".xz", ".txt", ".tsv")):
+        if "/" in self.dataset or self.dataset.endswith((".csv", ".gz", ".xz", ".txt", ".tsv", ".parquet")):
             table = self._read_file()
             return table, {}, list(table.channels), None
         named = APPLICATION.task("forecasting").datasets
         if self.dataset not in named:
             if Path(self.dataset).exists():
-                raise InputError(f"dataset {self.dataset!r} is a file without a known ending: name it *.csv.")
+                raise InputError(
+                    f"dataset {self.dataset!r} is a file without a known ending: name it *.csv or *.parquet."
+                )
             raise unknown("dataset", self.dataset, named)
         module_name, function = str(find(self.dataset).loader).split(":")
         module = importlib.import_module(module_name)
