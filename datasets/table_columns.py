@@ -203,13 +203,16 @@ def _read_csv(path: Path, as_text: Collection[str]) -> tuple[int, pd.DataFrame]:
 
 def _read_parquet(path: Path, as_text: Collection[str]) -> tuple[int, pd.DataFrame]:
     """Return the cells as a text table would have them, none of its rows skipped."""
-    cells = read_parquet(path)
-    cells.columns = _column_names(path, [str(name) for name in cells.columns])
-    for name in cells.columns:
-        kept = _is_text_by_name(name, as_text)
-        column = cells[name].astype(str).where(cells[name].notna()) if kept else cells[name]
-        cells[name] = as_written(column, ("",) if kept else MISSING)
-    return 0, cells
+    import pandas as pd
+
+    frame = read_parquet(path)
+    cells: dict[str, pd.Series] = {}
+    for name, (_, column) in zip(_column_names(path, [str(n) for n in frame.columns]), frame.items(), strict=True):
+        if _is_text_by_name(name, as_text):
+            cells[name] = as_written(column.astype(str).where(column.notna()), missing=("",))
+        else:
+            cells[name] = as_written(column, missing=MISSING)
+    return 0, pd.DataFrame(cells)
 
 
 def _is_text_by_name(name: str, as_text: Collection[str]) -> bool:

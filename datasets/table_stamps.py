@@ -84,14 +84,14 @@ def _counted_unit(numbers: pd.Series) -> str | None:
     Raises:
         InputError: they count in several units.
     """
-    if not (numbers % 1 == 0).all():
+    if not np.all(numbers.to_numpy() % 1 == 0):
         return None
     rows: dict[str, pd.Series] = {}
     for unit, a_second in SINCE_1970.items():
-        counted = numbers[numbers.between(FIRST_SECOND * a_second, LAST_SECOND * a_second)]
+        counted = numbers.loc[numbers.between(FIRST_SECOND * a_second, LAST_SECOND * a_second)]
         if len(counted):
             rows[unit] = counted
-    if sum(map(len, rows.values())) < len(numbers):
+    if sum(len(counted) for counted in rows.values()) < len(numbers):
         return None
     if len(rows) > 1:
         (one, first), (other, second) = list(rows.items())[:2]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from integrand.core.errors import InputError, nearest, unknown
+from integrand.datasets.static_columns import read_static
 from integrand.datasets.table_columns import Roles, find_roles, is_text, numbers_of, read_cells
 from integrand.datasets.table_stamps import MICROSECONDS, Stamps, read_stamps
 
@@ -54,6 +55,8 @@ class Table:
         group_column: the column that tells the series apart, if any.
         variable_column: the column that names the channel of a row, in long form.
         notices: what the user should know of how the file was read, one line each.
+        static: (N, S) float32 features of the series in their order, NaN where missing; None where none were asked for.
+        static_names: the names of its columns.
     """
 
     series: list[Series]
@@ -67,6 +70,8 @@ class Table:
     group_column: str | None
     variable_column: str | None = None
     notices: list[str]
+    static: np.ndarray | None = None
+    static_names: tuple[str, ...] = ()
 
     def stamps(self, times: np.ndarray) -> pd.DatetimeIndex | np.ndarray:
         """Turn times (Q,) back into stamps such as the file has: dates in its own offset or without one, or numbers.
@@ -108,6 +113,7 @@ def read_table(
     value_column: str | None = None,
     channels: Sequence[str] | None = None,
     optional: Sequence[str] = (),
+    static_columns: Sequence[str] = (),
     time_unit: str = "h",
     duplicates: str = "mean",
 ) -> Table:
@@ -126,6 +132,8 @@ def read_table(
             variables by name.
         optional: those of ``channels`` that the file may lack, or hold no value of: they are NaN throughout, and a
             notice says so.
+        static_columns: columns that say one thing of a series in all its rows, such as a patient's age or sex, as
+            features of the series and not as channels: numbers as they are, words as a 0 or 1 for each, ``sex=f``.
         time_unit: what times count: ``"h"``, ``"min"``, ``"s"``, ``"d"`` or ``"ms"``. Plain numbers are not converted.
         duplicates: what becomes of the observed cells that share a group, stamp and channel: ``"mean"``, ``"first"``
             or ``"last"`` in the file, or ``"error"``, which refuses a repeated stamp.
@@ -153,6 +161,7 @@ def read_table(
     if channels is not None and (not channels or len(set(channels)) < len(channels)):
         raise InputError(f"channels {list(channels)!r} must name at least one channel, and each once.")
     cells = read_cells(path, {name for name in (group_column, variable_column) if name is not None})
+    static = _take_static(cells, static_columns, (time_column, group_column, variable_column, value_column))
     roles = find_roles(
         cells,
         time_column=time_column,
@@ -161,6 +170,7 @@ def read_table(
         value_column=value_column,
     )
     groups, group_N = _read_groups(cells, roles)
+    features = read_static(static, groups, group_N) if static else None
     stamps = read_stamps(cells[roles.time], time_unit, group_N)
     read = _read_wide if roles.variable is None else _read_long
     measured = read(cells, roles, channels, optional)
@@ -177,6 +187,8 @@ def read_table(
         group_column=roles.group,
         variable_column=roles.variable,
         notices=[*roles.notices, *stamps.notices, *measured.notices, *empty_notices, *order_notices],
+        static=None if features is None else features.values,
+        static_names=() if features is None else tuple(features.names),
     )
 
 
@@ -194,6 +206,18 @@ def require_span(table: Table, span: float, *, what: str) -> None:
                 f"series {series.group!r} spans {lasts:g}{unit}, shorter than the {span:g}{unit} {what}: "
                 f"give at least {span:g}{unit} of it, or remove it from the table."
             )
+
+
+def _take_static(
+    cells: dict[str, pd.Series], names: Sequence[str], roles: Sequence[str | None]
+) -> dict[str, pd.Series]:
+    """Take the static columns out of the cells."""
+    for name in names:
+        if name not in cells:
+            raise unknown("static column", name, cells)
+        if name in roles:
+            raise InputError(f"column {name!r} is static and has another role, too: leave it out of one.")
+    return {name: cells.pop(name) for name in dict.fromkeys(names)}
 
 
 def _read_groups(cells: Mapping[str, pd.Series], roles: Roles) -> tuple[list[str], np.ndarray]:

@@ -1,6 +1,7 @@
 """The data module of forecasting on hand-made files: what it refuses, what it tells, and the sets it knows by name."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,8 +67,8 @@ def test_counts_since_1970_are_hours_with_a_calendar(tmp_path: Path):
 @pytest.mark.parametrize("name", ["co2", "el_nino", "sunspots"])
 def test_the_small_series_train_by_their_recipes(name: str):
     """Each part holds windows, and a context as many rows as it is long."""
-    options = yaml.safe_load(APPLICATION.recipe(name).read_text(encoding="utf-8"))["data"]
-    data = ForecastingData(**{key: tuple(v) if key in ("drop", "fractions") else v for key, v in options.items()})
+    options: dict[str, Any] = yaml.safe_load(APPLICATION.recipe(name).read_text(encoding="utf-8"))["data"]
+    data = ForecastingData(**options)
     data.setup()
     rows_of = {"co2": 156, "el_nino": 60, "sunspots": 33}[name]
     assert data.windows("train").windows.longest == rows_of

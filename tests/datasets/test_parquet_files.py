@@ -1,6 +1,8 @@
 """Parquet tables read as the CSV of the same cells does, and fail with the same words."""
 
+import datetime
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -85,9 +87,6 @@ def test_stamps_keep_their_offset_and_may_be_the_index(store):
 
 
 def test_days_decimals_truth_values_categories_and_counts(store):
-    import datetime
-    from decimal import Decimal
-
     frame = pd.DataFrame(
         {
             "date": [datetime.date(2024, 1, day) for day in (1, 2)],

@@ -81,7 +81,7 @@ def test_co2():
     assert (table.channels, table.time_unit, str(table.epoch)) == (["co2"], "h", "1958-03-29 00:00:00+00:00")
     assert values.shape == (2225, 1)
     # As published: the first three Saturdays, and the last.
-    np.testing.assert_array_equal(values[[0, 1, 2, -1], 0], np.float32([316.1, 317.3, 317.6, 371.5]))
+    np.testing.assert_array_equal(values[[0, 1, 2, -1], 0], np.array([316.1, 317.3, 317.6, 371.5], dtype=np.float32))
     assert str(table.stamps(times[-1:])[0]) == "2001-12-29 00:00:00"
     steps, counts = np.unique(np.diff(times) / 168, return_counts=True)
     assert dict(zip(steps, counts, strict=True)) == {1: 2202, 2: 14, 3: 2, 4: 2, 5: 1, 6: 1, 9: 1, 19: 1}
@@ -97,8 +97,8 @@ def test_el_nino():
     assert (table.time_unit, table.epoch, table.timezone) == ("1", None, None)
     np.testing.assert_array_equal(table.stamps(times[:2]), [0, 1])
     # As published for January 1950 and December 2010.
-    np.testing.assert_array_equal(values[0], np.float32([23.11, 23.74, 27.03, 24.83]))
-    np.testing.assert_array_equal(values[-1], np.float32([22.07, 24.0, 27.54, 25.29]))
+    np.testing.assert_array_equal(values[0], np.array([23.11, 23.74, 27.03, 24.83], dtype=np.float32))
+    np.testing.assert_array_equal(values[-1], np.array([22.07, 24.0, 27.54, 25.29], dtype=np.float32))
     # The coast is warmest in March and coldest in September; the strongest El Niño of the record peaked in late 1997.
     by_month = values[:, 0].reshape(61, 12).mean(0)
     assert (by_month.argmax(), by_month.argmin()) == (2, 8)

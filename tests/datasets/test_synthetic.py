@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 from scipy.optimize import curve_fit
@@ -33,9 +34,9 @@ MADE = {
 SINGLE = float(np.finfo(np.float32).eps)
 
 
-def within(found: np.ndarray | float, known: float, deviation: float, count: int) -> None:
+def within(found: ArrayLike, known: float, deviation: float, count: int) -> None:
     """Hold the mean of ``count`` draws of a known deviation to four standard errors."""
-    assert abs(float(np.mean(found)) - known) < 4 * deviation / math.sqrt(count)
+    assert abs(float(np.mean(np.asarray(found))) - known) < 4 * deviation / math.sqrt(count)
 
 
 def test_the_catalogue_makes_each():
