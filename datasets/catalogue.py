@@ -42,7 +42,8 @@ class Dataset:
         size: bytes on disk.
         splits: how it is split into training, validation and test, in one line.
         embedded: whether it comes with the package and needs no download.
-        files: what a download fetches; empty where ``embedded``.
+        synthetic: whether it is made when it is used, from a seed: there is no file.
+        files: what a download fetches; empty where ``embedded`` or ``synthetic``.
         loader: ``"module:function"`` that returns the data, or None where there is none yet.
         table: the same for the data as a table, where ``loader`` gives labelled series.
         notice: what every report on the data must say first, if anything.
@@ -56,6 +57,7 @@ class Dataset:
     size: int
     splits: str
     embedded: bool = False
+    synthetic: bool = False
     files: tuple[RemoteFile, ...] = ()
     loader: str | None = None
     table: str = ""
@@ -64,6 +66,21 @@ class Dataset:
 
 RESEARCH_ONLY = "For research only. This is not a medical device: nothing here may guide the care of a patient."
 """The notice on data of patients, and on what is made of them."""
+
+
+def _synthetic(name: str, summary: str, source: str) -> Dataset:
+    """Data that a function of ``datasets/synthetic/``, in a file of its own name, makes without arguments."""
+    return Dataset(
+        name=name,
+        summary=summary,
+        source="made by integrand, after the paper",
+        licence="CC0-1.0",
+        citation=source,
+        size=0,
+        splits="none published: split by series, or in time",
+        synthetic=True,
+        loader=f"integrand.datasets.synthetic.{name}:{name}",
+    )
 
 
 def _of_archive(name: str, train: tuple[str, int], test: tuple[str, int]) -> tuple[RemoteFile, RemoteFile]:
@@ -93,6 +110,41 @@ _ENTRIES = (
         splits="in time, the same dates at all stations: first 70 % training, next 10 % validation, last 20 % test",
         embedded=True,
         loader="integrand.datasets.real.nyc_weather:load",
+    ),
+    Dataset(
+        name="co2",
+        summary="carbon dioxide in the air at Mauna Loa, weekly, 1958 to 2001: 2,225 rows, gaps of up to 18 weeks",
+        source="Keeling and Whorf (Scripps Institution of Oceanography), CDIAC, through the Python package statsmodels "
+        "0.15.0",
+        licence="public domain",
+        citation="Keeling C. D. and Whorf T. P. (2004). Atmospheric CO2 concentrations derived from flask air samples "
+        "at sites in the SIO network. Carbon Dioxide Information Analysis Center, Oak Ridge.",
+        size=5_988,
+        splits="in time: first 70 % training, next 10 % validation, last 20 % test",
+        embedded=True,
+        loader="integrand.datasets.real.co2:load",
+    ),
+    Dataset(
+        name="el_nino",
+        summary="sea-surface temperature of the equatorial Pacific, monthly, 1950 to 2010: 732 rows, 4 regions",
+        source="NOAA Climate Prediction Center, ERSST.v3b, through the Python package statsmodels 0.15.0",
+        licence="public domain",
+        citation="NOAA Climate Prediction Center, https://www.cpc.ncep.noaa.gov/data/indices/.",
+        size=4_712,
+        splits="in time: first 70 % training, next 10 % validation, last 20 % test",
+        embedded=True,
+        loader="integrand.datasets.real.el_nino:load",
+    ),
+    Dataset(
+        name="sunspots",
+        summary="sunspot numbers, yearly, 1700 to 2008: 309 rows",
+        source="NOAA National Geophysical Data Center, through the Python package statsmodels 0.15.0",
+        licence="public domain",
+        citation="NOAA National Geophysical Data Center, https://www.ngdc.noaa.gov/stp/solar/solarda3.html.",
+        size=1_148,
+        splits="in time: 70 % training, 10 % validation, 20 % test unless the recipe says otherwise, as its own does",
+        embedded=True,
+        loader="integrand.datasets.real.sunspots:load",
     ),
     Dataset(
         name="etth1",
@@ -206,6 +258,35 @@ _ENTRIES = (
             ("5417dab42626d41df5e435bb22458c2df40dfad4bcd3b59559bbe72e20e84904", 484_894),
         ),
         loader="integrand.datasets.real.ucr_uea:arrow_head",
+    ),
+    _synthetic(
+        "periodic",
+        "1,000 sine waves of random frequency, 100 random times each: 1 channel",
+        "Rubanova Y., Chen R. T. Q. and Duvenaud D. (2019). Latent ordinary differential equations for "
+        "irregularly-sampled time series. NeurIPS.",
+    ),
+    _synthetic(
+        "spirals",
+        "1,000 noisy arcs of two spirals, clockwise or not, 100 random times each: 2 channels",
+        "Chen R. T. Q., Rubanova Y., Bettencourt J. and Duvenaud D. (2018). Neural ordinary differential equations. "
+        "NeurIPS.",
+    ),
+    _synthetic(
+        "damped_oscillators",
+        "1,000 damped oscillators, seen by their position alone, 100 random times each: 1 channel",
+        "Norcliffe A. et al. (2020). On second order behaviour in augmented neural ODEs. NeurIPS.",
+    ),
+    _synthetic(
+        "ornstein_uhlenbeck",
+        "1,000 pairs of correlated Ornstein-Uhlenbeck processes, 16 to 24 random times each, mostly one seen at a time",
+        "De Brouwer E., Simm J., Arany A. and Moreau Y. (2019). GRU-ODE-Bayes: Continuous modeling of "
+        "sporadically-observed time series. NeurIPS.",
+    ),
+    _synthetic(
+        "brusselator",
+        "1,000 runs of a chemical clock, 20 to 30 random times each, one or both of 2 substances seen at a time",
+        "De Brouwer E., Simm J., Arany A. and Moreau Y. (2019). GRU-ODE-Bayes: Continuous modeling of "
+        "sporadically-observed time series. NeurIPS.",
     ),
 )
 

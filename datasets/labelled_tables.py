@@ -22,10 +22,10 @@ def read_labelled_table(
     value_column: str | None = None,
     duplicates: str = "mean",
 ) -> LabelledSeries:
-    """Read the series of a CSV in wide or long form, each with the class that stands in its rows.
+    """Read the series of a table in wide or long form, each with the class that stands in its rows.
 
     Args:
-        path: the file.
+        path: the file, CSV or parquet.
         label_column: holds the class, the same in every row of a series.
         time_column, group_column, variable_column, value_column, duplicates: as in ``read_table``.
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from integrand.core.errors import InputError, unknown
+from integrand.datasets.parquet_files import PARQUET, as_written, read_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,10 +54,11 @@ class Roles:
 
 
 def read_cells(path: str | Path, as_text: Collection[str] = ()) -> dict[str, pd.Series]:
-    """Read a text table into columns, indexed by file row, with missing cells as NaN and wholly empty rows left out.
+    """Read a table file into columns, indexed by file row, with missing cells as NaN and wholly empty rows left out.
 
     Args:
-        path: a UTF-8 file, plain or packed with gzip or xz, separated by commas, semicolons, tabs or bars.
+        path: a UTF-8 file, plain or packed with gzip or xz, separated by commas, semicolons, tabs or bars; or a
+            ``.parquet`` file, whose rows are numbered as in the text table of the same cells.
         as_text: columns kept as written (``007`` stays ``007``, ``NA`` stays ``NA``), besides those named like a
             group or a variable.
 
@@ -72,39 +74,13 @@ def read_cells(path: str | Path, as_text: Collection[str] = ()) -> dict[str, pd.
     """
     import pandas as pd
 
-    text = _read_text(Path(path))
-    skipped, text = _skip_blank_rows(text)
-    separator, names = _read_header(path, text)
-    texts = [name for name in names if name in as_text or name.lower() in (*GROUP_NAMES, *VARIABLE_NAMES)]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            cells = pd.read_csv(
-                io.StringIO(text),
-                sep=separator,
-                header=0,
-                names=names,
-                index_col=False,
-                dtype=dict.fromkeys(texts, str),
-                na_values={name: [""] if name in texts else list(MISSING) for name in names},
-                keep_default_na=False,
-                skip_blank_lines=False,
-                skipinitialspace=True,
-                low_memory=False,
-            )
-    except pd.errors.ParserWarning:
-        raise _ragged(path, skipped + 2, len(names)) from None
-    except pd.errors.ParserError as error:
-        row = re.search(r"in line (\d+), saw", str(error))
-        if row:
-            raise _ragged(path, skipped + int(row[1]), len(names)) from None
-        raise InputError(f"cannot read {path} as a table: {_one_line(error)}; check its quotes.") from None
+    skipped, cells = (_read_parquet if Path(path).suffix.lower() == PARQUET else _read_csv)(Path(path), as_text)
     cells.index = pd.RangeIndex(skipped + 2, skipped + 2 + len(cells))
     cells = cells.dropna(how="all")
     if cells.empty:
         raise InputError(f"{path} has a header but no rows: give at least one row of data.")
     columns = {str(name): column for name, column in cells.items()}
-    trailing = [f"column {k}" for k in range(1, len(names) + 1)]
+    trailing = [f"column {k}" for k in range(1, len(columns) + 1)]
     return {name: column for name, column in columns.items() if name not in trailing or column.notna().any()}
 
 
@@ -191,6 +167,58 @@ def dates_of(column: pd.Series) -> pd.Series:
     return pd.to_datetime(texts_of(column), format="ISO8601", utc=True, errors="coerce")
 
 
+def _read_csv(path: Path, as_text: Collection[str]) -> tuple[int, pd.DataFrame]:
+    """Return how many blank rows were skipped above the header, and the cells below it."""
+    import pandas as pd
+
+    text = _read_text(path)
+    skipped, text = _skip_blank_rows(text)
+    separator, names = _read_header(path, text)
+    texts = [name for name in names if _is_text_by_name(name, as_text)]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            cells = pd.read_csv(
+                io.StringIO(text),
+                sep=separator,
+                header=0,
+                names=names,
+                index_col=False,
+                dtype=dict.fromkeys(texts, str),
+                na_values={name: [""] if name in texts else list(MISSING) for name in names},
+                keep_default_na=False,
+                skip_blank_lines=False,
+                skipinitialspace=True,
+                low_memory=False,
+            )
+    except pd.errors.ParserWarning:
+        raise _ragged(path, skipped + 2, len(names)) from None
+    except pd.errors.ParserError as error:
+        row = re.search(r"in line (\d+), saw", str(error))
+        if row:
+            raise _ragged(path, skipped + int(row[1]), len(names)) from None
+        raise InputError(f"cannot read {path} as a table: {_one_line(error)}; check its quotes.") from None
+    return skipped, cells
+
+
+def _read_parquet(path: Path, as_text: Collection[str]) -> tuple[int, pd.DataFrame]:
+    """Return the cells as a text table would have them, none of its rows skipped."""
+    import pandas as pd
+
+    frame = read_parquet(path)
+    cells: dict[str, pd.Series] = {}
+    for name, (_, column) in zip(_column_names(path, [str(n) for n in frame.columns]), frame.items(), strict=True):
+        if _is_text_by_name(name, as_text):
+            cells[name] = as_written(column.astype(str).where(column.notna()), missing=("",))
+        else:
+            cells[name] = as_written(column, missing=MISSING)
+    return 0, pd.DataFrame(cells)
+
+
+def _is_text_by_name(name: str, as_text: Collection[str]) -> bool:
+    return name in as_text or name.lower() in (*GROUP_NAMES, *VARIABLE_NAMES)
+
+
 def _read_text(path: Path) -> str:
     if path.is_dir():
         raise InputError(f"{path} is a folder: name the file in it.")
@@ -239,12 +267,16 @@ def _read_header(path: str | Path, text: str) -> tuple[str, list[str]]:
         return sizes[0] > 1 and len(set(sizes)) == 1, sizes[0]
 
     separator = max((",", ";", "\t", "|"), key=evenness)
-    header = [" ".join(name.split()) for name in split(separator)[0]]
-    names = [name or f"column {k}" for k, name in enumerate(header, 1)]
+    return separator, _column_names(path, split(separator)[0])
+
+
+def _column_names(path: str | Path, header: Sequence[str]) -> list[str]:
+    """Return the names of the columns without needless blanks, those without a name by their number."""
+    names = [" ".join(name.split()) or f"column {k}" for k, name in enumerate(header, 1)]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise InputError(f"{path} has more than one column called {repeated!r}: give each its own name.")
-    return separator, names
+    return names
 
 
 def _find_long_columns(

@@ -1,4 +1,4 @@
-"""Tables of measurements over time, regular or not, read from text files in wide or long form.
+"""Tables of measurements over time, regular or not, read from files in wide or long form.
 
 Wide form has a row per stamp and a column per channel; long form has a row per measurement: stamp, channel, value.
 Either may hold several series, told apart by a group column. The same measurements read the same from both forms, and
@@ -17,24 +17,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from integrand.core.errors import InputError, nearest, unknown
-from integrand.datasets.table_columns import (
-    Roles,
-    dates_of,
-    find_roles,
-    is_text,
-    numbers_of,
-    read_cells,
-    texts_of,
-)
+from integrand.datasets.static_columns import read_static
+from integrand.datasets.table_columns import Roles, find_roles, is_text, numbers_of, read_cells
+from integrand.datasets.table_stamps import MICROSECONDS, Stamps, read_stamps
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MICROSECONDS = {"ms": 1_000, "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 DUPLICATES = ("mean", "first", "last", "error")
 ONLY_GROUP = "all"
 LARGEST = float(np.finfo(np.float32).max)
-OFFSET = r"[T ]\d{2}.*?(Z|[+-]\d{2}(?::?\d{2})?)$"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +55,8 @@ class Table:
         group_column: the column that tells the series apart, if any.
         variable_column: the column that names the channel of a row, in long form.
         notices: what the user should know of how the file was read, one line each.
+        static: (N, S) float32 features of the series in their order, NaN where missing; None where none were asked for.
+        static_names: the names of its columns.
     """
 
     series: list[Series]
@@ -76,6 +70,8 @@ class Table:
     group_column: str | None
     variable_column: str | None = None
     notices: list[str]
+    static: np.ndarray | None = None
+    static_names: tuple[str, ...] = ()
 
     def stamps(self, times: np.ndarray) -> pd.DatetimeIndex | np.ndarray:
         """Turn times (Q,) back into stamps such as the file has: dates in its own offset or without one, or numbers.
@@ -90,18 +86,6 @@ class Table:
         since_epoch = np.rint(times * MICROSECONDS[self.time_unit]).astype("timedelta64[us]")
         instants = pd.DatetimeIndex(self.epoch.tz_localize(None).to_datetime64() + since_epoch)
         return instants if self.timezone is None else instants.tz_localize("UTC").tz_convert(self.timezone)
-
-
-@dataclass(frozen=True)
-class _Stamps:
-    """The stamps of all rows, ``times (N,)`` float64, and what turns them back."""
-
-    times: np.ndarray
-    time_unit: str
-    _: KW_ONLY
-    epoch: pd.Timestamp | None
-    timezone: str | None
-    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,14 +113,16 @@ def read_table(
     value_column: str | None = None,
     channels: Sequence[str] | None = None,
     optional: Sequence[str] = (),
+    static_columns: Sequence[str] = (),
     time_unit: str = "h",
     duplicates: str = "mean",
 ) -> Table:
-    """Read the series of a text table: commas, semicolons or tabs, plain or packed, in wide or long form.
+    """Read the series of a table file in wide or long form: commas, semicolons or tabs, plain or packed, or parquet.
 
     Args:
-        path: the file, UTF-8; ``.csv``, ``.csv.gz``, ``.csv.xz``.
-        time_column: holds ISO 8601 stamps, with or without an offset, or numbers; told from names and content if None.
+        path: the file, UTF-8; ``.csv``, ``.csv.gz``, ``.csv.xz``; or ``.parquet``, by the extra ``parquet``.
+        time_column: holds ISO 8601 stamps, with or without an offset, whole numbers that count seconds to nanoseconds
+            since 1970, or plain numbers; told from names and content if None.
         group_column: tells series apart; if None, a column called group, id, station, origin, series, unique_id or
             patient.
         variable_column: names the channel of a row in long form; if None, one called variable, channel, parameter or
@@ -146,6 +132,8 @@ def read_table(
             variables by name.
         optional: those of ``channels`` that the file may lack, or hold no value of: they are NaN throughout, and a
             notice says so.
+        static_columns: columns that say one thing of a series in all its rows, such as a patient's age or sex, as
+            features of the series and not as channels: numbers as they are, words as a 0 or 1 for each, ``sex=f``.
         time_unit: what times count: ``"h"``, ``"min"``, ``"s"``, ``"d"`` or ``"ms"``. Plain numbers are not converted.
         duplicates: what becomes of the observed cells that share a group, stamp and channel: ``"mean"``, ``"first"``
             or ``"last"`` in the file, or ``"error"``, which refuses a repeated stamp.
@@ -173,6 +161,7 @@ def read_table(
     if channels is not None and (not channels or len(set(channels)) < len(channels)):
         raise InputError(f"channels {list(channels)!r} must name at least one channel, and each once.")
     cells = read_cells(path, {name for name in (group_column, variable_column) if name is not None})
+    static = _take_static(cells, static_columns, (time_column, group_column, variable_column, value_column))
     roles = find_roles(
         cells,
         time_column=time_column,
@@ -180,8 +169,9 @@ def read_table(
         variable_column=variable_column,
         value_column=value_column,
     )
-    stamps = _read_stamps(cells[roles.time], time_unit)
     groups, group_N = _read_groups(cells, roles)
+    features = read_static(static, groups, group_N) if static else None
+    stamps = read_stamps(cells[roles.time], time_unit, group_N)
     read = _read_wide if roles.variable is None else _read_long
     measured = read(cells, roles, channels, optional)
     empty_notices = _check_observed(measured, optional, asked=channels is not None)
@@ -197,6 +187,8 @@ def read_table(
         group_column=roles.group,
         variable_column=roles.variable,
         notices=[*roles.notices, *stamps.notices, *measured.notices, *empty_notices, *order_notices],
+        static=None if features is None else features.values,
+        static_names=() if features is None else tuple(features.names),
     )
 
 
@@ -216,69 +208,16 @@ def require_span(table: Table, span: float, *, what: str) -> None:
             )
 
 
-def _read_stamps(column: pd.Series, time_unit: str) -> _Stamps:
-    name = column.name
-    missing = texts_of(column).isna()
-    if missing.any():
-        raise InputError(f"row {missing.idxmax()} has no time stamp in column {name!r}: fill it in or remove the row.")
-    if is_text(column):
-        return _read_dates(column, time_unit)
-    numbers, wrong = numbers_of(column)
-    wrong |= ~np.isfinite(numbers)
-    if wrong.any():
-        row = wrong.idxmax()
-        raise InputError(
-            f"row {row} has {str(column[row])!r} in time column {name!r}, where the other stamps are plain numbers: "
-            "correct it, or name another column with --time-column."
-        )
-    if (numbers.between(1900_01_01, 2100_12_31) & (numbers % 1 == 0)).all():
-        days = dates_of(numbers.astype("int64").astype(str))
-        if days.notna().all():
-            raise InputError(
-                f"time column {name!r} holds dates written as numbers, such as {numbers.iloc[0]:.0f}: write them as "
-                f"{days.iloc[0]:%Y-%m-%d}, or name another column with --time-column."
-            )
-    return _Stamps(numbers.to_numpy(), "1", epoch=None, timezone=None)
-
-
-def _read_dates(column: pd.Series, time_unit: str) -> _Stamps:
-    import pandas as pd
-
-    name, text = column.name, texts_of(column)
-    if time_unit == "1":
-        raise InputError(
-            f"time column {name!r} holds dates such as {text.iloc[0]!r}, where plain numbers were expected "
-            "(time unit '1'): give numbers, or one of the time units ms, s, min, h, d."
-        )
-    instants = dates_of(column)
-    if instants.isna().any():
-        row = instants.isna().idxmax()
-        raise InputError(
-            f"row {row} has {text[row]!r} in time column {name!r}, which is no date: write stamps as "
-            "'2024-01-31 14:00:00' or as plain numbers, or name another column with --time-column."
-        )
-    offset = text.str.extract(OFFSET, expand=False)
-    if offset.isna().any() and offset.notna().any():
-        without, with_one = offset.isna().idxmax(), offset.notna().idxmax()
-        raise InputError(
-            f"row {without} has {text[without]!r} in time column {name!r}, without an offset from UTC, and row "
-            f"{with_one} has {text[with_one]!r}, with one: write all with or all without."
-        )
-    offsets = {_offset(written) for written in offset.dropna().unique()}
-    notices = ()
-    if len(offsets) > 1:
-        notices = (f"stamps in column {name!r} have {len(offsets)} offsets from UTC: all are turned to UTC",)
-    timezone = None if not offsets else offsets.pop() if len(offsets) == 1 else "UTC"
-    microseconds = instants.dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
-    times = (microseconds - microseconds.min()) / MICROSECONDS[time_unit]
-    epoch = pd.Timestamp(np.datetime64(int(microseconds.min()), "us"), tz="UTC")
-    assert isinstance(epoch, pd.Timestamp)
-    return _Stamps(times, time_unit, epoch=epoch, timezone=timezone, notices=notices)
-
-
-def _offset(written: str) -> str:
-    digits = written.replace(":", "").replace("Z", "+0000").ljust(5, "0")
-    return "UTC" if digits[1:] == "0000" else f"{digits[:3]}:{digits[3:]}"
+def _take_static(
+    cells: dict[str, pd.Series], names: Sequence[str], roles: Sequence[str | None]
+) -> dict[str, pd.Series]:
+    """Take the static columns out of the cells."""
+    for name in names:
+        if name not in cells:
+            raise unknown("static column", name, cells)
+        if name in roles:
+            raise InputError(f"column {name!r} is static and has another role, too: leave it out of one.")
+    return {name: cells.pop(name) for name in dict.fromkeys(names)}
 
 
 def _read_groups(cells: Mapping[str, pd.Series], roles: Roles) -> tuple[list[str], np.ndarray]:
@@ -400,7 +339,7 @@ def _finite_numbers(column: pd.Series) -> np.ndarray:
 def _check_order(
     file_row_N: np.ndarray,
     group_N: np.ndarray,
-    stamps: _Stamps,
+    stamps: Stamps,
     measured: _Measurements,
     duplicates: str,
     groups: list[str],

@@ -32,6 +32,13 @@ EMBEDDED: dict[str, EmbeddedFile] = {
     "nyc_weather": EmbeddedFile(
         "real/nyc_weather.csv.xz", "280f99a9d6630fb66ed977bcd8447c265803dbca1bc0aa4cd2bd70fcdd83f78e", 26_115
     ),
+    "co2": EmbeddedFile("real/co2.csv.xz", "de84736c3b50a19621afc6d2c49901692322d19ef3b01029a9cbe66f9224f62a", 2_225),
+    "el_nino": EmbeddedFile(
+        "real/el_nino.csv.xz", "5e2d72e664e77c3465f3ebe554f05394cdeb849adaf6b61c590dcc9b47546462", 732
+    ),
+    "sunspots": EmbeddedFile(
+        "real/sunspots.csv.xz", "90e64f92f715176c7e4787ccd8a7abf2dfd4f942f06c1b289517da8a69a1c680", 309
+    ),
 }
 
 
@@ -88,8 +95,9 @@ def _show(entry: Dataset) -> None:
 
 
 def _download(entry: Dataset) -> None:
-    if entry.embedded:
-        print(f"{entry.name} comes with the package: there is nothing to download.")
+    if entry.embedded or entry.synthetic:
+        origin = "comes with the package" if entry.embedded else "is made when it is used"
+        print(f"{entry.name} {origin}: there is nothing to download.")
         return
     for path in download(entry):
         print(path)
@@ -99,6 +107,9 @@ def _check(entry: Dataset) -> None:
     if entry.embedded:
         rows = check_embedded(entry, Path(catalogue.__file__).parent)
         print(f"{entry.name} is right: {rows:,} rows, comes with the package")
+        return
+    if entry.synthetic:
+        print(f"{entry.name} is made when it is used: there is no file to check")
         return
     result = check(entry)
     print(columns([(file.status, str(file.path)) for file in result.files], indent=0))
@@ -139,6 +150,8 @@ def _where(entry: Dataset, folder: Path) -> str:
     """Tell in a word where a data set is, by the sizes of its files alone; ``check`` compares their bytes."""
     if entry.embedded:
         return "in the package"
+    if entry.synthetic:
+        return "made when used"
     paths = [folder / file.path for file in entry.files]
     if not any(path.is_file() for path in paths):
         return "not here"

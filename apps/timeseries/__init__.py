@@ -1,4 +1,4 @@
-"""Time series: forecasts and classes of irregular, partly observed series."""
+"""Time series: forecasts, classes and imputations of irregular, partly observed series."""
 
 from integrand.apps.application import Application, Task
 
@@ -34,7 +34,7 @@ IMPUTERS = {
 
 APPLICATION = Application(
     name="timeseries",
-    summary="forecasts and classes of irregular, partly observed series",
+    summary="forecasts, classes and imputations of irregular, partly observed series",
     package="integrand.apps.timeseries",
     tasks=(
         Task(
@@ -52,7 +52,19 @@ APPLICATION = Application(
                 "latent_ode": "variational latent ODE",
                 "ode_rnn": "ODE-RNN: an ODE between observations, a GRU jump at them",
             },
-            datasets=("nyc_weather", "etth1"),
+            datasets=(
+                "nyc_weather",
+                "etth1",
+                "physionet2012",
+                "co2",
+                "el_nino",
+                "sunspots",
+                "periodic",
+                "spirals",
+                "damped_oscillators",
+                "ornstein_uhlenbeck",
+                "brusselator",
+            ),
             default_recipe="weather",
             evaluate="integrand.apps.timeseries.forecasting.evaluation:evaluate",
             figures="integrand.apps.timeseries.forecasting.figures:draw",
@@ -84,7 +96,7 @@ APPLICATION = Application(
             data="integrand.apps.timeseries.imputation.data:ImputationData",
             models={name: f"{_IMPUTERS_IN}.{path}" for name, (path, _) in IMPUTERS.items()},
             model_summaries={name: summary for name, (_, summary) in IMPUTERS.items()},
-            datasets=("nyc_weather", "physionet2012", "etth1"),
+            datasets=("nyc_weather", "physionet2012", "etth1", "co2", "el_nino"),
             default_recipe="weather_imputation",
             evaluate="integrand.apps.timeseries.imputation.evaluation:evaluate",
             figures="integrand.apps.timeseries.imputation.figures:draw",

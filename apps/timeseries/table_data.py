@@ -49,7 +49,7 @@ class TableData(PartsData):
     """Base of the data modules over tables; a subclass keeps the options below as attributes of these names.
 
     Attributes:
-        dataset: a name in the catalogue, or the path of a CSV file in wide or long form.
+        dataset: a name in the catalogue, or the path of a CSV or Parquet file in wide or long form.
         protocol: ``"clean"``: scales are those of the training part; ``"as-published"``: as in the paper named in the
             data set's module, where scales are those of all parts, so that training knows something of the test part.
         split_by: ``"time"``: parts follow one another, in all series alike; ``"series"``: each has series of its own.
@@ -73,10 +73,10 @@ class TableData(PartsData):
 
     @property
     def notices(self) -> list[str]:
-        """What the reader of the table has to say, and that parts leak where they do."""
+        """What the reader of the table has to say, which channels never change in training, and that parts leak."""
         self.setup()
         leak = "as published: scaled by all parts, the test part among them; not a clean result"
-        return [*self.table.notices, *([leak] if self.protocol == "as-published" else [])]
+        return [*self.table.notices, *self._constant, *([leak] if self.protocol == "as-published" else [])]
 
     def read(self) -> Source:
         """Return the table.
@@ -84,7 +84,7 @@ class TableData(PartsData):
         Raises:
             InputError: there is no such data set or file, or it cannot be read.
         """
-        if "/" in self.dataset or self.dataset.endswith((".csv", ".gz", ".xz", ".txt", ".tsv")):
+        if "/" in self.dataset or self.dataset.endswith((".csv", ".gz", ".xz", ".txt", ".tsv", ".parquet")):
             if self.protocol == "as-published":
                 raise InputError(
                     f"{self.dataset!r} is a file, so no protocol is published: take --data.protocol clean."
@@ -94,7 +94,9 @@ class TableData(PartsData):
         named = APPLICATION.task(self.task_name).datasets
         if self.dataset not in named:
             if Path(self.dataset).exists():
-                raise InputError(f"dataset {self.dataset!r} is a file without a known ending: name it *.csv.")
+                raise InputError(
+                    f"dataset {self.dataset!r} is a file without a known ending: name it *.csv or *.parquet."
+                )
             raise unknown("dataset", self.dataset, named)
         entry = find(self.dataset)
         module_name, function = (entry.table or str(entry.loader)).split(":")
@@ -149,12 +151,17 @@ class TableData(PartsData):
                 raise InputError(
                     f"channel {name!r} has {count} values in the training part, so its scale is unknown: leave it out."
                 )
+        low, high = np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
+        constant = low == high  # told so, for rounding may hide it from the deviation
+        self._constant = [
+            f"channel {table.channels[k]!r} is {low[k]:g} throughout the training part: its scale is taken as 1"
+            for k in np.flatnonzero(constant)
+        ]
         if self.scaling == "range":
-            location = np.nanmin(seen, axis=0)
-            scale = np.nanmax(seen, axis=0) - location
+            location, scale = low, high - low
         else:
             location, scale = np.nanmean(seen, axis=0), np.nanstd(seen, axis=0)
-        return location.tolist(), np.where(scale > 0, scale, 1.0).tolist()
+        return location.tolist(), np.where(constant, 1.0, scale).tolist()
 
     def naive_steps(self) -> Array:
         """Return how far each channel moves between two observed values of the training part, see ``scores``."""

@@ -269,6 +269,23 @@ def test_nothing_is_learned_from_the_test_part():
             np.testing.assert_array_equal(fitted[0].penalty_K, fitted[1].penalty_K)
 
 
+@pytest.mark.parametrize(("length", "scored"), [(40, {0, 1, 3, 4}), (20, set())], ids=["some blocks", "none"])
+def test_a_series_too_short_to_cross_validate_every_block_is_still_fitted(length: int, scored: set[int]):
+    """Context and horizon reach 12 hours beyond each block: the middle one of 28 hours (10.8 to 16.2) is left none."""
+    rng = np.random.default_rng(0)
+    data = windows(rng.normal(size=(length, 1)), context=8, horizon=4)
+    tau = data.windows.origins
+    edges = np.linspace(tau.min(), tau.max(), 6)
+    assert {k for k in range(5) if tau.min() <= edges[k] - 12 or tau.max() >= edges[k + 1] + 12} == scored
+    ridge = Ridge(task_of(data))
+    ridge.fit(data)
+    mean, std = ridge.predict(data.windows.batch(np.arange(len(data))))
+    assert bool(mean.isfinite().all())
+    assert bool((std > 0).all())
+    if not scored:
+        assert ridge.penalty_K == Ridge.penalties[-1:]
+
+
 def test_the_penalty_grows_with_what_cannot_be_forecast():
     noise = np.random.default_rng(5).standard_normal((800, 2))
     data = windows(noise, context=6, horizon=3)

@@ -259,6 +259,13 @@ def test_data_of_the_package(capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert not (tmp_path / "none").exists()
 
 
+def test_data_that_are_made(capsys: pytest.CaptureFixture[str]):
+    assert "made when it is used: there is nothing to download" in told(capsys, "data", "download", "brusselator")
+    assert "made when it is used: there is no file to check" in told(capsys, "data", "check", "brusselator")
+    (line,) = [line for line in told(capsys, "data", "list").splitlines() if line.startswith("brusselator")]
+    assert "made when used" in line
+
+
 def test_every_embedded_data_set_can_be_checked():
     assert data.EMBEDDED.keys() == {name for name, entry in CATALOGUE.items() if entry.embedded}
 

@@ -20,7 +20,7 @@ def test_entry_is_complete(entry: Dataset):
         assert text.strip() == text != ""
         assert "\n" not in text
     assert re.fullmatch(r"[a-z0-9_]+", entry.name)
-    assert entry.embedded != bool(entry.files)
+    assert entry.embedded + entry.synthetic + bool(entry.files) == 1
     if not entry.embedded:
         assert entry.size == sum(file.size for file in entry.files)
     for file in entry.files:
@@ -44,8 +44,9 @@ def test_keys_are_the_names():
     assert all(entry.name == key for key, entry in CATALOGUE.items())
 
 
-def test_size_of_the_embedded_weather_is_that_of_its_file():
-    assert (ROOT / "datasets/real/nyc_weather.csv.xz").stat().st_size == CATALOGUE["nyc_weather"].size
+@pytest.mark.parametrize("name", [name for name, entry in CATALOGUE.items() if entry.embedded])
+def test_size_of_an_embedded_set_is_that_of_its_file(name: str):
+    assert (ROOT / f"datasets/real/{name}.csv.xz").stat().st_size == CATALOGUE[name].size
 
 
 def test_etth1_is_the_file_of_the_evidence():

@@ -30,7 +30,8 @@ class ClassificationData(PartsData):
 
     Args:
         dataset: a name in the catalogue; the path of a ``.ts`` file of the UCR/UEA archive or of the folder with its
-            training and test file; or a CSV in wide or long form, whose rows say their series and its class.
+            training and test file; or a CSV or parquet file in wide or long form, whose rows say their series and its
+            class.
         protocol: ``"official"``, the publisher's test part and a share of its training part for validation; or
             ``"random"``, a new split of all series.
         validation: that share; 0 trains on the whole training part, and the last weights are kept, not the best.
@@ -126,7 +127,7 @@ class ClassificationData(PartsData):
         return self._parts[name]
 
     def _read(self) -> LabelledSeries:
-        if self.dataset.endswith((".csv", ".csv.gz", ".csv.xz", ".txt", ".tsv")):
+        if self.dataset.endswith((".csv", ".csv.gz", ".csv.xz", ".txt", ".tsv", ".parquet")):
             try:
                 series = read_labelled_table(Path(self.dataset), **self.columns)
             except InputError as error:

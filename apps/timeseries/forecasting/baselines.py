@@ -156,8 +156,10 @@ class Ridge:
 
     Features are, for every bin and channel, the value carried forward and whether it was observed; every channel's age
     at the origin; the calendar and the group. The penalty is chosen for each channel by five-fold cross-validation in
-    blocks of time, leaving out windows that overlap the block. A missing target takes the regression's own prediction
-    and the fit is repeated, whose fixed point is the regression on the observed targets alone.
+    blocks of time, leaving out windows that overlap the block; a block that all windows overlap, in a short series, is
+    not scored, and where none can be, the strongest penalty and the errors of the fit itself are taken. A missing
+    target takes the regression's own prediction and the fit is repeated, whose fixed point is the regression on the
+    observed targets alone.
     """
 
     name = "ridge"
@@ -199,24 +201,30 @@ class Ridge:
 
         edges = np.linspace(tau.min(), tau.max(), self.folds + 1)
         reach = self.task.context + self.task.horizon
-        squared_PK, folds = 0.0, []
+        squared_PK, folds = np.zeros((len(self.penalties), self.shape[-1])), []
+        scored = np.zeros(len(tau), dtype=bool)
         for start, stop in pairwise(edges):
             held = (tau >= start) & (tau <= stop)
             near = (tau > start - reach) & (tau < stop + reach)
+            if near.all():
+                continue
+            scored |= held
             weights_P, bias_P = self._solve(x[~near], y[~near], m[~near])
             solutions = zip(weights_P, bias_P, strict=True)
             squared = [np.where(m[held], y[held] - x[held] @ w - b, 0) ** 2 for w, b in solutions]
             squared_PK += np.stack([e.reshape(-1, *self.shape).sum((0, 1)) for e in squared])
             folds.append((held, weights_P, bias_P))
-        best_K = np.argmin(squared_PK, axis=0)
+        best_K = np.argmin(squared_PK, axis=0) if folds else np.full(self.shape[-1], len(self.penalties) - 1)
         self.penalty_K = np.asarray(self.penalties)[best_K]
         pick = np.tile(best_K, self.shape[0]), np.arange(y.shape[1])
         residual = np.zeros_like(y)
         for held, weights_P, bias_P in folds:
             residual[held] = y[held] - x[held] @ weights_P[pick[0], :, pick[1]].T - bias_P[pick]
-        self.std_HK = spread_by_lead(residual.reshape(-1, *self.shape), m.reshape(-1, *self.shape))
         weights_P, bias_P = self._solve(x, y, m)
         self.weights, self.bias = weights_P[pick[0], :, pick[1]].T, bias_P[pick]
+        if not folds:
+            residual, scored = y - x @ self.weights - self.bias, ~scored
+        self.std_HK = spread_by_lead(residual[scored].reshape(-1, *self.shape), m[scored].reshape(-1, *self.shape))
 
     def predict(self, batch: IrregularBatch) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation, (B, Q, K)."""

@@ -25,7 +25,7 @@ class ForecastingData(TableData):
     lie wholly within their part.
 
     Args:
-        dataset: a name in the catalogue, or the path of a CSV file in wide or long form.
+        dataset: a name in the catalogue, or the path of a CSV or parquet file in wide or long form.
         context: length of the past, in hours (in the table's own units where stamps are plain numbers).
         horizon: length of the future, likewise.
         drop: least and greatest share of context rows dropped, drawn anew for each window.
@@ -112,7 +112,8 @@ class ForecastingData(TableData):
             return
         table, units, targets, split_rows = self.read()
         targets = self.targets or targets
-        require_span(table, self.context + self.horizon, what="context and horizon together")
+        if self.split_by == "time":
+            require_span(table, self.context + self.horizon, what="context and horizon together")
         self.table = targets_first(table, targets)
         self.checksum = checksum(self.table)
         of = {"checksum": self.checksum, "context": self.context, "horizon": self.horizon}

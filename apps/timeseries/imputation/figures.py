@@ -41,8 +41,8 @@ def draw(evaluation: Evaluation, run: RunFolder, task: ImputationTask) -> None:
         made = imputation_chart(evaluation.examples, task)
         caption = (
             f"Imputations of {evaluation.name} in {len(evaluation.examples)} windows, spread evenly over the test "
-            "part. The model saw the filled dots and nothing of the open ones. The band holds 90 % of what it expects; the "
-            "broken line is linear interpolation."
+            "part. The model saw the filled dots and nothing of the open ones. The band holds 90 % of what it expects; "
+            "the broken line is linear interpolation."
         )
         shown = len(_shown(evaluation.examples, task))
         if shown < len(task.channels):

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from integrand.apps.timeseries.places import require_places
 
 from integrand.apps.timeseries.imputation.evaluation import Example
 from integrand.apps.timeseries.imputation.module import ImputationModule
+from integrand.apps.timeseries.places import require_places
 from integrand.apps.training.files import write_atomically
 from integrand.core.errors import InputError
 from integrand.datasets.imputation import Cuts, ImputationTask
@@ -77,8 +77,8 @@ def predict(
 
     Args:
         module: a trained module, on the device it is to run on.
-        input: the table, see ``read_table``, as are the columns and ``duplicates``; a channel that it lacks is told from
-            the others.
+        input: the table, see ``read_table``, as are the columns and ``duplicates``; a channel that it lacks is told
+            from the others.
         output: the CSV to write.
         figure: the picture to write, ``.png``, ``.pdf`` or ``.svg``; None for none.
         scores: whether to score the observed values.

@@ -26,8 +26,8 @@ class LatentODEImputer(Imputer):
     path starts at the posterior's mean. The divergence from the prior is added to the loss with weight ``kl_weight``.
 
     Args:
-        encoder: the layer that reads, a name of ``sequence_layer``; of the ODE-RNN there is one, of others ``layers`` in
-            a residual stack.
+        encoder: the layer that reads, a name of ``sequence_layer``; of the ODE-RNN there is one, of others ``layers``
+            in a residual stack.
         width: channels of the encoder.
         d_state: states of its layers.
         layers: how many of them.
