@@ -21,7 +21,7 @@ from integrand.datasets.tables import MICROSECONDS, Table, read_table
 from integrand.datasets.windows import rows_of, spans
 
 Array = np.ndarray
-Scaling = Literal["standard", "range"]
+Scaling = Literal["standard", "range", "maximum"]
 Protocol = Literal["clean", "as-published"]
 Split = Literal["time", "series"]
 
@@ -55,7 +55,8 @@ class TableData(PartsData):
         split_by: ``"time"``: parts follow one another, in all series alike; ``"series"``: each has series of its own.
         fractions: shares of training, validation and test; the published ones where None and there are any.
         split_seed: of a split by series.
-        scaling: ``"standard"``: by mean and standard deviation; ``"range"``: from least to greatest, to [0, 1].
+        scaling: ``"standard"``: by mean and standard deviation; ``"range"``: from least to greatest, to [0, 1];
+            ``"maximum"``: from the least value on, in units of the greatest, as some published results have it.
         columns: how a file is read, see ``read_table``.
     """
 
@@ -159,6 +160,8 @@ class TableData(PartsData):
         ]
         if self.scaling == "range":
             location, scale = low, high - low
+        elif self.scaling == "maximum":
+            location, scale = low, np.where(high == 0, 1.0, np.abs(high))
         else:
             location, scale = np.nanmean(seen, axis=0), np.nanstd(seen, axis=0)
         return location.tolist(), np.where(constant, 1.0, scale).tolist()

@@ -37,7 +37,12 @@ MODEL = "#0057B8"
 """The model's colour in every picture."""
 OBSERVED = "#1F1F1F"
 FAINT = "#8A8A8A"
-BASELINES = (("#C8811A", (0, (5, 1.5))), ("#4D9E86", (0, (1.2, 1.2))), ("#A8789F", (0, (5, 1.5, 1.2, 1.5))))
+BASELINES = (
+    ("#C8811A", (0, (5, 1.5))),
+    ("#4D9E86", (0, (1.2, 1.2))),
+    ("#A8789F", (0, (5, 1.5, 1.2, 1.5))),
+    ("#6B7A8F", (0, (2.5, 1.2))),
+)
 """Colour and dashes of the baselines, in their order; dashes tell them apart where colours do not."""
 SERIES = (("#0057B8", "o"), ("#D1495B", "s"), ("#2E8B77", "^"), ("#B8860B", "D"))
 """Colour and marker of things of equal rank, such as a few example windows."""

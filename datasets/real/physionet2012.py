@@ -131,10 +131,11 @@ def table() -> Table:
 def table_as_published() -> Table:
     """Return the stays as those who predict their values have them: every number as it stands in the record.
 
-    Impossible values are kept, and what is known at admission stands as four further channels (``ICUType`` a number
-    from 1 to 4) that are observed once, at admission. Scaling each of the 41 from its least to its greatest value over
-    all stays then follows Rubanova et al. (2019), section 5.4 and the authors' program; of their 8,000 stays (sets A
-    and B) these are the 4,000 of set A.
+    Impossible values are kept, also the -1 that stands for a missing one, and what is known at admission stands as four
+    further channels (``ICUType`` a number from 1 to 4) that are observed once, at admission. With each of the 41
+    channels counted from its least value over all stays, in units of its greatest, this follows Rubanova et al. (2019),
+    section 5.4, as their program has it (https://github.com/YuliaRubanova/latent_ode); of their 8,000 stays, of sets A
+    and B, these are the 4,000 of set A.
 
     Raises:
         InputError: the files are missing or damaged; the message tells how to get them.
@@ -142,7 +143,8 @@ def table_as_published() -> Table:
     archive, _ = locate("physionet2012")
     channels = [*AT_ADMISSION, *CHANNELS]
     texts = _records(archive)
-    read = [_cells(texts[name], channels, {}) for name in sorted(texts)]
+    anything = dict.fromkeys(channels, (-np.inf, np.inf))
+    read = [_cells(texts[name], channels, anything) for name in sorted(texts)]
     return _as_table(sorted(texts), [times for times, _ in read], [values for _, values in read], channels, [])
 
 
@@ -204,10 +206,8 @@ def _cells(
             continue
         value = float(word)
         low, high = possible.get(name, (0.0, np.inf))
-        if value < 0:
-            continue
         if not low <= value <= high:
-            if refused is not None:
+            if refused is not None and value >= 0:  # -1 stands for a missing value
                 refused[name] += 1
             continue
         hours, minutes = stamp.split(":")

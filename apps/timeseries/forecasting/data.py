@@ -36,7 +36,8 @@ class ForecastingData(TableData):
         targets: channels to forecast; the data set's own, or all of a CSV file, when None.
         periods: calendar periods the model may use; when None and stamps are dates, those of day and year that fit
             twice into the training part.
-        scaling: ``"standard"``, by mean and deviation, or ``"range"``, from least to greatest, to [0, 1].
+        scaling: ``"standard"``, by mean and deviation; ``"range"``, from least to greatest, to [0, 1]; or
+            ``"maximum"``, from the least value on, in units of the greatest, as some published results have it.
         protocol: ``"clean"``: scales are those of the training part; ``"as-published"``: as the paper named in the data
             set's module did it, by all parts, which leaks and is said in every table.
         batch_size: windows a batch.

@@ -52,7 +52,7 @@ def draw(evaluation: Evaluation, run: RunFolder, task: ImputationTask) -> None:
             evaluation.name,
             evaluation.scores,
             np.arange(len(evaluation.distances)),
-            "distance to the nearest observed value",
+            "distance to the nearest value",
             lambda axes: _finish(axes, evaluation, task),
         )
         draw_errors(scored, run.figures / "distance.png")
@@ -121,7 +121,7 @@ def _finish(axes: Axes, evaluation: Evaluation, task: ImputationTask) -> None:
     """Finish the axis of distances."""
     last = len(evaluation.distances) - 1
     words = [*(f"{edge:.3g}" for edge in evaluation.distances[:-1]), "none"]
-    axes.set_xlabel(f"distance to the nearest observed value, up to ... {time_unit(task.time_unit)}")
+    axes.set_xlabel(f"{time_unit(task.time_unit)} to the nearest value, at most")
     axes.set_xlim(0, last)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: words[int(x)] if x == int(x) and 0 <= x <= last else ""))
