@@ -30,8 +30,11 @@ class ForecastTask:
         resolution: typical interval between rows.
         periods: calendar periods the network may use, in time units.
         groups: names of the groups known in training.
-        location: mean of each channel over the observed training values.
-        scale: standard deviation of the same.
+        location: what is subtracted from each channel: its mean over the observed training values, where values are
+            standardised.
+        scale: what it is divided by then: the standard deviation of the same.
+        center: where another scale was chosen, mean of each channel in its units over the observed training values.
+        deviation: standard deviation likewise.
     """
 
     channels: list[str]
@@ -45,6 +48,8 @@ class ForecastTask:
     groups: list[str]
     location: list[float]
     scale: list[float]
+    center: list[float] | None = None
+    deviation: list[float] | None = None
 
     @property
     def leads(self) -> int:

@@ -37,6 +37,9 @@ class ImputationTask:
         groups: names of the groups known in training.
         location: what is subtracted from each channel.
         scale: what it is divided by then.
+        center: where values are not standardised by these, mean of each channel in their units over the observed
+            training values.
+        deviation: standard deviation likewise.
     """
 
     channels: list[str]
@@ -48,6 +51,8 @@ class ImputationTask:
     groups: list[str]
     location: list[float]
     scale: list[float]
+    center: list[float] | None = None
+    deviation: list[float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as a checkpoint stores them."""

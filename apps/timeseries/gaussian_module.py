@@ -1,5 +1,6 @@
 """What the modules share whose networks answer with a Gaussian for every channel at every time asked."""
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -57,8 +58,19 @@ class GaussianModule(TaskModule):
         self.noise = noise
 
     def forward(self, batch: IrregularBatch) -> GaussianAnswer:
-        """Answer the batch at its ``target_times``, in standardised units."""
-        return self.network(batch)
+        """Answer the batch at its ``target_times``, in the units of its values.
+
+        Networks are asked in standardised units always; where the values have others, they are changed on the way.
+        """
+        task = self.network.built_for
+        if task.center is None or task.deviation is None:
+            return self.network(batch)
+        center, deviation = (batch.values.new_tensor(one) for one in (task.center, task.deviation))
+        values = torch.where(batch.mask, (batch.values - center) / deviation, 0)
+        answer = self.network(replace(batch, values=values))
+        asked = answer.mean.shape[-1]
+        center, deviation = center[:asked], deviation[:asked]
+        return replace(answer, mean=answer.mean * deviation + center, std=answer.std * deviation)
 
     def loss(self, batch: IrregularBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Average the score over the observed targets, and add the network's penalty."""

@@ -139,8 +139,8 @@ class TableData(PartsData):
         end = max(float(s.times[-1]) for s in table.series)
         return chronological(start, end, self.fractions or FRACTIONS, of)
 
-    def scales(self, table: Table) -> tuple[list[float], list[float]]:
-        """Return what is subtracted from each channel and what it is divided by then, from the training part.
+    def scales(self, table: Table) -> dict[str, list[float]]:
+        """Return a task's ``location`` and ``scale``, and ``center`` and ``deviation`` where these do not standardise.
 
         Raises:
             InputError: a channel has fewer than two values there.
@@ -164,7 +164,13 @@ class TableData(PartsData):
             location, scale = low, np.where(high == 0, 1.0, np.abs(high))
         else:
             location, scale = np.nanmean(seen, axis=0), np.nanstd(seen, axis=0)
-        return location.tolist(), np.where(constant, 1.0, scale).tolist()
+        scale = np.where(constant, 1.0, scale)
+        found = {"location": location.tolist(), "scale": scale.tolist()}
+        if self.scaling == "standard":
+            return found
+        own = (rows_of(table, self.split, "train").astype(np.float64) - location) / scale
+        deviation = np.where(constant, 1.0, np.nanstd(own, axis=0))
+        return {**found, "center": np.nanmean(own, axis=0).tolist(), "deviation": deviation.tolist()}
 
     def naive_steps(self) -> Array:
         """Return how far each channel moves between two observed values of the training part, see ``scores``."""

@@ -140,7 +140,6 @@ class ForecastingData(TableData):
         return self._parts[part]
 
     def _task(self, table: Table, targets: list[str], units: dict[str, str]) -> ForecastTask:
-        location, scale = self.scales(table)
         return ForecastTask(
             channels=list(table.channels),
             targets=len(targets),
@@ -151,6 +150,5 @@ class ForecastingData(TableData):
             resolution=resolution(table),
             periods=self.calendar(table, self.periods),
             groups=self.known_groups(table),
-            location=location,
-            scale=scale,
+            **self.scales(table),
         )

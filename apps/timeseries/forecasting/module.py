@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-from integrand.apps.timeseries.forecasting.models.forecaster import Forecast, Forecaster
+from integrand.apps.timeseries.forecasting.models.forecaster import Forecaster
 from integrand.apps.timeseries.gaussian_module import GaussianModule, Score
 from integrand.apps.timeseries.network import TaskNetwork
 from integrand.datasets.forecasting import ForecastTask
-from integrand.datasets.irregular import IrregularBatch
 
 
 class ForecastingModule(GaussianModule):
@@ -52,7 +51,3 @@ class ForecastingModule(GaussianModule):
             score=score,
             noise=noise,
         )
-
-    def forward(self, batch: IrregularBatch) -> Forecast:
-        """Forecast the batch at its ``target_times``, in standardised units."""
-        return self.network(batch)

@@ -127,7 +127,6 @@ class ImputationData(TableData):
         return self._parts[part]
 
     def _task(self, table: Table, units: dict[str, str]) -> ImputationTask:
-        location, scale = self.scales(table)
         return ImputationTask(
             channels=list(table.channels),
             units=[units.get(name, "") for name in table.channels],
@@ -136,6 +135,5 @@ class ImputationData(TableData):
             resolution=resolution(table),
             periods=self.calendar(table, self.periods),
             groups=self.known_groups(table),
-            location=location,
-            scale=scale,
+            **self.scales(table),
         )
