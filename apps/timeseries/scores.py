@@ -84,7 +84,10 @@ class ScoreSums:
     def overall(self, *, by_sample: bool) -> dict[str, float]:
         """Return every metric over all there is; of samples that are whole series the error by sample, too."""
         whole = {name: float(value) for name, value in self.mean().items()}
-        return {**whole, **({"mse_by_sample": self.samples[0] / max(1, self.samples[1])} if by_sample else {})}
+        if not by_sample:
+            return whole
+        first = {name: whole.pop(name) for name in ("crps", "mae", "mse")}
+        return {**first, "mse_by_sample": self.samples[0] / max(1, self.samples[1]), **whole}
 
 
 def naive_steps(values: list[Array], scale: Sequence[float]) -> Array:

@@ -7,6 +7,8 @@ from integrand.core.losses import gaussian_crps
 
 Array = np.ndarray
 FACTORS = np.linspace(0.4, 1.2, 17)
+LEAST = 0.05
+"""Least deviation of a bin, as a share of that of all: a few errors that happen to be small are no certainty."""
 
 
 def spread(errors: Array, bins: Array, count: int) -> Array:
@@ -28,7 +30,8 @@ def spread(errors: Array, bins: Array, count: int) -> Array:
     """
     square, number = (np.bincount(bins, weights, count) for weights in (errors.astype(np.float64) ** 2, None))
     pooled = np.sqrt(square.sum() / max(1, len(errors)))
-    std = np.where(number > 1, np.sqrt(square / np.maximum(number, 1)), pooled) + 1e-6
+    std = np.where(number > 1, np.sqrt(square / np.maximum(number, 1)), pooled)
+    std = np.maximum(std, LEAST * pooled) + 1e-6
     if not len(errors):
         return np.ones(count)
     e, wide = torch.from_numpy(errors.astype(np.float64)), torch.from_numpy(std[bins])

@@ -77,16 +77,18 @@ def print_table(results: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    metrics = list(next(iter(results["metrics"].values())))
-    tested = results["samples"]
-    table = Table(title=f"{results['dataset']}, test part, {tested['test']:,} {tested['name']}")
+    console = Console(soft_wrap=False)
+    every, tested = list(next(iter(results["metrics"].values()))), results["samples"]
+    longest = max(map(len, results["metrics"]))
+    metrics = every[: max(3, (console.width - min(longest, 24) - 4) // 10)]  # what fits; the report has all
+    leaks = ", as published (leaks)" if results.get("protocol") == "as-published" else ""
+    table = Table(title=f"{results['dataset']}, test part{leaks}, {tested['test']:,} {tested['name']}")
     table.add_column("")
     for metric in metrics:
         table.add_column(metric, justify="right")
     for who, scores in results["metrics"].items():
         style = "bold" if who == results["model"] else None
         table.add_row(who, *(f"{scores[metric]:.4f}" for metric in metrics), style=style)
-    console = Console(soft_wrap=False)
     console.print(table)
     for metric, (low, high) in results["intervals"][results["model"]].items():
         console.print(

@@ -73,7 +73,10 @@ def evaluate(module: ForecastingModule, data: ForecastingData, *, name: str, see
     test, task = data.windows("test"), data.task
     length = task.context + task.horizon
     origin = test.windows.origins
-    block_of = np.floor((origin - origin.min()) / length).astype(int)
+    by_series = data.split_by == "series"
+    # What is resampled whole: series where each part has its own, else stretches of time.
+    block_of = test.windows.series if by_series else np.floor((origin - origin.min()) / length).astype(int)
+    block_of = np.unique(block_of, return_inverse=True)[1]
     shape = (int(block_of.max()) + 1, task.leads, task.targets)
 
     steps = data.naive_steps()[: task.targets]
@@ -174,6 +177,7 @@ def _physical(values: Tensor, mask: Tensor, location: Array, scale: Array) -> Ar
 
 def _results(name: str, scores: dict[str, ScoreSums], data: ForecastingData, seed: int, block: float) -> dict[str, Any]:
     task = data.task
+    resampled = {"of": "series"} if data.split_by == "series" else {"block": block, "time_unit": task.time_unit}
     return {
         "app": "timeseries",
         "task": "forecasting",
@@ -183,6 +187,6 @@ def _results(name: str, scores: dict[str, ScoreSums], data: ForecastingData, see
         "seed": seed,
         "model": name,
         **compared(name, scores, task.channels[: task.targets], by_sample=data.split_by == "series"),
-        "bootstrap": {"block": block, "time_unit": task.time_unit, "resamples": 2000, "level": 0.95},
+        "bootstrap": {**resampled, "resamples": 2000, "level": 0.95},
         "samples": {"name": "windows", **{part: len(data.windows(part)) for part in PARTS}},
     }
