@@ -2,6 +2,21 @@
 
 from integrand.apps.application import Application, Task
 
+_FORECASTERS_IN = "integrand.apps.timeseries.forecasting.models"
+FORECASTERS = {
+    "ssm_ode": ("ssm_ode:SSMODE", "diagonal state-space encoder, ODE decoder (default)"),
+    "latent_ode": ("latent_ode:LatentODEForecaster", "variational latent ODE"),
+    "latent_sde": ("latent_sde:LatentSDEForecaster", "variational latent SDE: sample paths, mixed"),
+    "ode_rnn": ("ode_rnn:ODERNNForecaster", "ODE-RNN: an ODE between observations, a GRU jump at them"),
+    "gru_ode_bayes": ("gru_ode_bayes:GRUODEBayesForecaster", "GRU-ODE-Bayes: a filter that foresees what it will see"),
+    "neural_cde": ("controlled_forecasters:NeuralCDEForecaster", "neural CDE: a state driven by the path of the data"),
+    "neural_rde": ("controlled_forecasters:NeuralRDEForecaster", "neural RDE: driven by log-signatures of windows"),
+    "log_ncde": ("controlled_forecasters:LogNCDEForecaster", "Log-NCDE: driven through Lie brackets of the field"),
+    "gru_d": ("gru_d:GRUDForecaster", "GRU-D: a GRU whose inputs and memory decay (a peer)"),
+    "mtan": ("mtan:MTANForecaster", "mTAN: attention by learned similarities of times (a peer)"),
+}
+"""Forecasting networks: file and class, and a line on each."""
+
 _CLASSIFIERS_IN = "integrand.apps.timeseries.classification.models"
 CLASSIFIERS = {
     "s5": ("sequence_classifiers:S5Classifier", "S5: diagonal state spaces, exact over any gap (default)"),
@@ -16,6 +31,8 @@ CLASSIFIERS = {
     "neural_cde": ("controlled_classifiers:NeuralCDEClassifier", "neural CDE: a state driven by the path of the data"),
     "neural_rde": ("controlled_classifiers:NeuralRDEClassifier", "neural RDE: driven by log-signatures of windows"),
     "log_ncde": ("controlled_classifiers:LogNCDEClassifier", "Log-NCDE: driven through Lie brackets of the field"),
+    "gru_d": ("gru_d:GRUDClassifier", "GRU-D: a GRU whose inputs and memory decay (a peer)"),
+    "mtan": ("mtan:MTANClassifier", "mTAN: attention at reference times, read by a GRU (a peer)"),
 }
 """Classifying networks: file and class, and a line on each."""
 
@@ -42,16 +59,8 @@ APPLICATION = Application(
             summary="what comes next, as a distribution, at any time within the horizon",
             module="integrand.apps.timeseries.forecasting.module:ForecastingModule",
             data="integrand.apps.timeseries.forecasting.data:ForecastingData",
-            models={
-                "ssm_ode": "integrand.apps.timeseries.forecasting.models.ssm_ode:SSMODE",
-                "latent_ode": "integrand.apps.timeseries.forecasting.models.latent_ode:LatentODEForecaster",
-                "ode_rnn": "integrand.apps.timeseries.forecasting.models.ode_rnn:ODERNNForecaster",
-            },
-            model_summaries={
-                "ssm_ode": "diagonal state-space encoder, ODE decoder (default)",
-                "latent_ode": "variational latent ODE",
-                "ode_rnn": "ODE-RNN: an ODE between observations, a GRU jump at them",
-            },
+            models={name: f"{_FORECASTERS_IN}.{path}" for name, (path, _) in FORECASTERS.items()},
+            model_summaries={name: summary for name, (_, summary) in FORECASTERS.items()},
             datasets=(
                 "nyc_weather",
                 "etth1",

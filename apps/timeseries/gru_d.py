@@ -71,7 +71,7 @@ class GRUD(nn.Module):
         decay = torch.exp(-F.relu(self.input_rate * since + self.input_bias))
         seen = torch.where(mask, values, decay * carried)
         z_BLH, r_BLH, c_BLH = self.read(torch.cat([seen, mask.to(seen)], dim=-1)).chunk(3, dim=-1)
-        kept_BLH = torch.exp(-F.relu(self.state_rate(since)))
+        kept_BLH = self.keep(since)
         h, states = torch.zeros_like(z_BLH[:, 0]), []
         elements = zip(*(x.unbind(1) for x in (z_BLH, r_BLH, c_BLH, kept_BLH, present.unsqueeze(-1))), strict=True)
         for z_BH, r_BH, c_BH, kept_BH, present_B1 in elements:
@@ -90,3 +90,11 @@ class GRUD(nn.Module):
         latest = torch.where(last.found, last.value, stamps[:, :1])
         earlier = torch.cat([stamps[:, :1], latest[:, :-1]], dim=1)
         return (stamps - earlier) / self.time_scale
+
+    def keep(self, since: Tensor) -> Tensor:
+        """Return what is left of the state, g (..., H), given the times since each channel's last observation.
+
+        Args:
+            since: (..., C), in ``time_scale``.
+        """
+        return torch.exp(-F.relu(self.state_rate(since)))

@@ -1,6 +1,6 @@
 """Multi-time attention: what was observed, weighted by learned similarities of times.
 
-Dimension letters: B batch, L length, C channels, Q query times, D model, H heads, E embedding of a time.
+Dimension letters: B batch, L length, C channels, Q query times, D model, H heads, E time embedding, S = H Q.
 """
 
 import math
@@ -74,9 +74,9 @@ class MultiTimeAttention(nn.Module):
         values = torch.where(mask, values, 0)
         key = self.key(self.embed(times.to(values)))
         score_BHQL = self.query(self.embed(queries.to(values))) @ key.transpose(-1, -2) / math.sqrt(self.d_time)
-        seen = mask.transpose(1, 2)[:, None, None]  # (B, 1, 1, C, L)
-        # The least number, not -inf, whose softmax over a channel without observations would be no number.
-        score = score_BHQL.unsqueeze(-2).masked_fill(~seen, torch.finfo(score_BHQL.dtype).min)
-        weight_BHQCL = torch.where(seen, score.softmax(-1), 0)
-        found_BHQC = (weight_BHQCL * values.transpose(1, 2)[:, None, None]).sum(-1)
-        return self.out(found_BHQC.transpose(1, 2).flatten(2))
+        seen_BC1L = mask.transpose(1, 2).unsqueeze(2)
+        # The least number, not -inf: a channel without observations is weighted evenly then, and all of it is 0.
+        score_BCSL = score_BHQL.flatten(1, 2).unsqueeze(1).masked_fill(~seen_BC1L, torch.finfo(score_BHQL.dtype).min)
+        found_BCS = (score_BCSL.softmax(-1) @ values.transpose(1, 2).unsqueeze(-1)).squeeze(-1)
+        found_BHCQ = found_BCS.unflatten(2, (-1, queries.shape[1])).transpose(1, 2)
+        return self.out(found_BHCQ.flatten(1, 2).transpose(1, 2))

@@ -69,6 +69,8 @@ class LatentSDE(nn.Module):
         method: a method of ``solve_sde``; where None ``"euler"`` in Ito's calculus, with which the path KL is exactly
             that of the two chains of steps, and ``"heun"`` in Stratonovich's.
         step_size: longest step, in the units of ``times``; None takes one step an output interval.
+        on_failure: what a state that is not finite does: ``"raise"``, at the price of one wait for the device, or
+            ``"nan"``, see ``solve_sde``.
 
     Raises:
         InputError: an option is out of range, a wrong shape.
@@ -100,6 +102,7 @@ class LatentSDE(nn.Module):
         calculus: Literal["ito", "stratonovich"] = "ito",
         method: str | None = None,
         step_size: float | None = None,
+        on_failure: Literal["raise", "nan"] = "raise",
     ) -> None:
         super().__init__()
         for name, value in (("features", features), ("latent", latent), ("context", context)):
@@ -108,7 +111,7 @@ class LatentSDE(nn.Module):
         if method is None:
             method = "heun" if calculus == "stratonovich" else "euler"
         check_steps(step_size, None, None, None, None)
-        check_method("native", method, "diagonal", calculus, "direct", "raise", False)
+        check_method("native", method, "diagonal", calculus, "direct", on_failure, False)
         self.features, self.latent = features, latent
         self.lift = nn.Linear(features, encoder.d_model)
         self.encoder = encoder
@@ -121,6 +124,7 @@ class LatentSDE(nn.Module):
         self.prior_log_std = nn.Parameter(torch.zeros(latent))
         self.calculus: Literal["ito", "stratonovich"] = calculus
         self.method, self.step_size = method, step_size
+        self.on_failure: Literal["raise", "nan"] = on_failure
 
     def forward(
         self,
@@ -164,6 +168,7 @@ class LatentSDE(nn.Module):
             brownian=brownian,
             generator=generator,
             prior_drift=self._prior_drift,
+            on_failure=self.on_failure,
         )
         prior_std = self.prior_log_std.exp()
         start_kl = gaussian_kl((mean - self.prior_mean) / prior_std, std / prior_std)
@@ -175,20 +180,35 @@ class LatentSDE(nn.Module):
         batch: int,
         times: Tensor | Sequence[float],
         *,
+        start: Tensor | None = None,
         noise: Tensor | None = None,
         seeds: Tensor | Sequence[int] | None = None,
         brownian: Brownian | None = None,
         generator: torch.Generator | None = None,
     ) -> StochasticSolution:
-        """Draw paths of the prior at times (T,) or (B, T); ``noise`` of the start and the rest as in ``forward``."""
-        if noise is None:
-            like = self.prior_mean
-            noise = torch.randn(batch, self.latent, generator=generator, dtype=like.dtype, device=like.device)
-        noise = _checked_noise(noise, (batch, self.latent))
+        """Draw paths of the prior at times (T,) or (B, T).
+
+        Args:
+            batch: B.
+            times: see above.
+            start: states (B, D) to go on from, such as the last of a posterior's; drawn from the prior when None.
+            noise: of the start where it is drawn, (B, D).
+            seeds, brownian, generator: as in ``forward``.
+        """
+        if start is None:
+            if noise is None:
+                like = self.prior_mean
+                noise = torch.randn(batch, self.latent, generator=generator, dtype=like.dtype, device=like.device)
+            noise = _checked_noise(noise, (batch, self.latent))
+            start = self.prior_mean + self.prior_log_std.exp() * noise
+        elif noise is not None:
+            raise InputError("start and noise are two ways to say where paths begin: give one of them.")
+        elif tuple(start.shape) != (batch, self.latent):
+            raise InputError(f"start must be (B, D) = {(batch, self.latent)}, got {tuple(start.shape)}.")
         return solve_sde(
             self.prior_drift,
             self.diffusion,
-            self.prior_mean + self.prior_log_std.exp() * noise,
+            start,
             times,
             calculus=self.calculus,
             method=self.method,
@@ -196,6 +216,7 @@ class LatentSDE(nn.Module):
             seeds=seeds,
             brownian=brownian,
             generator=generator,
+            on_failure=self.on_failure,
         )
 
     def infer(self, features: Tensor, observed_at: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -160,7 +160,7 @@ def probe(case: str) -> dict[str, Any]:
     """Take one training step of a model, or of the default model with one of ``MISTAKES`` built in."""
     task = weather_task()
     models = APPLICATION.task("forecasting").models
-    network = load(models.get(case, models["ssm_ode"]))(method="rk4")
+    network = load(models.get(case, models["ssm_ode"]))()
     network.build(task)
     if case in MISTAKES:
         network.lift = nn.Sequential(network.lift, MISTAKES[case]())

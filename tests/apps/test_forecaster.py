@@ -82,7 +82,7 @@ def test_an_untrained_forecast_starts_from_the_anchor() -> None:
     torch.manual_seed(0)
     network = SSMODE(width=4, d_state=4, latent=2, hidden=4).eval()
     network.build(TASK)
-    torch.nn.init.zeros_(network.decoder.readout.weight)
+    torch.nn.init.zeros_(network.decoder.readout.linear.weight)
     forecast = network(_batch())
     hold = torch.tensor([1.0]).sigmoid()
     lead = torch.tensor([1.0, 4.0]) / TASK.horizon

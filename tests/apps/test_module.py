@@ -1,6 +1,6 @@
 """The Lightning module and its networks, used as a library: no command line, no callback of ours."""
 
-from collections.abc import Iterator
+import inspect
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,13 @@ QUIET: dict[str, Any] = {
     "enable_model_summary": False,
     "num_sanity_val_steps": 0,
 }
+
+
+def small_network(name: str) -> Forecaster:
+    """The network of that name with those of the options in ``SMALL`` that it has."""
+    kind = load(MODELS[name])
+    taken = inspect.signature(kind).parameters
+    return kind(**{option: value for option, value in SMALL.items() if option in taken})
 
 
 def small_data(path: Path) -> ForecastingData:
@@ -197,7 +204,7 @@ class SaveAtTheEnd(Callback):
 def test_a_checkpoint_of_a_training_loads_as_the_average(small_csv: Path, tmp_path: Path, name: str):
     torch.manual_seed(0)
     path = tmp_path / "mine.ckpt"
-    module = ForecastingModule(load(MODELS[name])(width=8, d_state=8, latent=4, hidden=8), warmup_steps=0)
+    module = ForecastingModule(small_network(name), warmup_steps=0)
     Trainer(**QUIET, max_steps=6, callbacks=[SaveAtTheEnd(path)]).fit(module, small_data(small_csv))
     loaded = ForecastingModule.from_checkpoint(read_checkpoint(path))
     trained = torch.load(path, weights_only=True)["trained"]
@@ -217,9 +224,9 @@ def test_a_checkpoint_that_names_something_else_as_its_network_is_refused():
 
 
 @pytest.fixture(params=MODELS)
-def network(request: pytest.FixtureRequest, small_csv: Path) -> Iterator[Forecaster]:
+def network(request: pytest.FixtureRequest, small_csv: Path) -> Forecaster:
     torch.manual_seed(0)
-    made = load(MODELS[request.param])(**SMALL)
+    made = small_network(request.param)
     made.build(small_data(small_csv).task)
     with torch.no_grad():
         for parameter in made.parameters():  # away from starts at zero, which hide what does not matter yet

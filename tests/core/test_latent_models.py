@@ -26,7 +26,8 @@ from integrand.core.models.latent_sde import LatentSDE
 from integrand.core.models.neural_ode import NeuralODE
 from integrand.core.models.neural_sde import NeuralSDE
 from integrand.core.models.ode_rnn import ODERNN
-from integrand.core.numerics.solve_ode import solve_ode
+from integrand.core.numerics.solution import Status
+from integrand.core.numerics.solve_ode import SolveError, solve_ode
 from integrand.core.numerics.solve_sde import solve_sde
 from integrand.core.numerics.stochastic.brownian import BrownianPath, Increments
 
@@ -319,6 +320,25 @@ def test_samples_of_a_stationary_prior_keep_its_variance():
     assert torch.equal(again, model.sample(5, [0.0, 0.5, 1.0], noise=rand(5, 2), seeds=range(5)).states)
 
 
+def test_a_path_of_the_prior_goes_on_from_where_another_ended():
+    model, path = latent_sde(), BrownianPath(range(5), 2, 0.0, 2.0, dtype=torch.float64)
+    whole = model.sample(5, [0.0, 0.5, 1.0, 1.5, 2.0], noise=rand(5, 2), brownian=path).states
+    first = model.sample(5, [0.0, 0.5, 1.0], noise=rand(5, 2), brownian=path).states
+    second = model.sample(5, [1.0, 1.5, 2.0], start=first[:, -1], brownian=path).states
+    torch.testing.assert_close(torch.cat([first, second[:, 1:]], dim=1), whole, rtol=1e-13, atol=1e-13)
+
+
+def test_a_state_that_is_no_number_is_told_or_handed_on():
+    class Endless(nn.Module):
+        def forward(self, t: Tensor, z: Tensor) -> Tensor:
+            return torch.full_like(z, math.inf)
+
+    with pytest.raises(SolveError):
+        latent_sde(prior_drift=Endless()).sample(3, [0.0, 1.0])
+    handed = latent_sde(prior_drift=Endless(), on_failure="nan").sample(3, [0.0, 1.0])
+    assert handed.status.tolist() == [int(Status.NONFINITE)] * 3
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -331,6 +351,9 @@ def test_samples_of_a_stationary_prior_keep_its_variance():
         (lambda: latent_sde()(rand(4, 5, 3).long(), torch.zeros(5), EVERY, [0.0, 1.0]), "LatentSDE takes real"),
         (lambda: latent_sde()(rand(4, 5, 3), torch.zeros(5), EVERY, [0.0, 1.0], noise=rand(1, 2)), "noise must be"),
         (lambda: latent_sde().sample(5, [0.0, 1.0], noise=rand(3, 2)), r"\(B, D\) = \(5, 2\), got \(3, 2\)"),
+        (lambda: latent_sde().sample(5, [0.0, 1.0], start=rand(3, 2)), r"start must be \(B, D\) = \(5, 2\)"),
+        (lambda: latent_sde().sample(3, [0.0, 1.0], start=rand(3, 2), noise=rand(3, 2)), "start and noise"),
+        (lambda: latent_sde(on_failure="last"), "on_failure"),
     ],
 )
 def test_impossible_latent_processes_are_refused(call, message):

@@ -5,6 +5,7 @@ T times of the latent path, D latent state.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -77,6 +78,54 @@ class Forecaster(TaskNetwork[ForecastTask]):
         first = torch.full_like(times[:, :1], task.resolution)
         dt = torch.cat([first, times.diff(dim=1)], dim=1)
         return Context(torch.cat(parts, dim=-1), dt, present, carried[:, -1, : task.targets], len(task.channels))
+
+    def observed(self, batch: IrregularBatch) -> "Observed":
+        """Return what the context holds, and the forecast origin as a last element on which nothing is observed.
+
+        Padding stands at the origin, too: time passes up to there once, and not again.
+        """
+        nothing = batch.values.new_zeros(len(batch), 1, batch.values.shape[-1])
+        origin = nothing[..., 0]
+        return Observed(
+            torch.cat([batch.values, nothing], dim=1),
+            torch.cat([batch.mask, nothing.bool()], dim=1),
+            torch.cat([torch.where(batch.present, batch.times, 0), origin], dim=1),
+            torch.cat([batch.present, origin == 0], dim=1),
+        )
+
+    @property
+    def asked(self) -> int:
+        """Number A of features a query time has."""
+        task = self.built_for
+        return 1 + 2 * len(task.periods) + len(task.groups)
+
+    def ask(self, batch: IrregularBatch) -> Tensor:
+        """Describe every query time (B, Q, A): how far ahead it is, in horizons, the calendar there and the group."""
+        task = self.built_for
+        assert batch.target_times is not None
+        lead = batch.target_times.unsqueeze(-1)
+        parts = [lead / task.horizon]
+        if batch.phase is not None and task.periods:
+            parts.append(harmonics(batch.phase.unsqueeze(1) + self.calendar * lead))
+        if batch.static is not None and task.groups:
+            parts.append(batch.static.unsqueeze(1).expand(-1, lead.shape[1], -1))
+        return torch.cat(parts, dim=-1)
+
+
+class Observed(NamedTuple):
+    """The context as it was observed, the last element being the forecast origin, where nothing is.
+
+    Attributes:
+        values: (B, L + 1, C).
+        mask: (B, L + 1, C) bool.
+        times: (B, L + 1), non-decreasing; 0 at the origin and in the padding.
+        present: (B, L + 1) bool, False in the padding.
+    """
+
+    values: Tensor
+    mask: Tensor
+    times: Tensor
+    present: Tensor
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from integrand.apps.timeseries.forecasting.models.decoder import ODEDecoder
 from integrand.apps.timeseries.forecasting.models.forecaster import Forecast, Forecaster
+from integrand.apps.timeseries.forecasting.models.mixture import mixture, stratified_draws
 from integrand.core.losses import gaussian_kl
 from integrand.core.models import ODERNN, LatentODE
 from integrand.datasets.forecasting import ForecastTask
@@ -70,15 +71,10 @@ class LatentODEForecaster(Forecaster):
         if self.training:
             return self._path(batch, context.anchor, mean, std, torch.randn_like(mean))
         # The same paths at every evaluation, whatever the batch: each sample meets the same few draws.
-        draws = torch.linspace(0.5 / self.samples, 1 - 0.5 / self.samples, self.samples, device=mean.device)
-        quantiles = torch.special.ndtri(draws)
-        generator = torch.Generator().manual_seed(0)
-        shuffled = [torch.randperm(self.samples, generator=generator) for _ in range(self.latent)]
-        noise_SD = quantiles[torch.stack(shuffled, dim=1).to(mean.device)].to(mean.dtype)
+        noise_SD = stratified_draws(self.samples, self.latent, like=mean)
         paths = [self._path(batch, context.anchor, mean, std, noise.expand_as(mean)) for noise in noise_SD]
-        means = torch.stack([p.mean for p in paths])
-        variance = torch.stack([p.std**2 for p in paths]).mean(0) + means.var(0, correction=0)
-        return replace(paths[0], mean=means.mean(0), std=variance.sqrt())
+        both = mixture(torch.stack([p.mean for p in paths]), torch.stack([p.std for p in paths]))
+        return replace(paths[0], mean=both.mean, std=both.std)
 
     def _path(self, batch: IrregularBatch, anchor: Tensor, mean: Tensor, std: Tensor, noise: Tensor) -> Forecast:
         solution = self.decoder.solve(mean + std * noise, batch)
