@@ -19,6 +19,22 @@ CLASSIFIERS = {
 }
 """Classifying networks: file and class, and a line on each."""
 
+_FORECASTERS_IN = "integrand.apps.timeseries.forecasting.models"
+FORECASTERS = {
+    "ssm_ode": ("ssm_ode:SSMODE", "diagonal state-space encoder, ODE decoder (default)"),
+    "latent_ode": ("latent_ode:LatentODEForecaster", "variational latent ODE"),
+    "ode_rnn": ("ode_rnn:ODERNNForecaster", "ODE-RNN: an ODE between observations, a GRU jump at them"),
+    "s5": ("sequence_forecasters:S5Forecaster", "S5: linear modes that go on past the origin"),
+    "s4d": ("sequence_forecasters:S4DForecaster", "S4D: such modes for each channel of a layer"),
+    "lru": ("sequence_forecasters:LRUForecaster", "LRU: such modes on a ring of decays"),
+    "linoss": ("sequence_forecasters:LinOSSForecaster", "LinOSS: oscillators that swing on"),
+    "mamba": ("sequence_forecasters:MambaForecaster", "Mamba: modes whose speed the query chooses"),
+    "cfc": ("sequence_forecasters:CfCForecaster", "CfC: a closed form of the time to the query"),
+    "ltc": ("sequence_forecasters:LTCForecaster", "LTC: liquid time constants that run on"),
+    "dlinear": ("dlinear:DLinear", "DLinear: trend and remainder through linear maps, to compare with"),
+}
+"""Forecasting networks: file and class, and a line on each."""
+
 APPLICATION = Application(
     name="timeseries",
     summary="forecasts and classes of irregular, partly observed series",
@@ -29,16 +45,8 @@ APPLICATION = Application(
             summary="what comes next, as a distribution, at any time within the horizon",
             module="integrand.apps.timeseries.forecasting.module:ForecastingModule",
             data="integrand.apps.timeseries.forecasting.data:ForecastingData",
-            models={
-                "ssm_ode": "integrand.apps.timeseries.forecasting.models.ssm_ode:SSMODE",
-                "latent_ode": "integrand.apps.timeseries.forecasting.models.latent_ode:LatentODEForecaster",
-                "ode_rnn": "integrand.apps.timeseries.forecasting.models.ode_rnn:ODERNNForecaster",
-            },
-            model_summaries={
-                "ssm_ode": "diagonal state-space encoder, ODE decoder (default)",
-                "latent_ode": "variational latent ODE",
-                "ode_rnn": "ODE-RNN: an ODE between observations, a GRU jump at them",
-            },
+            models={name: f"{_FORECASTERS_IN}.{path}" for name, (path, _) in FORECASTERS.items()},
+            model_summaries={name: summary for name, (_, summary) in FORECASTERS.items()},
             datasets=("nyc_weather", "etth1"),
             default_recipe="weather",
             evaluate="integrand.apps.timeseries.forecasting.evaluation:evaluate",
