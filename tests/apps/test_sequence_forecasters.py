@@ -17,7 +17,8 @@ from integrand.apps.timeseries.forecasting.data import ForecastingData
 from integrand.apps.timeseries.forecasting.models.decoder import LEAST_STD
 from integrand.apps.timeseries.forecasting.models.dlinear import DLinear
 from integrand.apps.timeseries.forecasting.models.forecaster import Forecaster
-from integrand.apps.timeseries.forecasting.models.sequence_forecasters import LEAST_SPREAD, LRUForecaster, S5Forecaster
+from integrand.apps.timeseries.forecasting.models.sequence_forecasters import S5Forecaster
+from integrand.apps.timeseries.forecasting.models.window_scale import LEAST_SPREAD
 from integrand.apps.timeseries.forecasting.module import ForecastingModule
 from integrand.core.errors import InputError
 from integrand.datasets.forecasting import ForecastTask
@@ -120,7 +121,7 @@ def test_one_linear_layer_forecasts_its_modes_in_closed_form(apart: bool):
     weight, bias = network.lift.weight.detach().numpy(), network.lift.bias.detach().numpy()  # pyright: ignore
     state = np.zeros(2, dtype=complex)
     for value, gap in zip((values - level) / spread, [1.0, *np.diff(times)], strict=True):
-        u = weight @ np.array([value, 1.0, 0.0]) + bias  # the value, that it is observed, its age
+        u = weight @ np.array([value, 1.0, 0.0, -level / spread]) + bias  # that it is observed, its age, where zero is
         held = (np.exp(rates * gap) - 1) / eigenvalues
         state = np.exp(rates * gap) * state + held * (b @ u)
     straight = network.straight  # pyright: ignore
@@ -235,16 +236,17 @@ def test_independent_channels_share_their_weights():
         torch.testing.assert_close(network(turned).mean, network(batch).mean[..., [1, 0]], rtol=1e-12, atol=1e-12)
 
 
-def test_a_level_added_to_a_series_is_added_to_its_forecast_by_the_linear_path():
-    for apart in (False, True):
-        network = made("lru", independent=apart)
-        assert isinstance(network, LRUForecaster)
-        nn.init.zeros_(network.bent[-1].weight)  # pyright: ignore
-        batch = double(irregular_batch())
-        raised = replace(batch, values=torch.where(batch.mask, batch.values + 40, 0))
-        with torch.no_grad():
-            torch.testing.assert_close(network(raised).mean, network(batch).mean + 40, rtol=1e-9, atol=1e-9)
-            torch.testing.assert_close(network(raised).std, network(batch).std, rtol=1e-9, atol=1e-9)
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_level_is_kept_where_nothing_leads_back_to_zero(apart: bool):
+    """Without the MLP and blind to where zero lies, what is added to a series is added to its forecast."""
+    network = made("lru", independent=apart)
+    nn.init.zeros_(network.bent[-1].weight)  # pyright: ignore
+    seen = 1 if apart else 3
+    nn.init.zeros_(network.lift.weight[:, 3 * seen : 4 * seen])  # pyright: ignore
+    batch = double(irregular_batch())
+    raised = replace(batch, values=torch.where(batch.mask, batch.values + 40, 0))
+    with torch.no_grad():
+        assert_same(network(raised), network(batch).mean + 40, network(batch).std)
 
 
 @pytest.mark.parametrize("name", [*SEQUENCE, "dlinear"])

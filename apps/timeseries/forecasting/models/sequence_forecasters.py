@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from integrand.apps.timeseries.forecasting.models.decoder import LEAST_STD
 from integrand.apps.timeseries.forecasting.models.forecaster import Forecast, Forecaster
+from integrand.apps.timeseries.forecasting.models.window_scale import channels_apart, last_level, window_scale
 from integrand.apps.timeseries.layers import sequence_layer
 from integrand.apps.timeseries.neighbours import before
 from integrand.core.fields.periodic_forcing import harmonics
@@ -20,8 +21,6 @@ from integrand.core.layers import LinOSS, SequenceLayer
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch
 
-LEAST_SPREAD = 0.1
-"""Added in squares to the deviation of a window, in standardised units: what hardly moved is not blown up to noise."""
 OVERTONES = 4
 """Harmonics of each calendar period in the cycle of a channel."""
 
@@ -45,7 +44,7 @@ class SequenceForecaster(Forecaster):
 
     With a cycle c of the calendar, a level l and a spread s of the window, x = (value - c(t) - l) / s,
 
-        y_k, h_k = layer_k(u_k),      u_1 = lift(x, ...),      u_{k+1} = u_k + W_k y_k + GLU(V_k gelu(norm(y_k))),
+        y_k, h_k = layer_k(u_k),      u_1 = lift(x, -l/s, ...), u_{k+1} = u_k + W_k y_k + GLU(V_k gelu(norm(y_k))),
         [m, r](t) = S y(t) + MLP(y(t), ...),                   y(t) = [y_1(t), ..., y_n(t)],
         mean(t) = c(t) + l + s m(t),                           std(t) = s softplus(r(t)) + least,
 
@@ -96,7 +95,7 @@ class SequenceForecaster(Forecaster):
     def build_network(self, task: ForecastTask) -> None:
         """Make cycle, lift, layers, what lies between them, and the two paths to the answer."""
         seen, told = (1, 1) if self.independent else (len(task.channels), task.targets)
-        features = 3 * seen + 2 * len(task.periods) + len(task.groups)
+        features = 4 * seen + 2 * len(task.periods) + len(task.groups)
         self.cycle = nn.Parameter(torch.zeros(len(task.channels), 2 * len(task.periods) * OVERTONES))
         self.cycle.requires_grad_(bool(task.periods))
         self.lift = nn.Linear(features, self.width)
@@ -147,9 +146,11 @@ class SequenceForecaster(Forecaster):
         return harmonics((angle.unsqueeze(-1) * overtones).flatten(-2)) @ self.cycle.T
 
     def _elements(self, series: IrregularBatch, level: Tensor, spread: Tensor) -> Elements:
-        """Describe rows and queries by values carried forward, which are observed, ages, the calendar and the group.
+        """Describe rows and queries by values carried forward, which are observed, ages, where zero lies, the calendar
+        and the group.
 
-        An age is the time since a channel was last observed, on the scale of the context; 1 where it never was.
+        An age is the time since a channel was last observed, on the scale of the context; 1 where it never was. Zero,
+        the mean in training, lies at -l / s in units of the window: a linear mode may lead back there.
         """
         task, asked = self.built_for, series.target_times
         assert asked is not None
@@ -158,7 +159,8 @@ class SequenceForecaster(Forecaster):
         mask = torch.cat([series.mask, nothing.bool()], dim=1)
         times = torch.cat([series.times, asked], dim=1)
         last = before(torch.cat([values, nothing], dim=1), mask, times)
-        parts = [last.value, mask.to(values), torch.where(last.found, last.distance / task.context, 1)]
+        age = torch.where(last.found, last.distance / task.context, 1)
+        parts = [last.value, mask.to(values), age, (-level / spread).expand_as(age)]
         if series.phase is not None and task.periods:
             parts.append(harmonics(series.phase.unsqueeze(1) + self.calendar * times.unsqueeze(-1)))
         if series.static is not None and task.groups:
@@ -328,50 +330,6 @@ class LTCForecaster(RecurrentForecaster):
 
     layer = "ltc"
     flows = False
-
-
-def channels_apart(batch: IrregularBatch, count: int) -> IrregularBatch:
-    """Return the first ``count`` channels of a batch of B as B * count series of one channel each, without targets.
-
-    Example:
-        >>> values = torch.arange(4.0).view(1, 2, 2)
-        >>> times = torch.tensor([[-1.0, 0.0]])
-        >>> batch = IrregularBatch(values, torch.ones(1, 2, 2, dtype=torch.bool), times, torch.tensor([2]))
-        >>> channels_apart(batch, 2).values.squeeze(-1).tolist()
-        [[0.0, 2.0], [1.0, 3.0]]
-    """
-
-    def each(x: Tensor) -> Tensor:
-        return x[..., :count].transpose(1, 2).reshape(-1, x.shape[1], 1)
-
-    shared = {name: getattr(batch, name) for name in ("times", "lengths", "static", "phase", "target_times")}
-    repeated = {name: x.repeat_interleave(count, dim=0) for name, x in shared.items() if x is not None}
-    return IrregularBatch(values=each(batch.values), mask=each(batch.mask), **repeated)
-
-
-def last_level(batch: IrregularBatch) -> tuple[Tensor, Tensor]:
-    """Return the last value of each channel, 0 where there is none, and one: (B, 1, C) each."""
-    level = before(batch.values, batch.mask, batch.times).value[:, -1:]
-    return level, torch.ones_like(level)
-
-
-def window_scale(batch: IrregularBatch) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation of what each channel of a window holds, (B, 1, C) each.
-
-    The deviation is that of the values and of ``LEAST_SPREAD``; where there are none, the mean is 0.
-
-    Source: Kim et al. (2022), Reversible instance normalization against distribution shift, Eqs. 1 and 2.
-
-    Example:
-        >>> values, mask = torch.tensor([[[1.0], [3.0], [0.0]]]), torch.tensor([[[True], [True], [False]]])
-        >>> level, spread = window_scale(IrregularBatch(values, mask, torch.zeros(1, 3), torch.tensor([3])))
-        >>> level.item(), round(spread.item() ** 2, 4)
-        (2.0, 1.01)
-    """
-    count = batch.mask.sum(1, keepdim=True).clamp(min=1)
-    level = torch.where(batch.mask, batch.values, 0).sum(1, keepdim=True) / count
-    squared = torch.where(batch.mask, (batch.values - level) ** 2, 0).sum(1, keepdim=True) / count
-    return level, (squared + LEAST_SPREAD**2).sqrt()
 
 
 def even(dt: Tensor) -> Tensor | float:
