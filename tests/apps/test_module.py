@@ -35,7 +35,7 @@ QUIET: dict[str, Any] = {
 }
 
 
-def small(name: str) -> Forecaster:
+def small(name: str) -> Any:
     """Make a small network of the options of ``SMALL`` that it takes."""
     kind = load(MODELS[name])
     return kind(**{option: size for option, size in SMALL.items() if option in inspect.signature(kind).parameters})
