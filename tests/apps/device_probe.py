@@ -9,6 +9,7 @@ A process of its own because a registered device cannot be taken back. Usage: ``
 a line of JSON with, for each case, ``operations``, ``on_host`` and ``error``.
 """
 
+import inspect
 import json
 import sys
 from dataclasses import replace
@@ -160,7 +161,8 @@ def probe(case: str) -> dict[str, Any]:
     """Take one training step of a model, or of the default model with one of ``MISTAKES`` built in."""
     task = weather_task()
     models = APPLICATION.task("forecasting").models
-    network = load(models.get(case, models["ssm_ode"]))()
+    kind = load(models.get(case, models["ssm_ode"]))
+    network = kind(**({"method": "rk4"} if "method" in inspect.signature(kind).parameters else {}))
     network.build(task)
     if case in MISTAKES:
         network.lift = nn.Sequential(network.lift, MISTAKES[case]())

@@ -40,7 +40,8 @@ def probed() -> dict[str, Any]:
 def test_a_training_step_makes_no_host_tensor_and_reads_no_value(probed: dict[str, Any], model: str):
     assert probed[model]["error"] is None
     assert probed[model]["on_host"] == []
-    assert probed[model]["operations"] > 500  # forward and backward were both seen
+    few = 50 if model == "dlinear" else 500  # two products and a grid
+    assert probed[model]["operations"] > few  # forward and backward were both seen
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -24,7 +24,9 @@ HAND_WRITTEN = {
     "compiling.md",
     "layers.md",
     "timeseries.md",
+    "forecasters.md",
     "classification.md",
+    "imputation.md",
     "runs.md",
     "contracts.md",
 }
