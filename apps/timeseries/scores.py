@@ -162,6 +162,7 @@ def compared(name: str, scores: dict[str, ScoreSums], channels: list[str], *, by
             who: {
                 channel: {metric: float(one.mean((0, 1))[metric][k]) for metric in COMPARED}
                 for k, channel in enumerate(channels)
+                if one.sums["count"][..., k].any()  # one that is never observed in the test part has no score
             }
             for who, one in scores.items()
         },

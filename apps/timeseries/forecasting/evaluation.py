@@ -1,7 +1,7 @@
 """Scoring a trained forecaster on the test part, beside the baselines."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,14 @@ from integrand.apps.timeseries.forecasting.data import ForecastingData
 from integrand.apps.timeseries.forecasting.models.forecaster import Forecast
 from integrand.apps.timeseries.forecasting.module import ForecastingModule
 from integrand.apps.timeseries.scores import ScoreSums, compared
+from integrand.apps.timeseries.solver_sweep import Cost, sweep
 from integrand.datasets.irregular import IrregularBatch
 from integrand.datasets.splits import PARTS
 
 Array = np.ndarray
 Notify = Callable[[str], None]
+COSTED = 256
+"""Test windows that are solved in several ways."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Evaluation:
         blocks: how long a bootstrap block is, in time units.
         examples: a few test windows.
         evaluations: field evaluations for a forecast; 0 where no equation is solved step by step.
+        costs: score, evaluations and seconds when the equation is solved in other ways, for ``costed`` test windows.
+        costed: how many.
         results: what goes to ``results.json``.
     """
 
@@ -57,6 +62,8 @@ class Evaluation:
     examples: list[Example]
     evaluations: float
     results: dict[str, Any]
+    costs: list[Cost] = field(default_factory=list)
+    costed: int = 0
 
 
 def evaluate(module: ForecastingModule, data: ForecastingData, *, name: str, seed: int, notify: Notify) -> Evaluation:
@@ -95,9 +102,13 @@ def evaluate(module: ForecastingModule, data: ForecastingData, *, name: str, see
         for window, batch in chunks(test):
             mean, std = baseline.predict(batch)
             _add(scores[baseline.name], batch, mean, std, block_of[window], data)
+    index = np.unique(np.linspace(0, len(test) - 1, min(len(test), COSTED)).astype(int))
+    notify("solving more and less finely")
     return Evaluation(
         name=name,
         scores=scores,
+        costs=sweep(module, test.__getitems__(index.tolist())),
+        costed=len(index),
         leads=(np.arange(task.leads) + 1) * task.resolution,
         blocks=length,
         examples=_examples(module, data),

@@ -26,6 +26,7 @@ from integrand.apps.timeseries.score_figures import (
     with_unit,
 )
 from integrand.apps.timeseries.scores import Z_LEVEL
+from integrand.apps.timeseries.solver_sweep import draw_costs
 from integrand.apps.training.figures import (
     FAINT,
     MODEL,
@@ -72,6 +73,8 @@ def draw(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> None:
             _draw_latent(evaluation, run, task)
         draw_channels(scored, task.channels[: task.targets], run.figures / "channels.png")
         draw_calibration(scored, run.figures / "calibration.png")
+        if evaluation.costs:
+            draw_costs(evaluation.costs, evaluation.costed, run.figures / "speed.png")
 
 
 def principal_components(states_ND: Array, count: int) -> tuple[Array, Array, Array]:

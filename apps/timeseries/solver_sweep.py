@@ -1,0 +1,126 @@
+"""What an answer costs, and what it gains, when the equation in a trained network is solved more or less finely."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from integrand.apps.timeseries.gaussian_module import GaussianModule
+from integrand.apps.training.figures import FAINT, MODEL, NARROW, SERIES, figure, save
+from integrand.core.losses import gaussian_crps
+from integrand.core.models import NeuralODE
+from integrand.datasets.irregular import IrregularBatch
+
+STEPS = (1 / 4, 1 / 8, 1 / 16, 1 / 32)
+"""Step sizes of the methods with fixed steps, in the time of the equation, which ends at 1."""
+TOLERANCES = (1e-2, 1e-3, 1e-4, 1e-5)
+FIXED = ("euler", "midpoint", "rk4")
+ADAPTIVE = "dopri5"
+REPEATS = 3
+
+
+class Cost(NamedTuple):
+    """One way to solve.
+
+    Attributes:
+        method: of ``solve_ode``.
+        setting: step size, or relative tolerance of the adaptive method; None for that of training.
+        evaluations: of the field, for one sample.
+        seconds: for the batch; the least of some repetitions.
+        crps: of the answers, in units of the values.
+    """
+
+    method: str
+    setting: float | None
+    evaluations: float
+    seconds: float
+    crps: float
+
+
+@torch.no_grad()
+def sweep(module: GaussianModule, batch: IrregularBatch) -> list[Cost]:
+    """Solve the equations of a network in several ways and score its answers, that of training first.
+
+    Args:
+        module: a trained module, in evaluation, on the device it is to run on.
+        batch: samples with targets, on the host.
+
+    Returns:
+        A cost each way; none where the network holds no neural ODE.
+    """
+    flows = [part for part in module.modules() if isinstance(part, NeuralODE)]
+    if not flows:
+        return []
+    batch = batch.to(module.device)
+    costs = [_cost(module, batch, flows[0].method, None)]
+    for method in FIXED:
+        for step in STEPS:
+            with _solved(flows, method=method, step_size=step):
+                costs.append(_cost(module, batch, method, step))
+    for tolerance in TOLERANCES:
+        with _solved(flows, method=ADAPTIVE, step_size=None, rtol=tolerance, atol=tolerance):
+            costs.append(_cost(module, batch, ADAPTIVE, tolerance))
+    return costs
+
+
+def draw_costs(costs: Sequence[Cost], samples: int, path: Path) -> None:
+    """Draw score against evaluations and against seconds, a line a method; call it inside ``style()``."""
+    made = figure(NARROW, 6.0)
+    panels = made.subplots(2, 1)
+    trained, tried = costs[0], costs[1:]
+    words = (("evaluations", "evaluations of the field, for one sample"), ("seconds", f"seconds for {samples} samples"))
+    for axes, (along, label) in zip(panels, words, strict=True):
+        for (colour, marker), method in zip(SERIES, (*FIXED, ADAPTIVE), strict=True):
+            own = sorted((getattr(cost, along), cost.crps) for cost in tried if cost.method == method)
+            axes.plot(*zip(*own, strict=True), marker=marker, markersize=4.5, color=colour, linewidth=1.4, label=method)
+        axes.plot(getattr(trained, along), trained.crps, "o", markersize=12, mfc="none", mec=MODEL, mew=1.6)
+        axes.axhline(trained.crps, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)))
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel(label)
+        axes.set_ylabel("CRPS")
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    made.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, columnspacing=1.2)
+    finest = min(cost.crps for cost in tried)
+    caption = (
+        f"What the solver costs and what it gains, on {samples} test samples: the equation of the trained network, "
+        "solved by four methods with steps of 1/4 to 1/32 (the adaptive one with tolerances of 0.01 to 0.00001). The "
+        f"circle is the way it was trained and is asked, at {trained.evaluations:.0f} evaluations; solved otherwise the "
+        f"score reaches {finest:.4f} beside its {trained.crps:.4f}. A flat line says that the answer belongs to the "
+        "equation, not to the solver."
+    )
+    save(made, path, caption, title="Speed against error")
+
+
+@contextmanager
+def _solved(flows: Sequence[NeuralODE], **options: object) -> Iterator[None]:
+    """Solve in another way inside this block."""
+    before = [{name: getattr(flow, name) for name in options} for flow in flows]
+    try:
+        for flow in flows:
+            for name, value in options.items():
+                setattr(flow, name, value)
+        yield
+    finally:
+        for flow, kept in zip(flows, before, strict=True):
+            for name, value in kept.items():
+                setattr(flow, name, value)
+
+
+def _cost(module: GaussianModule, batch: IrregularBatch, method: str, setting: float | None) -> Cost:
+    assert batch.target is not None
+    assert batch.target_mask is not None
+    seconds = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        answer = module(batch)
+        score = gaussian_crps(answer.mean, answer.std, batch.target)[batch.target_mask].mean().item()
+        seconds.append(time.perf_counter() - began)
+    evaluations = 0.0 if answer.stats is None else float(answer.stats.evaluations.float().mean())
+    return Cost(method, setting, evaluations, min(seconds), score)
