@@ -91,9 +91,9 @@ def draw_costs(costs: Sequence[Cost], samples: int, path: Path) -> None:
     caption = (
         f"What the solver costs and what it gains, on {samples} test samples: the equation of the trained network, "
         "solved by four methods with steps of 1/4 to 1/32 (the adaptive one with tolerances of 0.01 to 0.00001). The "
-        f"circle is the way it was trained and is asked, at {trained.evaluations:.0f} evaluations; solved otherwise the "
-        f"score reaches {finest:.4f} beside its {trained.crps:.4f}. A flat line says that the answer belongs to the "
-        "equation, not to the solver."
+        f"circle is the way it was trained and is asked, at {trained.evaluations:.0f} evaluations; solved otherwise "
+        f"the score reaches {finest:.4f} beside its {trained.crps:.4f}. A flat line says that the answer belongs to "
+        "the equation, not to the solver."
     )
     save(made, path, caption, title="Speed against error")
 
