@@ -70,20 +70,52 @@ def read_cells(path: str | Path, as_text: Collection[str] = ()) -> dict[str, pd.
         >>> {name: column.to_dict() for name, column in read_cells(path).items()}
         {'id': {2: '007'}, 'temp': {2: 1.5}}
     """
+    skipped, text = _skip_blank_rows(_read_text(Path(path)))
+    separator, names = read_header(text, path)
+    cells = split_rows(text, names, separator, source=path, first=skipped + 2, header=True, as_text=as_text)
+    if cells.empty:
+        raise InputError(f"{path} has a header but no rows: give at least one row of data.")
+    columns = {str(name): column for name, column in cells.items()}
+    trailing = [f"column {k}" for k in range(1, len(names) + 1)]
+    return {name: column for name, column in columns.items() if name not in trailing or column.notna().any()}
+
+
+def split_rows(
+    text: str,
+    names: Sequence[str],
+    separator: str,
+    *,
+    source: str | Path,
+    first: int,
+    header: bool = False,
+    as_text: Collection[str] = (),
+) -> pd.DataFrame:
+    """Split rows of text into cells, missing ones as NaN, without the rows that are wholly empty.
+
+    Args:
+        text: the rows.
+        names: of the columns.
+        separator: between cells.
+        source: what the rows are of, for messages.
+        first: number of the first row of data, which the index counts from.
+        header: whether a row of names stands above it.
+        as_text: columns kept as written, besides those named like a group or a variable.
+
+    Raises:
+        InputError: a row has more cells than there are names, or its quotes do not close.
+    """
     import pandas as pd
 
-    text = _read_text(Path(path))
-    skipped, text = _skip_blank_rows(text)
-    separator, names = _read_header(path, text)
     texts = [name for name in names if name in as_text or name.lower() in (*GROUP_NAMES, *VARIABLE_NAMES)]
+    above = first - 1 if header else first
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             cells = pd.read_csv(
                 io.StringIO(text),
                 sep=separator,
-                header=0,
-                names=names,
+                header=0 if header else None,
+                names=list(names),
                 index_col=False,
                 dtype=dict.fromkeys(texts, str),
                 na_values={name: [""] if name in texts else list(MISSING) for name in names},
@@ -93,19 +125,14 @@ def read_cells(path: str | Path, as_text: Collection[str] = ()) -> dict[str, pd.
                 low_memory=False,
             )
     except pd.errors.ParserWarning:
-        raise _ragged(path, skipped + 2, len(names)) from None
+        raise _ragged(source, first, len(names)) from None
     except pd.errors.ParserError as error:
         row = re.search(r"in line (\d+), saw", str(error))
         if row:
-            raise _ragged(path, skipped + int(row[1]), len(names)) from None
-        raise InputError(f"cannot read {path} as a table: {_one_line(error)}; check its quotes.") from None
-    cells.index = pd.RangeIndex(skipped + 2, skipped + 2 + len(cells))
-    cells = cells.dropna(how="all")
-    if cells.empty:
-        raise InputError(f"{path} has a header but no rows: give at least one row of data.")
-    columns = {str(name): column for name, column in cells.items()}
-    trailing = [f"column {k}" for k in range(1, len(names) + 1)]
-    return {name: column for name, column in columns.items() if name not in trailing or column.notna().any()}
+            raise _ragged(source, above + int(row[1]) - 1, len(names)) from None
+        raise InputError(f"cannot read {source} as a table: {_one_line(error)}; check its quotes.") from None
+    cells.index = pd.RangeIndex(first, first + len(cells))
+    return cells.dropna(how="all")
 
 
 def find_roles(
@@ -188,7 +215,9 @@ def dates_of(column: pd.Series) -> pd.Series:
     """Return ISO 8601 cells as instants in UTC, naive ones taken as UTC, NaT where a cell is none."""
     import pandas as pd
 
-    return pd.to_datetime(texts_of(column), format="ISO8601", utc=True, errors="coerce")
+    text = texts_of(column)
+    # pandas takes the words "now" and "today" for the present.
+    return pd.to_datetime(text.where(text.str.contains(r"\d", na=False)), format="ISO8601", utc=True, errors="coerce")
 
 
 def _read_text(path: Path) -> str:
@@ -224,7 +253,7 @@ def _skip_blank_rows(text: str) -> tuple[int, str]:
     return skipped, text
 
 
-def _read_header(path: str | Path, text: str) -> tuple[str, list[str]]:
+def read_header(text: str, source: str | Path) -> tuple[str, list[str]]:
     """Find the separator that splits the first rows evenly into most cells, and the column names it gives."""
 
     def split(separator: str) -> list[list[str]]:
@@ -232,7 +261,7 @@ def _read_header(path: str | Path, text: str) -> tuple[str, list[str]]:
             rows = csv.reader(io.StringIO(text[:1_000_000], newline=""), delimiter=separator, skipinitialspace=True)
             return [row for row in islice(rows, 20) if row]
         except csv.Error as error:
-            raise InputError(f"cannot read {path} as a table: {_one_line(error)}; save it as CSV.") from None
+            raise InputError(f"cannot read {source} as a table: {_one_line(error)}; save it as CSV.") from None
 
     def evenness(separator: str) -> tuple[bool, int]:
         sizes = [len(row) for row in split(separator)]
@@ -243,7 +272,7 @@ def _read_header(path: str | Path, text: str) -> tuple[str, list[str]]:
     names = [name or f"column {k}" for k, name in enumerate(header, 1)]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
-        raise InputError(f"{path} has more than one column called {repeated!r}: give each its own name.")
+        raise InputError(f"{source} has more than one column called {repeated!r}: give each its own name.")
     return separator, names
 
 

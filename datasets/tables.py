@@ -91,9 +91,13 @@ class Table:
         instants = pd.DatetimeIndex(self.epoch.tz_localize(None).to_datetime64() + since_epoch)
         return instants if self.timezone is None else instants.tz_localize("UTC").tz_convert(self.timezone)
 
+    def texts(self, times: np.ndarray) -> list[str]:
+        """Write times (Q,) as text, dates or numbers."""
+        return [f"{one:.15g}" if self.epoch is None else str(one) for one in self.stamps(times)]
+
 
 @dataclass(frozen=True)
-class _Stamps:
+class Stamps:
     """The stamps of all rows, ``times (N,)`` float64, and what turns them back."""
 
     times: np.ndarray
@@ -105,7 +109,7 @@ class _Stamps:
 
 
 @dataclass(frozen=True)
-class _Measurements:
+class Measurements:
     """What the rows hold, whatever the form: cell k is ``values[k]`` of channel ``channel[k]`` in row ``row[k]``.
 
     ``variable (N,)`` numbers what may occur once a stamp: nothing but the row in wide form, its variable in long form.
@@ -166,12 +170,7 @@ def read_table(
         >>> str(table.stamps([9.0])[0])
         '2024-01-01 09:00:00'
     """
-    if duplicates not in DUPLICATES:
-        raise unknown("policy in --duplicates", duplicates, DUPLICATES)
-    if time_unit not in (*MICROSECONDS, "1"):
-        raise unknown("time unit", time_unit, (*MICROSECONDS, "1"))
-    if channels is not None and (not channels or len(set(channels)) < len(channels)):
-        raise InputError(f"channels {list(channels)!r} must name at least one channel, and each once.")
+    check_options(channels, time_unit, duplicates)
     cells = read_cells(path, {name for name in (group_column, variable_column) if name is not None})
     roles = find_roles(
         cells,
@@ -180,10 +179,32 @@ def read_table(
         variable_column=variable_column,
         value_column=value_column,
     )
-    stamps = _read_stamps(cells[roles.time], time_unit)
-    groups, group_N = _read_groups(cells, roles)
-    read = _read_wide if roles.variable is None else _read_long
-    measured = read(cells, roles, channels, optional)
+    return table_of(cells, roles, channels=channels, optional=optional, time_unit=time_unit, duplicates=duplicates)
+
+
+def check_options(channels: Sequence[str] | None, time_unit: str, duplicates: str) -> None:
+    """Demand a known time unit and policy, and channels named once each; raise ``InputError`` otherwise."""
+    if duplicates not in DUPLICATES:
+        raise unknown("policy in --duplicates", duplicates, DUPLICATES)
+    if time_unit not in (*MICROSECONDS, "1"):
+        raise unknown("time unit", time_unit, (*MICROSECONDS, "1"))
+    if channels is not None and (not channels or len(set(channels)) < len(channels)):
+        raise InputError(f"channels {list(channels)!r} must name at least one channel, and each once.")
+
+
+def table_of(
+    cells: Mapping[str, pd.Series],
+    roles: Roles,
+    *,
+    channels: Sequence[str] | None = None,
+    optional: Sequence[str] = (),
+    time_unit: str = "h",
+    duplicates: str = "mean",
+) -> Table:
+    """Make the table of cells whose columns have their roles, see ``read_table``."""
+    stamps = read_stamps(cells[roles.time], time_unit)
+    groups, group_N = read_groups(cells, roles)
+    measured = read_measurements(cells, roles, channels, optional)
     empty_notices = _check_observed(measured, optional, asked=channels is not None)
     order_notices = _check_order(cells[roles.time].index.to_numpy(), group_N, stamps, measured, duplicates, groups)
     return Table(
@@ -216,12 +237,17 @@ def require_span(table: Table, span: float, *, what: str) -> None:
             )
 
 
-def _read_stamps(column: pd.Series, time_unit: str) -> _Stamps:
+def read_stamps(column: pd.Series, time_unit: str, like: Stamps | None = None) -> Stamps:
+    """Return what a column of stamps says, of the same kind as ``like`` where that is given: dates, or plain numbers.
+
+    Raises:
+        InputError: naming the row of a stamp that is missing or of the wrong kind.
+    """
     name = column.name
     missing = texts_of(column).isna()
     if missing.any():
         raise InputError(f"row {missing.idxmax()} has no time stamp in column {name!r}: fill it in or remove the row.")
-    if is_text(column):
+    if is_text(column) if like is None else like.epoch is not None:
         return _read_dates(column, time_unit)
     numbers, wrong = numbers_of(column)
     wrong |= ~np.isfinite(numbers)
@@ -231,17 +257,17 @@ def _read_stamps(column: pd.Series, time_unit: str) -> _Stamps:
             f"row {row} has {str(column[row])!r} in time column {name!r}, where the other stamps are plain numbers: "
             "correct it, or name another column with --time-column."
         )
-    if (numbers.between(1900_01_01, 2100_12_31) & (numbers % 1 == 0)).all():
+    if like is None and (numbers.between(1900_01_01, 2100_12_31) & (numbers % 1 == 0)).all():
         days = dates_of(numbers.astype("int64").astype(str))
         if days.notna().all():
             raise InputError(
                 f"time column {name!r} holds dates written as numbers, such as {numbers.iloc[0]:.0f}: write them as "
                 f"{days.iloc[0]:%Y-%m-%d}, or name another column with --time-column."
             )
-    return _Stamps(numbers.to_numpy(), "1", epoch=None, timezone=None)
+    return Stamps(numbers.to_numpy(), "1", epoch=None, timezone=None)
 
 
-def _read_dates(column: pd.Series, time_unit: str) -> _Stamps:
+def _read_dates(column: pd.Series, time_unit: str) -> Stamps:
     import pandas as pd
 
     name, text = column.name, texts_of(column)
@@ -273,7 +299,7 @@ def _read_dates(column: pd.Series, time_unit: str) -> _Stamps:
     times = (microseconds - microseconds.min()) / MICROSECONDS[time_unit]
     epoch = pd.Timestamp(np.datetime64(int(microseconds.min()), "us"), tz="UTC")
     assert isinstance(epoch, pd.Timestamp)
-    return _Stamps(times, time_unit, epoch=epoch, timezone=timezone, notices=notices)
+    return Stamps(times, time_unit, epoch=epoch, timezone=timezone, notices=notices)
 
 
 def _offset(written: str) -> str:
@@ -281,8 +307,8 @@ def _offset(written: str) -> str:
     return "UTC" if digits[1:] == "0000" else f"{digits[:3]}:{digits[3:]}"
 
 
-def _read_groups(cells: Mapping[str, pd.Series], roles: Roles) -> tuple[list[str], np.ndarray]:
-    """Return the groups in order and which of them each row belongs to."""
+def read_groups(cells: Mapping[str, pd.Series], roles: Roles) -> tuple[list[str], np.ndarray]:
+    """Return the groups in order and which of them each row belongs to, (N,)."""
     if roles.group is None:
         return [ONLY_GROUP], np.zeros(len(cells[roles.time]), dtype=np.int64)
     return _codes(cells[roles.group], "group", "--group-column")
@@ -304,9 +330,17 @@ def _codes(column: pd.Series, what: str, option: str) -> tuple[list[str], np.nda
     return names, pd.Index(names).get_indexer(pd.Index(text)).astype(np.int64)
 
 
+def read_measurements(
+    cells: Mapping[str, pd.Series], roles: Roles, channels: Sequence[str] | None, optional: Sequence[str]
+) -> Measurements:
+    """Return the observed cells of the rows, whatever the form; ``channels`` and ``optional`` as in ``read_table``."""
+    read = _read_wide if roles.variable is None else _read_long
+    return read(cells, roles, channels, optional)
+
+
 def _read_wide(
     cells: Mapping[str, pd.Series], roles: Roles, channels: Sequence[str] | None, optional: Sequence[str]
-) -> _Measurements:
+) -> Measurements:
     others = [name for name in cells if name not in (roles.time, roles.group)]
     notices = ()
     if channels is None:
@@ -323,9 +357,9 @@ def _read_wide(
     else:
         chosen, notices = _select(others, channels, "columns", optional)
     absent_N = np.full(len(cells[roles.time]), np.nan)
-    values_NC = np.stack([_finite_numbers(cells[name]) if name in others else absent_N for name in chosen], axis=1)
+    values_NC = np.stack([finite_numbers(cells[name]) if name in others else absent_N for name in chosen], axis=1)
     row, channel = np.nonzero(~np.isnan(values_NC))
-    return _Measurements(
+    return Measurements(
         chosen,
         np.zeros(len(values_NC), dtype=np.int64),
         row=row,
@@ -337,7 +371,7 @@ def _read_wide(
 
 def _read_long(
     cells: Mapping[str, pd.Series], roles: Roles, channels: Sequence[str] | None, optional: Sequence[str]
-) -> _Measurements:
+) -> Measurements:
     assert roles.variable is not None
     assert roles.value is not None
     variables, variable_N = _codes(cells[roles.variable], "channel", "--variable-column")
@@ -351,9 +385,9 @@ def _read_long(
     channel_N = np.array([chosen.index(name) if name in chosen else -1 for name in variables])[variable_N]
     wanted_N = channel_N >= 0
     values_N = np.full(len(variable_N), np.nan)
-    values_N[wanted_N] = _finite_numbers(cells[roles.value].loc[wanted_N])
+    values_N[wanted_N] = finite_numbers(cells[roles.value].loc[wanted_N])
     row = np.flatnonzero(~np.isnan(values_N))
-    return _Measurements(chosen, variable_N, row=row, channel=channel_N[row], values=values_N[row], notices=notices)
+    return Measurements(chosen, variable_N, row=row, channel=channel_N[row], values=values_N[row], notices=notices)
 
 
 def _select(
@@ -368,7 +402,7 @@ def _select(
     return list(channels), (f"ignored {what} that are not asked for: {', '.join(extra)}",) if extra else ()
 
 
-def _check_observed(measured: _Measurements, optional: Sequence[str], *, asked: bool) -> list[str]:
+def _check_observed(measured: Measurements, optional: Sequence[str], *, asked: bool) -> list[str]:
     """Refuse a channel without an observed value, or tell of it where it is optional."""
     observed_C = np.bincount(measured.channel, minlength=len(measured.channels))
     empty = [name for name, observed in zip(measured.channels, observed_C, strict=True) if not observed]
@@ -379,7 +413,8 @@ def _check_observed(measured: _Measurements, optional: Sequence[str], *, asked: 
     return [f"channels without an observed value, missing throughout: {', '.join(empty)}"] if empty else []
 
 
-def _finite_numbers(column: pd.Series) -> np.ndarray:
+def finite_numbers(column: pd.Series) -> np.ndarray:
+    """Return the cells as float64, NaN where missing; raise ``InputError`` at one that is no finite number."""
     numbers, wrong = numbers_of(column)
     if wrong.any():
         row = wrong.idxmax()
@@ -400,8 +435,8 @@ def _finite_numbers(column: pd.Series) -> np.ndarray:
 def _check_order(
     file_row_N: np.ndarray,
     group_N: np.ndarray,
-    stamps: _Stamps,
-    measured: _Measurements,
+    stamps: Stamps,
+    measured: Measurements,
     duplicates: str,
     groups: list[str],
 ) -> list[str]:
@@ -427,7 +462,7 @@ def _check_order(
 
 
 def _fold(
-    groups: list[str], group_N: np.ndarray, times_N: np.ndarray, measured: _Measurements, duplicates: str
+    groups: list[str], group_N: np.ndarray, times_N: np.ndarray, measured: Measurements, duplicates: str
 ) -> list[Series]:
     """Bring the cells of all rows onto one row a group and stamp, R in all, and cut these into series."""
     order = np.lexsort((times_N, group_N))
