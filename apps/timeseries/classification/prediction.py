@@ -1,6 +1,6 @@
 """Classes of the series in a file, with their probabilities, as a CSV and a picture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,9 @@ from integrand.apps.training import figures
 from integrand.apps.training.files import write_atomically
 from integrand.core.errors import InputError
 from integrand.datasets.labelled import LabelledSeries
-from integrand.datasets.tables import MICROSECONDS, Table, read_table
+from integrand.datasets.static_columns import merge_static, require_static
+from integrand.datasets.table_columns import Roles, find_roles, read_cells
+from integrand.datasets.tables import MICROSECONDS, Table, check_options, table_of
 from integrand.datasets.ts_files import read_ts
 
 Notify = Callable[[str], None]
@@ -47,47 +49,86 @@ def predict(
     Args:
         module: a trained module, on the device it is to run on.
         input: a ``.ts`` file, whose own labels are not looked at, or a CSV in wide or long form in which a column tells
-            series apart; a channel that the file lacks counts as never observed.
+            series apart; a channel that the file lacks counts as never observed. Where the run was trained with static
+            features, the CSV has a column for each, the same in every row of a series and empty where not known.
         output: the CSV to write: ``series``, ``class``, ``probability_NAME``.
         figure: the picture to write, or None.
         time_column, group_column, variable_column, value_column, duplicates: how the CSV is read, see ``read_table``.
         notify: told what the user should know, a line each.
 
     Raises:
-        InputError: the file cannot be read, or has none of the channels the module was trained on.
+        InputError: the file cannot be read, has none of the channels the module was trained on, or lacks a column of a
+            static feature.
     """
     task = module.network.built_for
-    if task.static:
-        raise InputError(
-            f"the run was trained with the static features {', '.join(task.static)}, which predict does not read yet: "
-            "call the module from Python."
-        )
     if input.name.lower().endswith((".ts", ".ts.gz")):
         series = _of_ts(read_ts(input), task)
     else:
-        table = read_table(
-            input,
-            time_column=time_column,
-            group_column=group_column,
-            variable_column=variable_column,
-            value_column=value_column,
-            duplicates=duplicates,
-        )
+        columns = {
+            "time_column": time_column,
+            "group_column": group_column,
+            "variable_column": variable_column,
+            "value_column": value_column,
+        }
+        table, static = _read(input, task, columns, duplicates)
         for notice in table.notices:
             notify(notice)
-        series = _of_table(table, task, input.stem)
+        series = series_of(table, task, static)
     found = module.classify(series)
-    table = pd.DataFrame({"series": series.ids, "class": [task.classes[k] for k in found.argmax(1)]})
-    for k, name in enumerate(task.classes):
-        table[f"probability_{name}"] = found[:, k]
+    frame = to_frame(found, series.ids, task)
     output.parent.mkdir(parents=True, exist_ok=True)
     if figure is not None:
         _draw(found, series.ids, task.classes, figure)
-    write_atomically(output, table.to_csv(index=False, float_format="%.6f"))
-    return Classes(table)
+    write_atomically(output, to_csv(frame))
+    return Classes(frame)
+
+
+def to_frame(found: np.ndarray, ids: list[str], task: ClassificationTask) -> pd.DataFrame:
+    """Lay the probabilities (N, K) of series out with their names and likeliest classes."""
+    frame = pd.DataFrame({"series": ids, "class": [task.classes[k] for k in found.argmax(1)]})
+    for k, name in enumerate(task.classes):
+        frame[f"probability_{name}"] = found[:, k]
+    return frame
+
+
+def to_csv(frame: pd.DataFrame, *, header: bool = True) -> str:
+    """Write a frame of probabilities as text."""
+    return frame.to_csv(index=False, header=header, float_format="%.6f", lineterminator="\n")
+
+
+def series_of(table: Table, task: ClassificationTask, static: dict[str, dict[str, float]]) -> LabelledSeries:
+    """Return the series of a table that has the channels of a task, all of the first class for want of knowledge.
+
+    Args:
+        table: N series.
+        task: what was trained for.
+        static: features by series and name; what is not there is missing.
+    """
+    factor = 1.0
+    if table.time_unit in MICROSECONDS and task.time_unit in MICROSECONDS:
+        factor = MICROSECONDS[table.time_unit] / MICROSECONDS[task.time_unit]
+    ids = [one.group for one in table.series]
+    features = [[static.get(name, {}).get(feature, np.nan) for feature in task.static] for name in ids]
+    return LabelledSeries(
+        name="table",
+        channels=task.channels,
+        classes=task.classes,
+        times=[one.times.astype(np.float64) * factor for one in table.series],
+        values=[one.values.astype(np.float32) for one in table.series],
+        labels=np.zeros(len(table.series), dtype=np.int64),
+        ids=ids,
+        static=np.array(features, dtype=np.float32) if task.static else None,
+        static_names=list(task.static),
+        time_unit=task.time_unit,
+    )
 
 
 def _of_ts(series: LabelledSeries, task: ClassificationTask) -> LabelledSeries:
+    if task.static:
+        raise InputError(
+            f"{series.name} is a .ts file, which has no static features, and the run was trained with "
+            f"{', '.join(task.static)}: give a CSV with a column of each."
+        )
     if len(series.channels) != len(task.channels):
         raise InputError(
             f"{series.name} has {len(series.channels)} channels, the run was trained on {len(task.channels)}: "
@@ -97,32 +138,38 @@ def _of_ts(series: LabelledSeries, task: ClassificationTask) -> LabelledSeries:
     return replace(series, channels=task.channels, classes=task.classes, labels=np.zeros(len(series), dtype=np.int64))
 
 
-def _of_table(table: Table, task: ClassificationTask, name: str) -> LabelledSeries:
-    known = [channel for channel in task.channels if channel in table.channels]
-    if not known:
+def _read(
+    path: Path, task: ClassificationTask, columns: dict[str, str | None], duplicates: str
+) -> tuple[Table, dict[str, dict[str, float]]]:
+    """Return the series of a CSV, and their static features by series and name."""
+    check_options(task.channels, "h", duplicates)
+    options = (columns["group_column"], columns["variable_column"])
+    cells = read_cells(path, {name for name in options if name is not None})
+    require_static(task.static, cells)
+    series = {name: column for name, column in cells.items() if name not in task.static}
+    roles = find_roles(series, **columns)
+    require_channels(series, roles, task, path.stem)
+    table = table_of(series, roles, channels=task.channels, optional=task.channels, duplicates=duplicates)
+    static: dict[str, dict[str, float]] = {}
+    merge_static(cells, task.static, roles.group, static)
+    return table, static
+
+
+def require_channels(cells: Mapping[str, pd.Series], roles: Roles, task: ClassificationTask, name: str) -> None:
+    """Demand at least one of the channels trained on.
+
+    Raises:
+        InputError: there is none.
+    """
+    if roles.variable is None:
+        known = [name for name in cells if name not in (roles.time, roles.group, *roles.counts)]
+    else:
+        known = list(dict.fromkeys(cells[roles.variable].astype(str).str.strip()))
+    if not set(known) & set(task.channels):
         raise InputError(
-            f"{name} has the channels {', '.join(table.channels)}, none of those the run was trained on: "
+            f"{name} has the channels {', '.join(known)}, none of those the run was trained on: "
             f"{', '.join(task.channels)}."
         )
-    factor = 1.0
-    if table.time_unit in MICROSECONDS and task.time_unit in MICROSECONDS:
-        factor = MICROSECONDS[table.time_unit] / MICROSECONDS[task.time_unit]
-    columns = [table.channels.index(channel) if channel in known else -1 for channel in task.channels]
-    values = []
-    for one in table.series:
-        chosen = one.values[:, columns].astype(np.float32)
-        chosen[:, [column < 0 for column in columns]] = np.nan
-        values.append(chosen)
-    return LabelledSeries(
-        name=name,
-        channels=task.channels,
-        classes=task.classes,
-        times=[one.times.astype(np.float64) * factor for one in table.series],
-        values=values,
-        labels=np.zeros(len(table.series), dtype=np.int64),
-        ids=[one.group or name for one in table.series],
-        time_unit=task.time_unit,
-    )
 
 
 def _draw(found: np.ndarray, ids: list[str], classes: list[str], path: Path) -> None:
