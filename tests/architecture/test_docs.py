@@ -25,6 +25,7 @@ HAND_WRITTEN = {
     "layers.md",
     "timeseries.md",
     "classification.md",
+    "prediction.md",
     "runs.md",
     "contracts.md",
 }

@@ -81,5 +81,5 @@ class LatentODEForecaster(Forecaster):
         return replace(paths[0], mean=means.mean(0), std=variance.sqrt())
 
     def _path(self, batch: IrregularBatch, anchor: Tensor, mean: Tensor, std: Tensor, noise: Tensor) -> Forecast:
-        solution = self.decoder.solve(mean + std * noise, batch)
-        return self.decoder.read(solution, anchor, batch, self.kl_weight * gaussian_kl(mean, std))
+        path = self.decoder.solve(mean + std * noise, batch)
+        return self.decoder.read(path, anchor, batch, self.kl_weight * gaussian_kl(mean, std))
