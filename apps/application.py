@@ -51,6 +51,7 @@ class Task:
         reads: what ``predict`` reads, in a few words.
         writes: what ``predict`` writes, in a few words.
         product: what is predicted, in the plural, as files are named after it.
+        stream: the function behind ``predict --stream``, likewise; None where rows cannot be answered as they come.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Task:
     reads: str
     writes: str
     product: str
+    stream: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

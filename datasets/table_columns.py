@@ -35,6 +35,7 @@ VALUE_NAMES = ("value",)
 COUNT_NAMES = ("id", "index", "no", "unnamed: 0")
 NUMERIC_TIME = re.compile(r"t|t[ _(\[].*|time.*|.*[ _]time")
 CLOCK = re.compile(r"\d{1,2}:\d{2}")
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -72,16 +73,66 @@ def read_cells(path: str | Path, as_text: Collection[str] = ()) -> dict[str, pd.
         >>> {name: column.to_dict() for name, column in read_cells(path).items()}
         {'id': {2: '007'}, 'temp': {2: 1.5}}
     """
-    import pandas as pd
-
-    skipped, cells = (_read_parquet if Path(path).suffix.lower() == PARQUET else _read_csv)(Path(path), as_text)
-    cells.index = pd.RangeIndex(skipped + 2, skipped + 2 + len(cells))
-    cells = cells.dropna(how="all")
+    cells = (_read_parquet if Path(path).suffix.lower() == PARQUET else _read_csv)(Path(path), as_text)
     if cells.empty:
         raise InputError(f"{path} has a header but no rows: give at least one row of data.")
     columns = {str(name): column for name, column in cells.items()}
     trailing = [f"column {k}" for k in range(1, len(columns) + 1)]
     return {name: column for name, column in columns.items() if name not in trailing or column.notna().any()}
+
+
+def split_rows(
+    text: str,
+    names: Sequence[str],
+    separator: str,
+    *,
+    source: str | Path,
+    first: int,
+    header: bool = False,
+    as_text: Collection[str] = (),
+) -> pd.DataFrame:
+    """Split rows of text into cells, missing ones as NaN, without the rows that are wholly empty.
+
+    Args:
+        text: the rows.
+        names: of the columns.
+        separator: between cells.
+        source: what the rows are of, for messages.
+        first: number of the first row of data, which the index counts from.
+        header: whether a row of names stands above it.
+        as_text: columns kept as written, besides those named like a group or a variable.
+
+    Raises:
+        InputError: a row has more cells than there are names, or its quotes do not close.
+    """
+    import pandas as pd
+
+    texts = [name for name in names if _is_text_by_name(name, as_text)]
+    above = first - 1 if header else first
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            cells = pd.read_csv(
+                io.StringIO(text),
+                sep=separator,
+                header=0 if header else None,
+                names=list(names),
+                index_col=False,
+                dtype=dict.fromkeys(texts, str),
+                na_values={name: [""] if name in texts else list(MISSING) for name in names},
+                keep_default_na=False,
+                skip_blank_lines=False,
+                skipinitialspace=True,
+                low_memory=False,
+            )
+    except pd.errors.ParserWarning:
+        raise _ragged(source, first, len(names)) from None
+    except pd.errors.ParserError as error:
+        row = re.search(r"in line (\d+), saw", str(error))
+        if row:
+            raise _ragged(source, above + int(row[1]) - 1, len(names)) from None
+        raise InputError(f"cannot read {source} as a table: {_one_line(error)}; check its quotes.") from None
+    return _numbered(cells, first)
 
 
 def find_roles(
@@ -154,6 +205,29 @@ def numbers_of(column: pd.Series) -> tuple[pd.Series, pd.Series]:
     return numbers, text.notna() & numbers.isna()
 
 
+def finite_numbers(column: pd.Series) -> np.ndarray:
+    """Return the cells as float64, NaN where missing.
+
+    Raises:
+        InputError: a cell is no number, infinite, or beyond single precision; the message names its row.
+    """
+    numbers, wrong = numbers_of(column)
+    if wrong.any():
+        row = wrong.idxmax()
+        raise InputError(
+            f"row {row} has {str(column[row])!r} in column {column.name!r}, which is no number: correct it (with a "
+            "decimal point), or leave the cell empty if it is missing."
+        )
+    infinite = numbers.abs() > LARGEST
+    if infinite.any():
+        row = infinite.idxmax()
+        raise InputError(
+            f"row {row} has {str(column[row])!r} in column {column.name!r}, infinite or beyond single precision: "
+            "correct it, or leave the cell empty if it is missing."
+        )
+    return numbers.to_numpy()
+
+
 def is_text(column: pd.Series) -> bool:
     """Tell whether most of the cells that are there are no numbers; a column of missing cells is none of text."""
     numbers, wrong = numbers_of(column)
@@ -164,55 +238,37 @@ def dates_of(column: pd.Series) -> pd.Series:
     """Return ISO 8601 cells as instants in UTC, naive ones taken as UTC, NaT where a cell is none."""
     import pandas as pd
 
-    return pd.to_datetime(texts_of(column), format="ISO8601", utc=True, errors="coerce")
+    text = texts_of(column)
+    # pandas takes the words "now" and "today" for the present.
+    return pd.to_datetime(text.where(text.str.contains(r"\d", na=False)), format="ISO8601", utc=True, errors="coerce")
 
 
-def _read_csv(path: Path, as_text: Collection[str]) -> tuple[int, pd.DataFrame]:
-    """Return how many blank rows were skipped above the header, and the cells below it."""
-    import pandas as pd
-
-    text = _read_text(path)
-    skipped, text = _skip_blank_rows(text)
-    separator, names = _read_header(path, text)
-    texts = [name for name in names if _is_text_by_name(name, as_text)]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            cells = pd.read_csv(
-                io.StringIO(text),
-                sep=separator,
-                header=0,
-                names=names,
-                index_col=False,
-                dtype=dict.fromkeys(texts, str),
-                na_values={name: [""] if name in texts else list(MISSING) for name in names},
-                keep_default_na=False,
-                skip_blank_lines=False,
-                skipinitialspace=True,
-                low_memory=False,
-            )
-    except pd.errors.ParserWarning:
-        raise _ragged(path, skipped + 2, len(names)) from None
-    except pd.errors.ParserError as error:
-        row = re.search(r"in line (\d+), saw", str(error))
-        if row:
-            raise _ragged(path, skipped + int(row[1]), len(names)) from None
-        raise InputError(f"cannot read {path} as a table: {_one_line(error)}; check its quotes.") from None
-    return skipped, cells
+def _read_csv(path: Path, as_text: Collection[str]) -> pd.DataFrame:
+    skipped, text = _skip_blank_rows(_read_text(path))
+    separator, names = read_header(text, path)
+    return split_rows(text, names, separator, source=path, first=skipped + 2, header=True, as_text=as_text)
 
 
-def _read_parquet(path: Path, as_text: Collection[str]) -> tuple[int, pd.DataFrame]:
-    """Return the cells as a text table would have them, none of its rows skipped."""
+def _read_parquet(path: Path, as_text: Collection[str]) -> pd.DataFrame:
+    """Return the cells as the text table of the same rows has them."""
     import pandas as pd
 
     frame = read_parquet(path)
     cells: dict[str, pd.Series] = {}
-    for name, (_, column) in zip(_column_names(path, [str(n) for n in frame.columns]), frame.items(), strict=True):
+    for name, (_, column) in zip(_column_names([str(n) for n in frame.columns], path), frame.items(), strict=True):
         if _is_text_by_name(name, as_text):
             cells[name] = as_written(column.astype(str).where(column.notna()), missing=("",))
         else:
             cells[name] = as_written(column, missing=MISSING)
-    return 0, pd.DataFrame(cells)
+    return _numbered(pd.DataFrame(cells), first=2)
+
+
+def _numbered(cells: pd.DataFrame, first: int) -> pd.DataFrame:
+    """Index cells by the rows of the file, and leave out those that are wholly empty."""
+    import pandas as pd
+
+    cells.index = pd.RangeIndex(first, first + len(cells))
+    return cells.dropna(how="all")
 
 
 def _is_text_by_name(name: str, as_text: Collection[str]) -> bool:
@@ -252,7 +308,7 @@ def _skip_blank_rows(text: str) -> tuple[int, str]:
     return skipped, text
 
 
-def _read_header(path: str | Path, text: str) -> tuple[str, list[str]]:
+def read_header(text: str, source: str | Path) -> tuple[str, list[str]]:
     """Find the separator that splits the first rows evenly into most cells, and the column names it gives."""
 
     def split(separator: str) -> list[list[str]]:
@@ -260,22 +316,22 @@ def _read_header(path: str | Path, text: str) -> tuple[str, list[str]]:
             rows = csv.reader(io.StringIO(text[:1_000_000], newline=""), delimiter=separator, skipinitialspace=True)
             return [row for row in islice(rows, 20) if row]
         except csv.Error as error:
-            raise InputError(f"cannot read {path} as a table: {_one_line(error)}; save it as CSV.") from None
+            raise InputError(f"cannot read {source} as a table: {_one_line(error)}; save it as CSV.") from None
 
     def evenness(separator: str) -> tuple[bool, int]:
         sizes = [len(row) for row in split(separator)]
         return sizes[0] > 1 and len(set(sizes)) == 1, sizes[0]
 
     separator = max((",", ";", "\t", "|"), key=evenness)
-    return separator, _column_names(path, split(separator)[0])
+    return separator, _column_names(split(separator)[0], source)
 
 
-def _column_names(path: str | Path, header: Sequence[str]) -> list[str]:
+def _column_names(header: Sequence[str], source: str | Path) -> list[str]:
     """Return the names of the columns without needless blanks, those without a name by their number."""
     names = [" ".join(name.split()) or f"column {k}" for k, name in enumerate(header, 1)]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
-        raise InputError(f"{path} has more than one column called {repeated!r}: give each its own name.")
+        raise InputError(f"{source} has more than one column called {repeated!r}: give each its own name.")
     return names
 
 

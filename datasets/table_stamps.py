@@ -5,7 +5,7 @@ Letters: N rows of the file.
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,17 +25,21 @@ THOUSAND = 1000.0
 
 @dataclass(frozen=True)
 class Stamps:
-    """The stamps of all rows, ``times (N,)`` float64, and what turns them back."""
+    """The stamps of all rows, ``times (N,)`` float64, and what turns them back.
+
+    ``counted`` is the unit of numbers that count since 1970, None of other numbers and of ISO dates.
+    """
 
     times: np.ndarray
     time_unit: str
     _: KW_ONLY
     epoch: pd.Timestamp | None
     timezone: str | None
+    counted: str | None = None
     notices: tuple[str, ...] = ()
 
 
-def read_stamps(column: pd.Series, time_unit: str, group_N: np.ndarray) -> Stamps:
+def read_stamps(column: pd.Series, time_unit: str, group_N: np.ndarray, like: Stamps | None = None) -> Stamps:
     """Turn the cells of a time column into times.
 
     ISO dates count from the first of them. So do whole numbers that count seconds, milliseconds, microseconds or
@@ -46,6 +50,7 @@ def read_stamps(column: pd.Series, time_unit: str, group_N: np.ndarray) -> Stamp
         column: the cells, indexed by the rows of the file.
         time_unit: what times of dates count, a name in ``MICROSECONDS``, or ``"1"`` for plain numbers alone.
         group_N: which series each row belongs to.
+        like: stamps that were read before, whose kind these are to be of; told from the cells where None.
 
     Raises:
         InputError: a stamp is missing or of another kind than the others, or the unit changes by a thousand.
@@ -54,7 +59,7 @@ def read_stamps(column: pd.Series, time_unit: str, group_N: np.ndarray) -> Stamp
     missing = texts_of(column).isna()
     if missing.any():
         raise InputError(f"row {missing.idxmax()} has no time stamp in column {name!r}: fill it in or remove the row.")
-    if is_text(column):
+    if is_text(column) if like is None else like.epoch is not None and like.counted is None:
         return _read_dates(column, time_unit)
     numbers, wrong = numbers_of(column)
     wrong |= ~np.isfinite(numbers)
@@ -64,18 +69,26 @@ def read_stamps(column: pd.Series, time_unit: str, group_N: np.ndarray) -> Stamp
             f"row {row} has {str(column[row])!r} in time column {name!r}, where the other stamps are plain numbers: "
             "correct it, or name another column with --time-column."
         )
+    if like is None:
+        _require_no_written_dates(numbers)
+        unit = _counted_unit(numbers)
+    else:
+        unit = like.counted
+    if unit is not None and time_unit != "1":
+        stamps = _read_counts(column, numbers, unit, time_unit)
+        return stamps if like is None else replace(stamps, notices=())
+    require_one_unit(numbers, group_N)
+    return Stamps(numbers.to_numpy(), "1", epoch=None, timezone=None)
+
+
+def _require_no_written_dates(numbers: pd.Series) -> None:
     if (numbers.between(1900_01_01, 2100_12_31) & (numbers % 1 == 0)).all():
         days = dates_of(numbers.astype("int64").astype(str))
         if days.notna().all():
             raise InputError(
-                f"time column {name!r} holds dates written as numbers, such as {numbers.iloc[0]:.0f}: write them as "
-                f"{days.iloc[0]:%Y-%m-%d}, or name another column with --time-column."
+                f"time column {numbers.name!r} holds dates written as numbers, such as {numbers.iloc[0]:.0f}: write "
+                f"them as {days.iloc[0]:%Y-%m-%d}, or name another column with --time-column."
             )
-    unit = _counted_unit(numbers)
-    if unit is not None and time_unit != "1":
-        return _read_counts(column, numbers, unit, time_unit)
-    _require_one_unit(numbers, group_N)
-    return Stamps(numbers.to_numpy(), "1", epoch=None, timezone=None)
 
 
 def _counted_unit(numbers: pd.Series) -> str | None:
@@ -84,11 +97,9 @@ def _counted_unit(numbers: pd.Series) -> str | None:
     Raises:
         InputError: they count in several units.
     """
-    if not np.all(numbers.to_numpy() % 1 == 0):
-        return None
     rows: dict[str, pd.Series] = {}
-    for unit, a_second in SINCE_1970.items():
-        counted = numbers.loc[numbers.between(FIRST_SECOND * a_second, LAST_SECOND * a_second)]
+    for unit in SINCE_1970:
+        counted = numbers.loc[_counts(numbers, unit)]
         if len(counted):
             rows[unit] = counted
     if sum(len(counted) for counted in rows.values()) < len(numbers):
@@ -102,10 +113,23 @@ def _counted_unit(numbers: pd.Series) -> str | None:
     return next(iter(rows))
 
 
+def _counts(numbers: pd.Series, unit: str) -> pd.Series:
+    """Tell which numbers are whole and of the size of counts since 1970 in a unit."""
+    a_second = SINCE_1970[unit]
+    return numbers.between(FIRST_SECOND * a_second, LAST_SECOND * a_second) & (numbers % 1 == 0)
+
+
 def _read_counts(column: pd.Series, numbers: pd.Series, unit: str, time_unit: str) -> Stamps:
     """Turn counts since 1970 into times from the first of them, in whole numbers up to the last division."""
     import pandas as pd
 
+    strange = ~_counts(numbers, unit)
+    if strange.any():
+        row = strange.idxmax()
+        raise InputError(
+            f"row {row} has {numbers[row]:.15g} in time column {column.name!r}, where rows before it count {unit} "
+            "since 1970 in whole numbers: write all in one unit, or as dates."
+        )
     # What a file writes as 1.7e9 or 1700000000.0 has no integers; its float64 is exact up to milliseconds.
     whole = column if pd.api.types.is_integer_dtype(column) else numbers
     nanoseconds = whole.to_numpy().astype(np.int64) * (10**9 // SINCE_1970[unit])
@@ -117,15 +141,22 @@ def _read_counts(column: pd.Series, numbers: pd.Series, unit: str, time_unit: st
         f"column {column.name!r} counts {unit} since 1970, by its size: read as dates in UTC, {numbers.iloc[0]:.0f} as "
         f"{pd.Timestamp(int(nanoseconds[0]), unit='ns')}"
     )
-    return Stamps(times, time_unit, epoch=epoch, timezone="UTC", notices=(notice,))
+    return Stamps(times, time_unit, epoch=epoch, timezone="UTC", counted=unit, notices=(notice,))
 
 
-def _require_one_unit(numbers: pd.Series, group_N: np.ndarray) -> None:
+def require_one_unit(numbers: pd.Series, group_N: np.ndarray) -> None:
     """Refuse a series that goes on in a unit a thousand times smaller or larger, as where milliseconds follow seconds.
 
     From one row to the next the number is then a thousand times what would have come next, and so are the steps: if
     d is the step before the row t and f the factor, the next row is f (t + d) and the step after it f d, each up to a
     factor of two in the step. Sampling that only slows down does not multiply the number itself.
+
+    Args:
+        numbers: indexed by the rows of the file.
+        group_N: which series each row belongs to.
+
+    Raises:
+        InputError: naming the rows between which it changes.
     """
     by_group = np.argsort(group_N, kind="stable")
     t, group, rows = numbers.to_numpy()[by_group], group_N[by_group], numbers.index.to_numpy()[by_group]

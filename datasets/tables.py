@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from integrand.core.errors import InputError, nearest, unknown
-from integrand.datasets.static_columns import read_static
-from integrand.datasets.table_columns import Roles, find_roles, is_text, numbers_of, read_cells
+from integrand.datasets.static_columns import read_static, take_static
+from integrand.datasets.table_columns import Roles, find_roles, finite_numbers, is_text, read_cells
 from integrand.datasets.table_stamps import MICROSECONDS, Stamps, read_stamps
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 DUPLICATES = ("mean", "first", "last", "error")
 ONLY_GROUP = "all"
-LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +86,17 @@ class Table:
         instants = pd.DatetimeIndex(self.epoch.tz_localize(None).to_datetime64() + since_epoch)
         return instants if self.timezone is None else instants.tz_localize("UTC").tz_convert(self.timezone)
 
+    def texts(self, times: np.ndarray) -> list[str]:
+        """Write times (Q,) as text with every digit, as a file has them."""
+        return [f"{one:.15g}" if self.epoch is None else str(one) for one in self.stamps(times)]
+
+    def titles(self, times: np.ndarray) -> list[str]:
+        """Write times (Q,) as text to the minute, as a picture and a message have them."""
+        return [f"{one:.10g}" if self.epoch is None else f"{one:%Y-%m-%d %H:%M}" for one in self.stamps(times)]
+
 
 @dataclass(frozen=True)
-class _Measurements:
+class Measurements:
     """What the rows hold, whatever the form: cell k is ``values[k]`` of channel ``channel[k]`` in row ``row[k]``.
 
     ``variable (N,)`` numbers what may occur once a stamp: nothing but the row in wide form, its variable in long form.
@@ -154,26 +161,47 @@ def read_table(
         >>> str(table.stamps([9.0])[0])
         '2024-01-01 09:00:00'
     """
+    check_options(channels, time_unit, duplicates)
+    cells = read_cells(path, {name for name in (group_column, variable_column) if name is not None})
+    columns = {
+        "time_column": time_column,
+        "group_column": group_column,
+        "variable_column": variable_column,
+        "value_column": value_column,
+    }
+    static = take_static(cells, static_columns, columns.values())
+    roles = find_roles(cells, **columns)
+    return table_of(
+        cells, roles, channels=channels, optional=optional, static=static, time_unit=time_unit, duplicates=duplicates
+    )
+
+
+def check_options(channels: Sequence[str] | None, time_unit: str, duplicates: str) -> None:
+    """Demand a known time unit and policy, and channels named once each; raise ``InputError`` otherwise."""
     if duplicates not in DUPLICATES:
         raise unknown("policy in --duplicates", duplicates, DUPLICATES)
     if time_unit not in (*MICROSECONDS, "1"):
         raise unknown("time unit", time_unit, (*MICROSECONDS, "1"))
     if channels is not None and (not channels or len(set(channels)) < len(channels)):
         raise InputError(f"channels {list(channels)!r} must name at least one channel, and each once.")
-    cells = read_cells(path, {name for name in (group_column, variable_column) if name is not None})
-    static = _take_static(cells, static_columns, (time_column, group_column, variable_column, value_column))
-    roles = find_roles(
-        cells,
-        time_column=time_column,
-        group_column=group_column,
-        variable_column=variable_column,
-        value_column=value_column,
-    )
-    groups, group_N = _read_groups(cells, roles)
-    features = read_static(static, groups, group_N) if static else None
+
+
+def table_of(
+    cells: Mapping[str, pd.Series],
+    roles: Roles,
+    *,
+    channels: Sequence[str] | None = None,
+    optional: Sequence[str] = (),
+    static: Mapping[str, pd.Series] | None = None,
+    features: Sequence[str] | None = None,
+    time_unit: str = "h",
+    duplicates: str = "mean",
+) -> Table:
+    """Make the table of cells whose columns have their roles; ``static`` are those of features, see ``read_static``."""
+    groups, group_N = read_groups(cells, roles)
+    told = read_static(static, groups, group_N, features) if static else None
     stamps = read_stamps(cells[roles.time], time_unit, group_N)
-    read = _read_wide if roles.variable is None else _read_long
-    measured = read(cells, roles, channels, optional)
+    measured = read_measurements(cells, roles, channels, optional)
     empty_notices = _check_observed(measured, optional, asked=channels is not None)
     order_notices = _check_order(cells[roles.time].index.to_numpy(), group_N, stamps, measured, duplicates, groups)
     return Table(
@@ -187,8 +215,8 @@ def read_table(
         group_column=roles.group,
         variable_column=roles.variable,
         notices=[*roles.notices, *stamps.notices, *measured.notices, *empty_notices, *order_notices],
-        static=None if features is None else features.values,
-        static_names=() if features is None else tuple(features.names),
+        static=None if told is None else told.values,
+        static_names=() if told is None else tuple(told.names),
     )
 
 
@@ -208,20 +236,8 @@ def require_span(table: Table, span: float, *, what: str) -> None:
             )
 
 
-def _take_static(
-    cells: dict[str, pd.Series], names: Sequence[str], roles: Sequence[str | None]
-) -> dict[str, pd.Series]:
-    """Take the static columns out of the cells."""
-    for name in names:
-        if name not in cells:
-            raise unknown("static column", name, cells)
-        if name in roles:
-            raise InputError(f"column {name!r} is static and has another role, too: leave it out of one.")
-    return {name: cells.pop(name) for name in dict.fromkeys(names)}
-
-
-def _read_groups(cells: Mapping[str, pd.Series], roles: Roles) -> tuple[list[str], np.ndarray]:
-    """Return the groups in order and which of them each row belongs to."""
+def read_groups(cells: Mapping[str, pd.Series], roles: Roles) -> tuple[list[str], np.ndarray]:
+    """Return the groups in order and which of them each row belongs to, (N,)."""
     if roles.group is None:
         return [ONLY_GROUP], np.zeros(len(cells[roles.time]), dtype=np.int64)
     return _codes(cells[roles.group], "group", "--group-column")
@@ -243,9 +259,17 @@ def _codes(column: pd.Series, what: str, option: str) -> tuple[list[str], np.nda
     return names, pd.Index(names).get_indexer(pd.Index(text)).astype(np.int64)
 
 
+def read_measurements(
+    cells: Mapping[str, pd.Series], roles: Roles, channels: Sequence[str] | None, optional: Sequence[str]
+) -> Measurements:
+    """Return the observed cells of the rows, whatever the form; ``channels`` and ``optional`` as in ``read_table``."""
+    read = _read_wide if roles.variable is None else _read_long
+    return read(cells, roles, channels, optional)
+
+
 def _read_wide(
     cells: Mapping[str, pd.Series], roles: Roles, channels: Sequence[str] | None, optional: Sequence[str]
-) -> _Measurements:
+) -> Measurements:
     others = [name for name in cells if name not in (roles.time, roles.group)]
     notices = ()
     if channels is None:
@@ -262,9 +286,9 @@ def _read_wide(
     else:
         chosen, notices = _select(others, channels, "columns", optional)
     absent_N = np.full(len(cells[roles.time]), np.nan)
-    values_NC = np.stack([_finite_numbers(cells[name]) if name in others else absent_N for name in chosen], axis=1)
+    values_NC = np.stack([finite_numbers(cells[name]) if name in others else absent_N for name in chosen], axis=1)
     row, channel = np.nonzero(~np.isnan(values_NC))
-    return _Measurements(
+    return Measurements(
         chosen,
         np.zeros(len(values_NC), dtype=np.int64),
         row=row,
@@ -276,7 +300,7 @@ def _read_wide(
 
 def _read_long(
     cells: Mapping[str, pd.Series], roles: Roles, channels: Sequence[str] | None, optional: Sequence[str]
-) -> _Measurements:
+) -> Measurements:
     assert roles.variable is not None
     assert roles.value is not None
     variables, variable_N = _codes(cells[roles.variable], "channel", "--variable-column")
@@ -290,9 +314,9 @@ def _read_long(
     channel_N = np.array([chosen.index(name) if name in chosen else -1 for name in variables])[variable_N]
     wanted_N = channel_N >= 0
     values_N = np.full(len(variable_N), np.nan)
-    values_N[wanted_N] = _finite_numbers(cells[roles.value].loc[wanted_N])
+    values_N[wanted_N] = finite_numbers(cells[roles.value].loc[wanted_N])
     row = np.flatnonzero(~np.isnan(values_N))
-    return _Measurements(chosen, variable_N, row=row, channel=channel_N[row], values=values_N[row], notices=notices)
+    return Measurements(chosen, variable_N, row=row, channel=channel_N[row], values=values_N[row], notices=notices)
 
 
 def _select(
@@ -307,7 +331,7 @@ def _select(
     return list(channels), (f"ignored {what} that are not asked for: {', '.join(extra)}",) if extra else ()
 
 
-def _check_observed(measured: _Measurements, optional: Sequence[str], *, asked: bool) -> list[str]:
+def _check_observed(measured: Measurements, optional: Sequence[str], *, asked: bool) -> list[str]:
     """Refuse a channel without an observed value, or tell of it where it is optional."""
     observed_C = np.bincount(measured.channel, minlength=len(measured.channels))
     empty = [name for name, observed in zip(measured.channels, observed_C, strict=True) if not observed]
@@ -318,29 +342,11 @@ def _check_observed(measured: _Measurements, optional: Sequence[str], *, asked: 
     return [f"channels without an observed value, missing throughout: {', '.join(empty)}"] if empty else []
 
 
-def _finite_numbers(column: pd.Series) -> np.ndarray:
-    numbers, wrong = numbers_of(column)
-    if wrong.any():
-        row = wrong.idxmax()
-        raise InputError(
-            f"row {row} has {str(column[row])!r} in column {column.name!r}, which is no number: correct it (with a "
-            "decimal point), or leave the cell empty if it is missing."
-        )
-    infinite = numbers.abs() > LARGEST
-    if infinite.any():
-        row = infinite.idxmax()
-        raise InputError(
-            f"row {row} has {str(column[row])!r} in column {column.name!r}, infinite or beyond single precision: "
-            "correct it, or leave the cell empty if it is missing."
-        )
-    return numbers.to_numpy()
-
-
 def _check_order(
     file_row_N: np.ndarray,
     group_N: np.ndarray,
     stamps: Stamps,
-    measured: _Measurements,
+    measured: Measurements,
     duplicates: str,
     groups: list[str],
 ) -> list[str]:
@@ -366,7 +372,7 @@ def _check_order(
 
 
 def _fold(
-    groups: list[str], group_N: np.ndarray, times_N: np.ndarray, measured: _Measurements, duplicates: str
+    groups: list[str], group_N: np.ndarray, times_N: np.ndarray, measured: Measurements, duplicates: str
 ) -> list[Series]:
     """Bring the cells of all rows onto one row a group and stamp, R in all, and cut these into series."""
     order = np.lexsort((times_N, group_N))

@@ -11,7 +11,8 @@ import numpy as np
 
 from integrand.core.errors import InputError
 from integrand.datasets.splits import PARTS, ChronologicalSplit, IndexSplit
-from integrand.datasets.tables import MICROSECONDS, Table
+from integrand.datasets.table_stamps import MICROSECONDS
+from integrand.datasets.tables import Table
 
 Array = np.ndarray
 

@@ -1,5 +1,10 @@
-"""``integrand predict RUN --input FILE``: apply a run's model to a file; the data it was trained on are not needed."""
+"""``integrand predict RUN --input FILE``: apply a run's model to a file; the data it was trained on are not needed.
 
+With ``--stream`` it reads rows from standard input instead, and answers each as it comes.
+"""
+
+import argparse
+import contextlib
 import inspect
 import sys
 from pathlib import Path
@@ -9,12 +14,18 @@ from integrand.apps.commands.parsing import CommandParser
 from integrand.core.errors import InputError
 
 PACKED = (".gz", ".xz")
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def run(arguments: list[str]) -> int:
-    """Write the forecasts and a picture of them, and print where they are."""
+    """Write what the model says and a picture of it, and print where they are; or answer rows as they come."""
     given = vars(_parser().parse_args(arguments))
-    folder, checkpoint, accelerator = (given.pop(name) for name in ("run", "checkpoint", "accelerator"))
+    folder, checkpoint, accelerator, streamed = (
+        given.pop(name) for name in ("run", "checkpoint", "accelerator", "stream")
+    )
+    for name in ("figure", "queries"):
+        if streamed and given[name] is not None:
+            raise InputError(f"--stream answers each row as it comes: leave --{name} out.")
     from integrand.apps.application import load
     from integrand.apps.registry import application
     from integrand.apps.training.checkpoints import read_checkpoint
@@ -24,18 +35,45 @@ def run(arguments: list[str]) -> int:
     said = opened.read("environment.json")
     app = application(said.get("app", ""))
     task = app.task(said.get("task"))
-    predict = load(task.predict)
-    given["output"] = given["output"] or Path(f"{_stem(given['input'])}_{task.product.removesuffix('s')}.csv")
-    given["figure"] = given["figure"] or given["output"].parent / f"{given['output'].stem}.png"
+    place = task.stream if streamed else task.predict
+    if place is None:
+        raise InputError(f"--stream is not for {task.name}: name a file with --input.")
+    predict = load(place)
     path = opened.checkpoints / f"{checkpoint}.ckpt"
     module = _build(load(task.module), read_checkpoint(path, app=app.name), path).to(_device(accelerator))
-    predict(
-        module, **_taken(given, predict, task), notify=lambda line: print(f"note: {line}", file=sys.stderr, flush=True)
-    )
+    return (_stream if streamed else _predict)(module, predict, given, task)
+
+
+def _predict(module: Any, predict: Any, given: dict[str, Any], task: Any) -> int:
+    given["output"] = given["output"] or Path(f"{_stem(given['input'])}_{task.product.removesuffix('s')}.csv")
+    given["figure"] = given["figure"] or given["output"].parent / f"{given['output'].stem}.png"
+    predict(module, **_taken(given, predict, task), notify=_notify)
     width = len(task.product) + 1
     print(f"{task.product}: {given['output']}")
     print(f"{'picture:':<{width}} {given['figure']}")
     return 0
+
+
+def _stream(module: Any, stream: Any, given: dict[str, Any], task: Any) -> int:
+    """Answer every row of standard input at once; an interrupt is how a stream without an end ends."""
+    output = given.pop("output")
+    given["lines"] = sys.stdin.buffer
+    with contextlib.ExitStack() as stack:
+        place = sys.stdout if output is None else stack.enter_context(output.open("w", encoding="utf-8", newline=""))
+
+        def write(text: str) -> None:
+            place.write(text)
+            place.flush()
+
+        try:
+            stream(module, write=write, **_taken(given, stream, task), notify=_notify)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+    return 0
+
+
+def _notify(line: str) -> None:
+    print(f"note: {line}", file=sys.stderr, flush=True)
 
 
 def _taken(given: dict[str, Any], predict: Any, task: Any) -> dict[str, Any]:
@@ -54,19 +92,26 @@ def _taken(given: dict[str, Any], predict: Any, task: Any) -> dict[str, Any]:
 def _parser() -> CommandParser:
     parser = CommandParser(
         "integrand predict",
-        description="Apply a run's model to a file; write its forecasts as CSV and draw them.",
+        description="Apply a run's model to a file; write what it says as CSV and draw it.",
         examples=(
             "integrand predict runs/timeseries/weather/1 --input examples/recent_weather.csv",
             "integrand predict runs/timeseries/weather/1 --input new.csv --output next.csv --horizon 12 --every 0.5",
+            "tail -n +1 -f station.csv | integrand predict runs/timeseries/weather/1 --stream --at 1,6",
+            "integrand predict runs/timeseries/weather_imputation/1 --input gaps.csv --scores",
         ),
     )
     parser.add_argument("run", metavar="RUN", help="folder of a run")
-    parser.add_argument("--input", metavar="FILE", type=Path, required=True, help="what the run's task reads, a CSV")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--input", metavar="FILE", type=Path, help="what the run's task reads, a CSV")
+    source.add_argument(
+        "--stream", action="store_true", help="read rows from standard input instead, and answer each as it comes"
+    )
     parser.add_argument(
         "--output",
         metavar="FILE",
         type=Path,
-        help="the CSV to write (INPUT_forecast.csv or INPUT_prediction.csv, here)",
+        help="the CSV to write (INPUT_forecast.csv, INPUT_prediction.csv or INPUT_imputation.csv, here; standard "
+        "output with --stream)",
     )
     parser.add_argument("--figure", metavar="FILE", type=Path, help="the picture to write (beside the output, *.png)")
     parser.add_argument(
@@ -82,9 +127,38 @@ def _parser() -> CommandParser:
         help="what becomes of cells that share series, stamp and channel (mean)",
     )
     parser.add_argument("--horizon", type=float, help="how far ahead, in the run's time unit (as far as trained)")
-    parser.add_argument("--every", metavar="STEP", type=float, help="time between forecasts (as between training rows)")
+    parser.add_argument(
+        "--every",
+        metavar="STEP",
+        type=float,
+        help="time between forecasts (as between training rows), or between further rows to impute (none)",
+    )
+    parser.add_argument(
+        "--at", metavar="LEADS", type=_numbers, help="forecast just so long after the last row, such as 3,7.5,24"
+    )
+    parser.add_argument(
+        "--queries",
+        metavar="FILE",
+        type=Path,
+        help="forecast at the stamps of a CSV with the columns of time and group",
+    )
+    parser.add_argument(
+        "--scores",
+        action="store_true",
+        default=None,  # an option that was not given is none that a task refuses
+        help="tell how badly each observed value fits the others, in standard deviations; imputation alone",
+    )
     parser.add_argument("--accelerator", default="auto", help="as in Lightning's Trainer: auto, cpu, gpu, mps")
     return parser
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected numbers with commas between, such as 3,7.5,24, got {text!r}"
+        ) from None
 
 
 def _stem(path: Path) -> str:

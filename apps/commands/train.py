@@ -8,7 +8,7 @@ from integrand.apps.registry import APPLICATIONS, application, applications
 from integrand.apps.training.request import TrainRequest
 from integrand.core.errors import InputError
 
-_VALUED = ("task", "recipe", "model", "dataset", "resume", "runs", "seed", "save-every")
+_VALUED = ("task", "recipe", "model", "dataset", "resume", "runs", "seed", "seeds", "save-every")
 _FLAGS = ("help", "help-all", "print-config")
 
 
@@ -28,9 +28,13 @@ def run(arguments: list[str]) -> int:
     if asked_help:
         print(help_text(app))
         return 0
+    if request.seeds is not None and not (request.print_config or request.help_all):
+        from integrand.apps.training.seeds import train_seeds
+
+        return train_seeds(app, request)
     from integrand.apps.training.session import train
 
-    return train(app, request)
+    return train(app, request).code
 
 
 def parse(words: list[str]) -> TrainRequest:
@@ -57,6 +61,8 @@ def parse(words: list[str]) -> TrainRequest:
     request.dataset, request.resume = found.get("dataset"), found.get("resume")
     request.runs = Path(found.get("runs", "runs"))
     request.seed = _whole("seed", found["seed"], 0) if "seed" in found else None
+    request.seeds = _whole("seeds", found["seeds"], 2) if "seeds" in found else None
+    _require_free_seeds(request)
     request.save_every = _whole("save-every", found.get("save-every", "100"), 1)
     request.print_config, request.help_all = "print-config" in found, "help-all" in found
     return request
@@ -80,6 +86,7 @@ def help_text(app: Application) -> str:
                     ("--model NAME", "a model instead of the recipe's"),
                     ("--dataset NAME|FILE", "data instead of the recipe's"),
                     ("--seed N", "seed of everything random"),
+                    ("--seeds N", "as many runs, seeds from --seed (0) on, and their means and deviations"),
                     ("--resume RUN", "go on with a run that was stopped"),
                     ("--runs DIR", "where run folders are made (runs)"),
                     ("--save-every N", "steps between two checkpoints to resume from (100)"),
@@ -123,6 +130,16 @@ def _overview() -> str:
             columns([(app.name, app.summary) for app in applications()]),
         )
     )
+
+
+def _require_free_seeds(request: TrainRequest) -> None:
+    if request.seeds is None:
+        return
+    if request.resume is not None:
+        raise InputError("--seeds makes new runs and --resume goes on with one: leave one of them out.")
+    for word in request.options:
+        if word.partition("=")[0] in ("--seed_everything", "--data.seed"):
+            raise InputError(f"--seeds gives each run a seed of its own: leave {word.partition('=')[0]} out.")
 
 
 def _whole(name: str, text: str, least: int) -> int:

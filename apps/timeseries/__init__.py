@@ -89,6 +89,7 @@ APPLICATION = Application(
             reads="a CSV in wide or long form",
             writes="a CSV of forecasts and a figure",
             product="forecasts",
+            stream="integrand.apps.timeseries.forecasting.streaming:stream",
         ),
         Task(
             name="classification",
@@ -105,6 +106,7 @@ APPLICATION = Application(
             reads="a .ts file or a CSV with a column that tells series apart",
             writes="a CSV of probabilities and a figure",
             product="predictions",
+            stream="integrand.apps.timeseries.classification.streaming:stream",
         ),
         Task(
             name="imputation",

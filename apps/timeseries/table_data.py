@@ -17,7 +17,8 @@ from integrand.apps.timeseries.scores import naive_steps
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.catalogue import find
 from integrand.datasets.splits import ChronologicalSplit, IndexSplit, by_series, chronological
-from integrand.datasets.tables import MICROSECONDS, Table, read_table
+from integrand.datasets.table_stamps import MICROSECONDS
+from integrand.datasets.tables import Table, read_table
 from integrand.datasets.windows import rows_of, spans
 
 Array = np.ndarray

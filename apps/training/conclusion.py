@@ -1,8 +1,10 @@
 """What follows a training, and what ``integrand evaluate`` repeats: scores, figures, report."""
 
+from __future__ import annotations
+
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -14,6 +16,9 @@ from integrand.apps.training.module import BaseModule
 from integrand.apps.training.run_folder import RunFolder
 from integrand.apps.training.verdict import better, bootstrapped
 from integrand.core.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def conclude(
@@ -72,20 +77,28 @@ def reopen(run: RunFolder, *, checkpoint: str, accelerator: str) -> tuple[Task, 
     return task, module, data
 
 
+def score_table(title: str, metrics: Sequence[str]) -> Table:
+    """Return a table without rows, of names and metrics; seven metrics fit beside a name into 80 columns."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("")
+    for metric in metrics:
+        table.add_column(metric, justify="right", no_wrap=True)
+    return table
+
+
 def print_table(results: dict[str, Any]) -> None:
     """Print the model beside the baselines, and by how much it is better than each, with intervals."""
     from rich.console import Console
-    from rich.table import Table
 
     console = Console(soft_wrap=False)
     every, tested = list(next(iter(results["metrics"].values()))), results["samples"]
     longest = max(map(len, results["metrics"]))
     metrics = every[: max(3, (console.width - min(longest, 24) - 4) // 10)]  # what fits; the report has all
     leaks = ", as published (leaks)" if results.get("protocol") == "as-published" else ""
-    table = Table(title=f"{results['dataset']}, test part{leaks}, {tested['test']:,} {tested['name']}")
-    table.add_column("")
-    for metric in metrics:
-        table.add_column(metric, justify="right")
+    table = score_table(f"{results['dataset']}, test part{leaks}, {tested['test']:,} {tested['name']}", metrics)
     for who, scores in results["metrics"].items():
         style = "bold" if who == results["model"] else None
         table.add_row(who, *(f"{scores[metric]:.4f}" for metric in metrics), style=style)

@@ -82,7 +82,10 @@ _STYLE: dict[Any, Any] = {
 }
 HIGHER_IS_BETTER = frozenset(("accuracy", "auprc", "auroc", "average_precision", "f1", "psnr", "r2", "ssim"))
 """Metrics of which more is better."""
-_ACRONYMS = ("crps", "mae", "mse", "rmse", "nll", "auroc", "auprc", "psnr", "ssim", "fid", "elbo", "kl", "ece", "f1")
+_ACRONYMS = (
+    *("crps", "mae", "mse", "rmse", "mase", "nll", "elbo", "kl"),
+    *("auroc", "auprc", "ece", "f1", "psnr", "ssim", "fid"),
+)
 
 
 @contextmanager

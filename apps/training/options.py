@@ -264,6 +264,7 @@ def _known_options(task: Task) -> list[str]:
         "--model",
         "--dataset",
         "--seed",
+        "--seeds",
         "--resume",
         "--runs",
         "--save-every",

@@ -16,6 +16,7 @@ class TrainRequest:
         resume: folder of the run to go on with.
         runs: where run folders are made.
         seed: seed of initial values, order and drops.
+        seeds: how many runs to make, each with a seed of its own, from ``seed`` on; one run when None.
         save_every: steps between two writings of ``last.ckpt``.
         print_config: show the resolved options instead of training.
         help_all: show every option instead of training.
@@ -29,6 +30,7 @@ class TrainRequest:
     resume: str | None = None
     runs: Path = Path("runs")
     seed: int | None = None
+    seeds: int | None = None
     save_every: int = 100
     print_config: bool = False
     help_all: bool = False

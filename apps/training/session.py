@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning import LightningDataModule
 from lightning.pytorch.callbacks import RichProgressBar
@@ -22,6 +22,7 @@ from integrand.apps.training.metrics_log import MetricsLog
 from integrand.apps.training.options import SuiteCLI, command_line, config_file, parse_options
 from integrand.apps.training.request import TrainRequest
 from integrand.apps.training.run_folder import RunFolder
+from integrand.core.errors import InputError
 
 NEEDED = 50_000_000
 """Bytes that must be free when a training starts: checkpoints, figures and report of a small model, with room."""
@@ -29,8 +30,15 @@ _RUN = "INTEGRAND_RUN"
 """Environment variable by which the first process tells the others of a training their run folder."""
 
 
-def train(app: Application, request: TrainRequest) -> int:
-    """Train as asked, evaluate on the test part, write figures and report; returns the exit code.
+class Trained(NamedTuple):
+    """How a training ended: its folder, and the exit code."""
+
+    run: RunFolder
+    code: int
+
+
+def train(app: Application, request: TrainRequest) -> Trained:
+    """Train as asked, evaluate on the test part, write figures and report.
 
     Raises:
         InputError: options, data or folder are not right; before training starts wherever that can be told.
@@ -47,6 +55,8 @@ def train(app: Application, request: TrainRequest) -> int:
         run.require_space(NEEDED)
         cli.start(**_forced(run, task, request, log))
         module, data, trainer = cli.model, cli.datamodule, cli.trainer
+        if request.seeds is not None and trainer.world_size > 1:
+            raise InputError("--seeds trains in one process: add --trainer.devices 1, or start each --seed by itself.")
         data.setup()
         module.build(data)
         _write_start(cli, app, run, request, data)
@@ -66,15 +76,15 @@ def train(app: Application, request: TrainRequest) -> int:
         trainer.fit(module, data, ckpt_path=last if request.resume is not None else None, weights_only=True)
     except Stopped as stop:
         _notify(f"{stop}; its state is saved. Go on with: integrand train {app.name} --resume {run.path}")
-        return 128 + stop.signal
+        return Trained(run, 128 + stop.signal)
     if not trainer.is_global_zero:
-        return 0
+        return Trained(run, 0)
     seconds = {"preparation": started - began, "training": time.monotonic() - started}
     best = read_checkpoint(run.checkpoints / "best.ckpt", app=app.name)
     trained = load(task.module).from_checkpoint(best).to(trainer.strategy.root_device)
     conclude(task, run, trained, data, seed=cli.config.get("seed_everything") or 0, notify=_notify, seconds=seconds)
     _notify(f"done in {time.monotonic() - began:.0f} s: {run.report}")
-    return 0
+    return Trained(run, 0)
 
 
 def _forced(run: RunFolder, task: Task, request: TrainRequest, log: MetricsLog) -> dict[str, Any]:

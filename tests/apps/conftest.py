@@ -7,8 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from lightning import Trainer
 
 from integrand.apps.cli import main
+from integrand.apps.timeseries.forecasting.data import ForecastingData
+from integrand.apps.timeseries.forecasting.models.ssm_ode import SSMODE
+from integrand.apps.timeseries.forecasting.module import ForecastingModule
+from integrand.apps.training.files import write_json
 
 TINY = (
     "--model.network.width=8",
@@ -73,6 +79,43 @@ def small_words(small_csv: Path) -> list[str]:
         *("--data.horizon", "12", "--data.batch_size", "16", "--trainer.max_epochs", "3"),
         *("--trainer.log_every_n_steps", "5", *TINY),
     ]
+
+
+@pytest.fixture(scope="session")
+def weather_data() -> ForecastingData:
+    """The default data, few windows of them."""
+    made = ForecastingData("nyc_weather", stride=40, batch_size=16)
+    made.setup()
+    return made
+
+
+@pytest.fixture(scope="session")
+def weather_run(weather_data: ForecastingData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two steps, whose training data are gone. Tests must not change its files."""
+    torch.manual_seed(0)
+    network = SSMODE(width=8, d_state=8, latent=8, hidden=8, steps=4)
+    network.build(weather_data.task)
+    with torch.no_grad():
+        for parameter in network.parameters():  # away from persistence, where training starts
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    trainer = Trainer(
+        max_steps=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+    trainer.fit(ForecastingModule(network), weather_data)
+    folder = tmp_path_factory.mktemp("runs") / "1"
+    trainer.save_checkpoint(folder / "checkpoints" / "best.ckpt")
+    checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["integrand"]["data"] = {"dataset": "/gone.csv"}
+    torch.save(checkpoint, folder / "checkpoints" / "best.ckpt")
+    (folder / "config.yaml").write_text("")
+    write_json(folder / "environment.json", {"app": "timeseries"})
+    return folder
 
 
 def run_captured(words: list[str]) -> tuple[int, str, str]:

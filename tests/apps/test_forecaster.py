@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy.integrate import solve_ivp
 
+from integrand.apps.timeseries.forecasting.models.decoder import ODEDecoder
 from integrand.apps.timeseries.forecasting.models.forecaster import Context
 from integrand.apps.timeseries.forecasting.models.ssm_ode import SSMODE
 from integrand.core.errors import InputError
@@ -88,6 +91,36 @@ def test_an_untrained_forecast_starts_from_the_anchor() -> None:
     lead = torch.tensor([1.0, 4.0]) / TASK.horizon
     share = hold + (1 - hold) * torch.exp(-lead / torch.tensor(-0.7).exp())
     torch.testing.assert_close(forecast.mean[..., 0], torch.tensor([[3.0], [2.0]]) * share)
+
+
+@pytest.mark.parametrize("method", ["rk4", "euler", "dopri5"])
+@pytest.mark.parametrize("past", [0.0, 2.5])
+def test_beyond_the_horizon_the_decoder_solves_on(method: str, past: float) -> None:
+    torch.manual_seed(0)
+    decoder = ODEDecoder(TASK, latent=2, hidden=4, method=method, steps=4, past=past).eval()
+    z0 = torch.randn(2, 2)
+    asked_near, asked_far = torch.tensor([[1.0, 4.0], [3.3, 4.0]]), torch.tensor([[1.0, 4.0, 9.1], [3.3, 4.0, 14.0]])
+    near, far = replace(_batch(), target_times=asked_near), replace(_batch(), target_times=asked_far)
+    within, beyond = decoder.solve(z0, near), decoder.solve(z0, far)
+    assert within.beyond is None
+    assert torch.equal(beyond.interpolate(asked_near / 4), within.interpolate(asked_near / 4))
+    step = decoder.grid[-1] - decoder.grid[-2]
+    torch.testing.assert_close(beyond.times.diff(), step.expand(len(beyond.times) - 1))
+    assert 3.5 <= beyond.times[-1] < 3.5 + step + 1e-5
+
+    # The same equation solved at once, in double precision and to a tight tolerance, from where the horizon ends.
+    def field(t: float, z: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            state = torch.from_numpy(z).float().unsqueeze(0)
+            return decoder.flow.field(torch.tensor(t), state, near.phase[:1])[0].double().numpy()  # pyright: ignore
+
+    start = within.states[0, -1].detach().double().numpy()
+    exact = solve_ivp(field, (1.0, 9.1 / 4), start, rtol=1e-8, atol=1e-8).y[:, -1]
+    error = np.abs(beyond.interpolate(asked_far / 4)[0, 2].detach().numpy() - exact).max()
+    coarse = np.abs(exact - start).max()
+    assert error < (0.2 * coarse if method == "euler" else 0.01 * coarse)
+    decoder.train()
+    assert decoder.solve(z0, far).beyond is None
 
 
 @pytest.mark.parametrize(("option", "value"), [("width", 0), ("steps", -1), ("dropout", 1.0)])

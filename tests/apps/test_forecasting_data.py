@@ -79,7 +79,7 @@ def test_the_small_series_train_by_their_recipes(name: str):
 @pytest.mark.parametrize("name", [name for name, entry in CATALOGUE.items() if entry.synthetic])
 def test_made_sets_are_known_by_name(name: str):
     assert name in APPLICATION.task("forecasting").datasets
-    table, units, targets, split = ForecastingData(name)._read()
+    table, units, targets, split = ForecastingData(name).read()
     assert len(table.series) == 1000
     assert table.channels == list(units) == targets
     assert split is None

@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lightning import Trainer
 from PIL import Image
 
 from integrand.apps.cli import main
 from integrand.apps.timeseries.forecasting.data import ForecastingData
 from integrand.apps.timeseries.forecasting.models.ssm_ode import SSMODE
 from integrand.apps.timeseries.forecasting.module import ForecastingModule
-from integrand.apps.timeseries.forecasting.prediction import Prediction, doubts, forecast, lead_times, predict
+from integrand.apps.timeseries.forecasting.prediction import Prediction, doubts, forecast, predict
+from integrand.apps.timeseries.forecasting.queries import lead_times
 from integrand.apps.training.checkpoints import read_checkpoint
 from integrand.apps.training.files import write_json
 from integrand.core.errors import InputError
@@ -32,40 +32,14 @@ TARGETS = ("temp", "dewp", "humid", "wind_u", "wind_v", "pressure", "visib")
 Z_95 = 1.6448536269514722  # of the standard normal
 
 
-@pytest.fixture(scope="module")
-def data() -> ForecastingData:
-    made = ForecastingData("nyc_weather", stride=40, batch_size=16)
-    made.setup()
-    return made
+@pytest.fixture
+def data(weather_data: ForecastingData) -> ForecastingData:
+    return weather_data
 
 
-@pytest.fixture(scope="module")
-def run(data: ForecastingData, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of two steps, whose training data are gone."""
-    torch.manual_seed(0)
-    network = SSMODE(width=8, d_state=8, latent=8, hidden=8, steps=4)
-    network.build(data.task)
-    with torch.no_grad():
-        for parameter in network.parameters():  # away from persistence, where training starts
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    trainer = Trainer(
-        max_steps=2,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-    )
-    trainer.fit(ForecastingModule(network), data)
-    folder = tmp_path_factory.mktemp("runs") / "1"
-    trainer.save_checkpoint(folder / "checkpoints" / "best.ckpt")
-    checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
-    checkpoint["integrand"]["data"] = {"dataset": "/gone.csv"}
-    torch.save(checkpoint, folder / "checkpoints" / "best.ckpt")
-    (folder / "config.yaml").write_text("")
-    write_json(folder / "environment.json", {"app": "timeseries"})
-    return folder
+@pytest.fixture
+def run(weather_run: Path) -> Path:
+    return weather_run
 
 
 @pytest.fixture
@@ -130,13 +104,15 @@ def test_agrees_with_the_module_on_its_own_batch(data: ForecastingData, module: 
         stds.append(said.std[0].double().numpy() * scale)
         stamps += list(data.table.stamps(test.windows.origins[i] + np.arange(1.0, 25.0)))
     made, _ = predicted(module, pd.concat(rows), here)
-    np.testing.assert_array_equal(made.leads, np.arange(1.0, 25.0))
+    np.testing.assert_array_equal(made.leads, np.tile(np.arange(1.0, 25.0), (3, 1)))
     # Batched with padding here, alone there: single precision in another order.
     np.testing.assert_allclose((made.mean - means) / scale, 0, atol=2e-5)
     np.testing.assert_allclose((made.std - stds) / scale, 0, atol=2e-5)
 
     written = pd.read_csv(here / "out.csv", parse_dates=["time"])
-    assert list(written) == ["time", "station", *(f"{c}_{w}" for c in TARGETS for w in ("mean", "std", "p05", "p95"))]
+    moments = [f"{c}_{w}" for c in TARGETS for w in ("mean", "std", "p05", "p95")]
+    assert list(written) == ["time", "station", *moments, "beyond_training"]
+    assert written["beyond_training"].tolist() == [False] * 72
     assert list(written["time"]) == stamps
     assert list(written["station"]) == ["EWR"] * 24 + ["JFK"] * 24 + ["LGA"] * 24
     for k, name in enumerate(TARGETS):
@@ -151,7 +127,7 @@ def test_wide_and_long_form_give_the_same_forecasts(module: ForecastingModule, h
     long, _ = predicted(module, cells(LONG).rename(columns={"variable": "parameter"}), here)
     from_long = pd.read_csv(here / "out.csv")
     assert_equal(wide, long)
-    assert list(from_long) == ["time", "station", "parameter", "mean", "std", "p05", "p95"]
+    assert list(from_long) == ["time", "station", "parameter", "mean", "std", "p05", "p95", "beyond_training"]
     assert len(from_long) == 3 * 24 * 7
     for what in ("mean", "std", "p05", "p95"):
         spread = from_long.pivot(index=["station", "time"], columns="parameter", values=what)
@@ -216,13 +192,13 @@ def test_plain_numbers_go_on_as_numbers(data: ForecastingData, here: Path):
 def test_horizon_and_interval(data: ForecastingData, module: ForecastingModule, here: Path):
     whole, _ = predicted(module, cells(), here)
     half, _ = predicted(module, cells(), here, horizon=6, every=0.5)
-    np.testing.assert_array_equal(half.leads, np.arange(1, 13) / 2)
+    np.testing.assert_array_equal(half.leads, np.tile(np.arange(1, 13) / 2, (3, 1)))
     np.testing.assert_allclose(half.mean[:, 1::2], whole.mean[:, :6], rtol=1e-6)
     assert lead_times(data.task, 24, 0.1)[-1] == pytest.approx(24)
     assert len(lead_times(data.task, 24, 0.1)) == 240
     assert list(lead_times(data.task, 24, 5)) == [5, 10, 15, 20]
-    for wrong in (25, 0, -1, float("nan"), float("inf")):
-        with pytest.raises(InputError, match=rf"horizon {wrong:g} h .* up to 24 h"):
+    for wrong in (24_001, 0, -1, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=rf"horizon {wrong:g} h is out of range.*1000 times the 24 h"):
             lead_times(data.task, wrong)
     for wrong in (7, 0, -1, float("nan"), 1e-9):
         with pytest.raises(InputError, match=rf"interval {wrong:g} h"):
@@ -243,6 +219,120 @@ def test_many_series_are_forecast_one_as_another(module: ForecastingModule, here
     )
     np.testing.assert_allclose(made.mean, np.broadcast_to(made.mean[:1], made.mean.shape), rtol=1e-5)
     assert "the picture shows the first 4 of 300 series" in notices
+
+
+# When it is forecast
+
+
+def test_lead_times_of_ones_own(data: ForecastingData, module: ForecastingModule, here: Path):
+    whole, _ = predicted(module, cells(), here)
+    chosen, notices = predicted(module, cells(), here, at=(12, 3, 7.5))
+    np.testing.assert_array_equal(chosen.leads, [[3, 7.5, 12]] * 3)
+    np.testing.assert_allclose(chosen.mean[:, [0, 2]], whole.mean[:, [2, 11]], rtol=1e-6)
+    assert not any("beyond_training" in note for note in notices)
+    with Image.open(_drawn(module, here, at=(3,))) as image:
+        assert image.width > 600
+    for wrong in (0, -1, float("nan"), float("inf"), 24_001):
+        with pytest.raises(InputError, match=rf"--at {wrong:g} is out of range"):
+            lead_times(data.task, at=[1, wrong])
+
+
+def _drawn(module: ForecastingModule, folder: Path, **options) -> Path:
+    predict(module, input=WIDE, output=folder / "drawn.csv", figure=folder / "drawn.png", **options)
+    return folder / "drawn.png"
+
+
+def test_beyond_the_horizon_is_told_row_by_row_and_changes_nothing_within(module: ForecastingModule, here: Path):
+    within, _ = predicted(module, cells(), here)
+    beyond, notices = predicted(module, cells(), here, horizon=60)
+    np.testing.assert_array_equal(beyond.mean[:, :24], within.mean)
+    np.testing.assert_array_equal(beyond.std[:, :24], within.std)
+    assert sum("up to 24 h" in note and "beyond_training" in note for note in notices) == 1
+    written = pd.read_csv(here / "out.csv")
+    assert written["beyond_training"].tolist() == 3 * (24 * [False] + 36 * [True])
+    assert np.isfinite(beyond.mean).all()
+    # The calendar drives the field on: a day later is not the same again, nor the state of the horizon held.
+    assert np.abs(beyond.mean[:, 47] - beyond.mean[:, 23]).max() > 1e-3
+    with Image.open(_drawn(module, here, horizon=60)) as image:
+        assert image.width > 600
+
+
+QUERIES = """station,time,why
+LGA,2013-12-30T22:00Z,
+EWR,2013-12-31T05:00:00Z,noon there
+EWR,2013-12-31 06:30:00+02:00,
+EWR,2014-01-02T23:00:00Z,
+"""  # EWR ends at 23:00, LGA at 21:00 of 2013-12-30
+
+
+def test_stamps_of_ones_own(module: ForecastingModule, here: Path):
+    (here / "q.csv").write_text(QUERIES)
+    made, notices = predicted(module, cells(), here, queries=here / "q.csv")
+    np.testing.assert_allclose(made.leads, [[5.5, 6, 72], [1, np.nan, np.nan]], rtol=1e-12)
+    assert np.isnan(made.mean[1, 1:]).all()
+    written = pd.read_csv(here / "out.csv")
+    stamps = ["2013-12-31 04:30:00", "2013-12-31 05:00:00", "2014-01-02 23:00:00", "2013-12-30 22:00:00"]
+    assert written["time"].tolist() == [f"{stamp}+00:00" for stamp in stamps]
+    assert written["station"].tolist() == ["EWR"] * 3 + ["LGA"]
+    assert written["beyond_training"].tolist() == [False, False, True, False]
+    assert sum("beyond_training" in note for note in notices) == 1
+    # The same numbers as by lead time, whatever else is asked beside.
+    alone, _ = predicted(module, cells(), here, at=[1, 5.5, 6, 72])
+    np.testing.assert_allclose(made.mean[0], alone.mean[0, 1:], rtol=1e-5)
+    np.testing.assert_allclose(made.mean[1, 0], alone.mean[2, 0], rtol=1e-5)
+    with Image.open(_drawn(module, here, queries=here / "q.csv")) as image:
+        assert image.width > 400
+
+
+def test_stamps_of_ones_own_among_plain_numbers(data: ForecastingData, here: Path):
+    torch.manual_seed(0)
+    network = SSMODE(width=8, d_state=8, latent=8, hidden=8, steps=4)
+    network.build(replace(data.task, time_unit="1", periods=[], groups=[]))
+    numbered = ForecastingModule(network).eval()
+    rows = [f"{t}," + ",".join(str(k + t) for k in range(10)) for t in (1000, 1010.5, 1030.25)]
+    table = "\n".join([",".join(("t", *data.task.channels)), *rows])
+    (here / "q.csv").write_text("t\n1031\n1030.5\n")
+    predicted(numbered, table, here, queries=here / "q.csv")
+    assert pd.read_csv(here / "out.csv", dtype=str)["t"].tolist() == ["1030.5", "1031"]
+    (here / "q.csv").write_text("t\n2013-12-31\n")
+    with pytest.raises(InputError, match=r"q\.csv: time column 't' holds dates, and the table has plain numbers"):
+        predicted(numbered, table, here, queries=here / "q.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("station,time\nBOS,2014-01-01T00:00Z\n", "unknown series 'BOS'. Known: EWR, JFK, LGA."),
+        ("station,time\nEWr,2014-01-01T00:00Z\n", "unknown series 'EWr': did you mean 'EWR'?"),
+        (
+            "station,time\nEWR,2014-01-01T00:00Z\nEWR,2014-01-01T01:00+01:00\n",
+            "rows 2 and 3 ask the same of series 'EWR': remove one.",
+        ),
+        (
+            "station,time\nEWR,2014-01-01T00:00Z\nEWR,2013-12-30T23:00Z\n",
+            "row 3 asks for 2013-12-30T23:00Z, which is not after the last row of series 'EWR', 2013-12-30 23:00:00+00",
+        ),
+        (
+            "station,time\nJFK,2013-12-27T20:00Z\n",
+            "row 2 asks for 2013-12-27T20:00Z, before the context of series 'JFK', which begins at 2013-12-28 22:00:00",
+        ),
+        ("station,time\nEWR,2020-01-01T00:00Z\n", "row 2 asks for 2020-01-01T00:00Z, more than 1000 times the 24 h"),
+        ("station,time\nEWR,2014-01-01T00:00\n", "have no offset from UTC, those of the table have one: write both"),
+        ("station,time\nEWR,12\n", "time column 'time' holds plain numbers, and the table has dates"),
+        ("station,time\nEWR,soon\n", "row 2 has 'soon' in time column 'time', which is no date"),
+        ("station,time\n,2014-01-01T00:00Z\n", "row 2 names no group in column 'station'"),
+        ("station,when\nEWR,2014-01-01T00:00Z\n", "there is no time column 'time', as the table has it"),
+        ("time\n2014-01-01T00:00Z\n", "there is no group column 'station', as the table has it, among 'time'."),
+        ("station,time\n", "header but no rows"),
+    ],
+)
+def test_queries_that_are_refused(module: ForecastingModule, here: Path, text: str, told: str):
+    (here / "q.csv").write_text(text)
+    with pytest.raises(InputError) as caught:
+        predicted(module, cells(), here, queries=here / "q.csv")
+    assert str(caught.value).startswith(f"--queries {here / 'q.csv'}: ")
+    assert told in str(caught.value)
+    assert not (here / "out.csv").exists()
 
 
 # What is missing
@@ -399,7 +489,13 @@ BAD = {
     ),
     "missing variable": (cells(LONG).replace("visib", "vis").to_csv(index=False), [], ["'visib'", "'vis'?"]),
     "no such time column": (edited(), ["--time-column", "tmie"], ["--time-column", "'tmie'", "'time'?"]),
-    "beyond the horizon": (edited(), ["--horizon", "48"], ["48 h", "24 h", "--data.horizon 48"]),
+    "far beyond the horizon": (edited(), ["--horizon", "1e6"], ["1e+06 h", "24 h"]),
+    "a lead time that is past": (edited(), ["--at", "3,0"], ["--at 0", "positive"]),
+    "a lead time twice": (edited(), ["--at", "3,6,3"], ["--at", "lead time 3 twice"]),
+    "no lead time": (edited(), ["--at", "3,x"], ["--at", "'3,x'"]),
+    "lead times and a horizon": (edited(), ["--at", "3", "--horizon", "6"], ["--at", "--horizon out"]),
+    "queries and an interval": (edited(), ["--queries", "q.csv", "--every", "6"], ["--queries", "--every out"]),
+    "queries that are not there": (edited(), ["--queries", "q.csv"], ["--queries q.csv", "no file"]),
     "no interval": (edited(), ["--every", "0"], ["--every", "0 h"]),
     "unknown policy": (edited(), ["--duplicates", "meen"], ["'meen'", "'mean'?"]),
     "unknown option": (edited(), ["--horizn", "3"], ["'--horizn'", "'--horizon'?"]),

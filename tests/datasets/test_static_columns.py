@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from integrand.core.errors import InputError
+from integrand.datasets.static_columns import columns_of, columns_of_words, read_static
 from integrand.datasets.tables import Table, read_table
 
 NAN = np.nan
@@ -55,6 +57,33 @@ def test_truth_values_and_a_file_of_one_series(tmp_path: Path):
     assert table.static_names == ("smokes", "clinic=B")
     assert table.static is not None
     np.testing.assert_array_equal(table.static, [[1, 1]])
+
+
+def test_the_features_of_a_model_say_what_columns_hold():
+    """In another file, which has not all the words and numbers that look like one."""
+    cells = {
+        "sex": pd.Series(["m", "m", None, "-"], index=[2, 3, 4, 5]),
+        "age": pd.Series([71.5, NAN, 60, 60], index=[2, 3, 4, 5]),
+        "ward": pd.Series(["1", "1", "2", "2"], index=[2, 3, 4, 5]),
+    }
+    features = ["age", "sex=f", "sex=m", "ward=2", "ward=1"]
+    assert columns_of(features, cells) == ["age", "sex", "ward"]
+    assert columns_of_words(features) == {"sex", "ward"}
+    told = read_static(cells, ["a", "b"], np.array([0, 0, 1, 1]), features)
+    assert told.names == features
+    np.testing.assert_array_equal(told.values, [[71.5, 0, 1, 0, 1], [60, NAN, NAN, 1, 0]])
+    with pytest.raises(InputError, match=r"^row 2 has 'm' in static column 'sex', where the model knows 'f', 'x':"):
+        read_static(cells, ["a", "b"], np.array([0, 0, 1, 1]), ["sex=f", "sex=x"])
+    with pytest.raises(InputError, match=r"lacks columns of the static features hight, sx=f: did you mean .*'height'"):
+        columns_of(["hight", "sx=f", "sex=f"], ["height", "sex"])
+
+
+def test_a_feature_whose_name_holds_the_sign_of_equality():
+    cells = {"a=b": pd.Series([1.5]), "c=d": pd.Series(["e=f"])}
+    assert columns_of(["a=b", "c=d=e=f"], cells) == ["a=b", "c=d"]
+    told = read_static(cells, ["all"], np.zeros(1, dtype=int))
+    assert told.names == ["a=b", "c=d=e=f"]
+    np.testing.assert_array_equal(read_static(cells, ["all"], np.zeros(1, dtype=int), told.names).values, told.values)
 
 
 def test_a_column_named_like_a_group_may_be_static(tmp_path: Path):

@@ -157,14 +157,12 @@ def _examples(module: ForecastingModule, data: ForecastingData) -> list[Example]
     assert batch.target_mask is not None
     examples = []
     for b, window in enumerate(index):
-        origin = float(test.windows.origins[window])
-        stamp = data.table.stamps(np.array([origin]))[0]
         rows = int(batch.lengths[b])
         asked = batch.target_mask[b].any(-1).numpy()
         examples.append(
             Example(
                 group=batch.group[b],
-                title=f"{stamp:%Y-%m-%d %H:%M}" if hasattr(stamp, "strftime") else f"{stamp:g}",
+                title=data.table.titles(test.windows.origins[window : window + 1])[0],
                 context_times=batch.times[b, :rows].numpy(),
                 context=_physical(batch.values[b, :rows], batch.mask[b, :rows], location, scale)[:, :k],
                 target_times=batch.target_times[b, asked].numpy(),

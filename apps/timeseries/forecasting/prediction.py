@@ -6,7 +6,6 @@ Dimension letters: N series, B series at once, L context length, Q query times, 
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,8 @@ import torch
 
 from integrand.apps.timeseries.forecasting.evaluation import Example
 from integrand.apps.timeseries.forecasting.module import ForecastingModule
+from integrand.apps.timeseries.forecasting.queries import beyond_training, lead_times, read_queries, span
+from integrand.apps.timeseries.places import require_places
 from integrand.apps.timeseries.scores import Z_LEVEL
 from integrand.apps.training.files import write_atomically
 from integrand.core.errors import InputError
@@ -29,10 +30,8 @@ if TYPE_CHECKING:
 Array = np.ndarray
 Notify = Callable[[str], None]
 
-PICTURES = (".png", ".pdf", ".svg")
 MOST_SERIES = 4
 MOST_CHANNELS = 8
-MOST_LEADS = 100_000
 SERIES_AT_ONCE = 256
 
 
@@ -43,9 +42,9 @@ class Prediction:
     Attributes:
         table: what they are made from.
         origins: (N,) last stamp of each series, in the table's time.
-        leads: (Q,) from there to the query times.
-        mean: (N, Q, K).
-        std: (N, Q, K), positive.
+        leads: (N, Q) from there to the query times, increasing; NaN after the last where a series has fewer.
+        mean: (N, Q, K), NaN there.
+        std: (N, Q, K), positive; NaN there.
     """
 
     table: Table
@@ -63,6 +62,8 @@ def predict(
     figure: Path | None,
     horizon: float | None = None,
     every: float | None = None,
+    at: Sequence[float] | None = None,
+    queries: Path | None = None,
     time_column: str | None = None,
     group_column: str | None = None,
     variable_column: str | None = None,
@@ -74,7 +75,8 @@ def predict(
 
     The output has the layout of the input: a row per stamp with ``CHANNEL_mean``, ``_std``, ``_p05`` and ``_p95`` for
     each channel forecast in wide form, a row per stamp and channel in long form. Bounds are those of the central 90 %.
-    Channels that were inputs alone in training may be missing. Nothing is written before all is made.
+    ``beyond_training`` says of each row whether it lies farther ahead than the model was trained for; a notice says so
+    where one does. Channels that were inputs alone in training may be missing. Nothing is written before all is made.
 
     Args:
         module: a trained module, on the device it is to run on.
@@ -82,16 +84,21 @@ def predict(
             on: dates, those without an offset taken as UTC, or plain numbers.
         output: the CSV to write.
         figure: the picture to write, ``.png``, ``.pdf`` or ``.svg``; None for none.
-        horizon: how far ahead; as far as the module was trained for where None, never farther.
+        horizon: how far ahead; as far as the module was trained for where None.
         every: interval of the query times; the typical interval of the training data where None.
+        at: lead times, instead of these two.
+        queries: a CSV of the stamps to forecast, see ``read_queries``, instead of all these.
         notify: told what the user should know, one line each.
 
     Raises:
         InputError: the file, the horizon or a place to write is not right.
     """
     task = module.network.built_for
-    _require_places(input, output, figure)
-    leads = lead_times(task, horizon, every)
+    require_places(input, output, figure)
+    for option, value in (("--horizon", horizon), ("--every", every), ("--at", at)):
+        if queries is not None and value is not None:
+            raise InputError(f"--queries says itself when to forecast: leave {option} out.")
+    leads = lead_times(task, horizon, every, at)
     table = read_table(
         input,
         time_column=time_column,
@@ -105,20 +112,18 @@ def predict(
     )
     for notice in table.notices:
         notify(notice)
-    if table.time_unit != task.time_unit:
-        raise InputError(
-            f"time column {table.time_column!r} holds plain numbers, and the model was trained on dates: write stamps "
-            "as '2024-01-31 14:00:00', or name another column with --time-column."
-        )
+    require_kind(table, task)
     table = observed_rows(table, notify)
-    require_span(table, task.horizon if horizon is None else horizon, what="horizon")
-    for notice in doubts(table, task):
+    if queries is not None:
+        table, leads = read_queries(queries, table, task)
+    require_span(table, shortest_span(leads, task), what="horizon")
+    for notice in (*doubts(table, task), *far_ahead(leads, task)):
         notify(notice)
     prediction = forecast(module, table, leads)
     if figure is not None and len(table.series) > MOST_SERIES:
         notify(f"the picture shows the first {MOST_SERIES} of {len(table.series)} series")
     # Both are made before either is written.
-    text = to_frame(prediction, task).to_csv(index=False, float_format="%.7g", lineterminator="\n")
+    text = to_csv(to_frame(prediction, task))
     picture = None if figure is None else _picture(prediction, task, figure.suffix)
     write_atomically(output, text)
     if figure is not None and picture is not None:
@@ -126,25 +131,28 @@ def predict(
     return prediction
 
 
-def lead_times(task: ForecastTask, horizon: float | None = None, every: float | None = None) -> Array:
-    """Return the query times (Q,) after the forecast origin: every so often, up to the horizon.
+def require_kind(table: Table, task: ForecastTask) -> None:
+    """Demand dates where the model was trained on dates; raise ``InputError`` otherwise."""
+    if table.time_unit != task.time_unit:
+        raise InputError(
+            f"time column {table.time_column!r} holds plain numbers, and the model was trained on dates: write stamps "
+            "as '2024-01-31 14:00:00', or name another column with --time-column."
+        )
 
-    Raises:
-        InputError: the horizon is beyond the one trained for, or no query time lies within it.
-    """
-    horizon = task.horizon if horizon is None else horizon
-    every = task.resolution if every is None else every
-    if not 0 < horizon <= task.horizon * (1 + 1e-9):
-        raise InputError(
-            f"horizon {_span(horizon, task)} is out of range: the model was trained to forecast up to "
-            f"{_span(task.horizon, task)}; ask for no more, or train with --data.horizon {horizon:g}."
-        )
-    if not 0 < every <= horizon * (1 + 1e-9) or horizon / every > MOST_LEADS:
-        raise InputError(
-            f"interval {_span(every, task)} between forecasts is out of range: it must be positive, at most the "
-            f"horizon of {_span(horizon, task)}, and give no more than {MOST_LEADS:,} forecasts; set --every."
-        )
-    return every * np.arange(1, int(horizon / every * (1 + 1e-9)) + 1)
+
+def shortest_span(leads: Array, task: ForecastTask) -> float:
+    """Return how long a series must last to be forecast: as long as is asked ahead, and at most the horizon trained."""
+    return min(float(np.nanmax(leads)), task.horizon)
+
+
+def far_ahead(leads: Array, task: ForecastTask) -> list[str]:
+    """Return a line where lead times are longer than the model was trained for, and none where they are not."""
+    if not beyond_training(leads, task).any():
+        return []
+    return [
+        f"the model was trained to forecast up to {span(task.horizon, task)}: what is farther ahead goes on as it has "
+        "learned, untested, and has true in the column beyond_training"
+    ]
 
 
 def observed_rows(table: Table, notify: Notify = lambda line: None) -> Table:
@@ -162,8 +170,8 @@ def observed_rows(table: Table, notify: Notify = lambda line: None) -> Table:
             )
         times = series.times[rows]
         if times[-1] < series.times[-1]:
-            last = table.stamps(times[-1:])[0]
-            notify(f"series {series.group!r} ends with rows without a value: it is forecast from {_title(last)} on")
+            last = table.titles(times[-1:])[0]
+            notify(f"series {series.group!r} ends with rows without a value: it is forecast from {last} on")
         kept.append(Series(series.group, times, values=series.values[rows]))
     return replace(table, series=kept)
 
@@ -190,7 +198,7 @@ def doubts(table: Table, task: ForecastTask) -> list[str]:
         ]
         if blind:
             found.append(
-                f"channel {name!r} was not observed in the last {_span(task.context, task)} of series "
+                f"channel {name!r} was not observed in the last {span(task.context, task)} of series "
                 f"{_listed(blind)}: its forecast starts from the mean in training"
             )
     return found
@@ -198,9 +206,18 @@ def doubts(table: Table, task: ForecastTask) -> list[str]:
 
 @torch.no_grad()
 def forecast(module: ForecastingModule, table: Table, leads: Array) -> Prediction:
-    """Forecast each series of a table, which has the channels of the task, at ``leads (Q,)`` after its last stamp."""
+    """Forecast each series of a table, which has the channels of the task, at some times after its last stamp.
+
+    Args:
+        module: a trained module.
+        table: N series.
+        leads: (Q,) for all, or (N, Q), NaN after the last where a series has fewer.
+    """
     task = module.network.built_for
     origins_N = np.array([series.times[-1] for series in table.series])
+    leads_NQ = np.broadcast_to(leads, (len(origins_N), leads.shape[-1]))
+    # The network is asked at the last lead again where a series has fewer.
+    asked_NQ = np.where(np.isnan(leads_NQ), np.nanmax(leads_NQ, axis=1, keepdims=True), leads_NQ).astype(np.float32)
     windows = Windows(table, task, list(origins_N[:, None]))
     location_K = np.asarray(task.location[: task.targets])
     scale_K = np.asarray(task.scale[: task.targets])
@@ -208,12 +225,15 @@ def forecast(module: ForecastingModule, table: Table, leads: Array) -> Predictio
     module.eval()
     for start in range(0, len(windows), SERIES_AT_ONCE):
         index = np.arange(start, min(start + SERIES_AT_ONCE, len(windows)))
-        asked_BQ = torch.from_numpy(np.tile(leads.astype(np.float32), (len(index), 1)))
-        batch = replace(windows.batch(index), target=None, target_mask=None, target_times=asked_BQ)
+        batch = replace(
+            windows.batch(index), target=None, target_mask=None, target_times=torch.from_numpy(asked_NQ[index])
+        )
         said = module(batch.to(module.device))
         means.append(said.mean.cpu().double().numpy() * scale_K + location_K)
         stds.append(said.std.cpu().double().numpy() * scale_K)
-    return Prediction(table, origins_N, leads, np.concatenate(means), np.concatenate(stds))
+    absent = np.isnan(leads_NQ)[..., None]
+    mean, std = (np.where(absent, np.nan, np.concatenate(parts)) for parts in (means, stds))
+    return Prediction(table, origins_N, leads_NQ, mean, std)
 
 
 def to_frame(prediction: Prediction, task: ForecastTask) -> pd.DataFrame:
@@ -221,20 +241,34 @@ def to_frame(prediction: Prediction, task: ForecastTask) -> pd.DataFrame:
     import pandas as pd
 
     table, channels = prediction.table, task.channels[: task.targets]
-    count = len(prediction.leads)
-    stamps = [_text(one) for origin in prediction.origins for one in table.stamps(origin + prediction.leads)]
+    there = np.isfinite(prediction.leads)
+    stamps = [
+        text
+        for origin, leads in zip(prediction.origins, prediction.leads, strict=True)
+        for text in table.texts(origin + leads[np.isfinite(leads)])
+    ]
     keys: dict[str, Sequence[str]] = {table.time_column: stamps}
     if table.group_column is not None:
-        keys[table.group_column] = [series.group for series in table.series for _ in range(count)]
-    low, high = (prediction.mean + sign * Z_LEVEL * prediction.std for sign in (-1, 1))
-    columns = {"mean": prediction.mean, "std": prediction.std, "p05": low, "p95": high}
+        counts = there.sum(1)
+        keys[table.group_column] = [
+            series.group for series, count in zip(table.series, counts, strict=True) for _ in range(count)
+        ]
+    beyond = np.where(beyond_training(prediction.leads[there], task), "true", "false")
+    mean, std = prediction.mean[there], prediction.std[there]
+    columns = {"mean": mean, "std": std, "p05": mean - Z_LEVEL * std, "p95": mean + Z_LEVEL * std}
     if table.variable_column is None:
         for k, name in enumerate(channels):
-            keys |= {f"{name}_{what}": values[..., k].reshape(-1) for what, values in columns.items()}
-        return pd.DataFrame(keys)
+            keys |= {f"{name}_{what}": values[:, k] for what, values in columns.items()}
+        return pd.DataFrame(keys | {"beyond_training": beyond})
     long = {name: np.repeat(cells, len(channels)) for name, cells in keys.items()}
     long[table.variable_column] = np.tile(channels, len(stamps))
-    return pd.DataFrame(long | {what: values.reshape(-1) for what, values in columns.items()})
+    long |= {what: values.reshape(-1) for what, values in columns.items()}
+    return pd.DataFrame(long | {"beyond_training": np.repeat(beyond, len(channels))})
+
+
+def to_csv(frame: pd.DataFrame, *, header: bool = True) -> str:
+    """Write a frame of forecasts as text."""
+    return frame.to_csv(index=False, header=header, float_format="%.7g", lineterminator="\n")
 
 
 def _picture(prediction: Prediction, task: ForecastTask, suffix: str) -> bytes:
@@ -242,58 +276,29 @@ def _picture(prediction: Prediction, task: ForecastTask, suffix: str) -> bytes:
     from integrand.apps.timeseries.forecasting.figures import forecast_chart
     from integrand.apps.training.figures import style
 
-    table, leads = prediction.table, prediction.leads
+    table = prediction.table
     examples = []
     for n, series in enumerate(table.series[:MOST_SERIES]):
+        asked = np.isfinite(prediction.leads[n])
         near = series.times > prediction.origins[n] - task.context
         example = Example(
             group=series.group if table.group_column is not None else "",
-            title=_title(table.stamps(prediction.origins[n : n + 1])[0]),
+            title=table.titles(prediction.origins[n : n + 1])[0],
             context_times=series.times[near] - prediction.origins[n],
             context=series.values[near, : task.targets].astype(float),
-            target_times=leads,
-            target=np.full_like(prediction.mean[n], np.nan),
-            mean=prediction.mean[n],
-            std=prediction.std[n],
+            target_times=prediction.leads[n, asked],
+            target=np.full_like(prediction.mean[n, asked], np.nan),
+            mean=prediction.mean[n, asked],
+            std=prediction.std[n, asked],
             latent_times=np.zeros(0),
             latent=np.zeros((0, 0)),
         )
         examples.append(example)
     content = io.BytesIO()
     with style():
-        chart = forecast_chart(examples, replace(task, horizon=float(leads[-1])), rows=MOST_CHANNELS)
+        chart = forecast_chart(examples, replace(task, horizon=float(np.nanmax(prediction.leads))), rows=MOST_CHANNELS)
         chart.savefig(content, format=suffix.lower().removeprefix("."))
     return content.getvalue()
-
-
-def _require_places(input: Path, output: Path, figure: Path | None) -> None:
-    taken = {input.resolve(): "--input"}
-    for option, path in (("--output", output), ("--figure", figure)):
-        if path is None:
-            continue
-        if path.is_dir():
-            raise InputError(f"{option} {path} is a folder: name a file in it.")
-        if not path.parent.is_dir():
-            raise InputError(f"{option} {path}: there is no folder {path.parent}; make it, or name another.")
-        if not os.access(path.parent, os.W_OK):
-            raise InputError(f"{option} {path}: the folder {path.parent} cannot be written to; name another.")
-        if path.resolve() in taken:
-            raise InputError(f"{option} {path} is the file of {taken[path.resolve()]} too: name another.")
-        taken[path.resolve()] = option
-    if figure is not None and figure.suffix.lower() not in PICTURES:
-        raise InputError(f"--figure {figure} must end in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}.")
-
-
-def _span(length: float, task: ForecastTask) -> str:
-    return f"{length:g}" if task.time_unit == "1" else f"{length:g} {task.time_unit}"
-
-
-def _text(stamp: object) -> str:
-    return f"{stamp:.15g}" if isinstance(stamp, float) else str(stamp)
-
-
-def _title(stamp: object) -> str:
-    return _text(stamp) if isinstance(stamp, float) else f"{stamp:%Y-%m-%d %H:%M}"
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

@@ -30,7 +30,10 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Example:
-    """One window with its imputation, in the channels' own units: times (L,), the rest (L, C), NaN where absent."""
+    """One window with its imputation, in the channels' own units: times (L,), the rest (L, C), NaN where absent.
+
+    ``score`` is how many standard deviations an observed value lies from what the others make of it.
+    """
 
     group: str
     title: str
@@ -40,6 +43,7 @@ class Example:
     mean: Array
     std: Array
     line: Array
+    score: Array
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,6 @@ def _examples(module: ImputationModule, data: ImputationData) -> list[Example]:
     examples = []
     for b, window in enumerate(chosen):
         rows = int(batch.lengths[b])
-        start = data.table.stamps(test.cuts.starts[window : window + 1])[0]
 
         def physical(values: Tensor, mask: Tensor | None = None, b: int = b, rows: int = rows) -> Array:
             own = values[b, :rows].double().numpy() * scale + location
@@ -139,13 +142,14 @@ def _examples(module: ImputationModule, data: ImputationData) -> list[Example]:
         examples.append(
             Example(
                 group=batch.group[b],
-                title=f"{start:%Y-%m-%d %H:%M}" if hasattr(start, "strftime") else f"{start:g}",
+                title=data.table.titles(test.cuts.starts[window : window + 1])[0],
                 times=batch.times[b, :rows].numpy(),
                 given=physical(batch.values, batch.mask),
                 hidden=physical(batch.target, batch.target_mask),
                 mean=physical(answer.mean),
                 std=answer.std[b, :rows].double().numpy() * scale,
                 line=physical(line),
+                score=np.full((rows, len(task.channels)), np.nan),
             )
         )
     return examples

@@ -104,6 +104,11 @@ def predict(
     )
     for notice in table.notices:
         notify(notice)
+    if not any(np.isfinite(series.values).any() for series in table.series):
+        raise InputError(
+            f"{input} holds no value of the channels the run was trained on, {', '.join(task.channels)}: name its "
+            "columns as these."
+        )
     if table.time_unit != task.time_unit:
         raise InputError(
             f"time column {table.time_column!r} holds plain numbers, and the model was trained on dates: write stamps "
@@ -113,7 +118,7 @@ def predict(
     if strangers:
         notify(f"{len(strangers)} series that the model was not trained on, such as {strangers[0]!r}")
     if every is not None:
-        table = with_rows(table, every, task)
+        table = with_rows(table, every)
     imputed = impute(module, table, scores=scores)
     text = to_frame(imputed, task).to_csv(index=False, float_format="%.7g", lineterminator="\n")
     picture = None if figure is None else _picture(imputed, task, figure.suffix)
@@ -123,8 +128,10 @@ def predict(
     return imputed
 
 
-def with_rows(table: Table, every: float, task: ImputationTask) -> Table:
+def with_rows(table: Table, every: float) -> Table:
     """Return the table with further rows, every so often from the first stamp of a series to its last.
+
+    A row that is there already is not added; nor is one that only rounding keeps apart from it.
 
     Raises:
         InputError: the interval is not positive, or makes more than a million rows.
@@ -134,8 +141,10 @@ def with_rows(table: Table, every: float, task: ImputationTask) -> Table:
         raise InputError(f"--every {every:g} is out of range: it must be positive, and give less than a million rows.")
     series = []
     for one in table.series:
-        asked = one.times[0] + every * np.arange(int((one.times[-1] - one.times[0]) / every * (1 + 1e-12)) + 1)
-        times = np.union1d(one.times, asked)
+        asked = one.times[0] + every * np.arange(int((one.times[-1] - one.times[0]) / every * (1 + 1e-9)) + 1)
+        after = np.searchsorted(one.times, asked).clip(max=len(one.times) - 1)
+        away = np.minimum(np.abs(asked - one.times[after]), np.abs(asked - one.times[np.maximum(after - 1, 0)]))
+        times = np.union1d(one.times, asked[away > 1e-6 * every])
         values = np.full((len(times), one.values.shape[1]), np.nan, dtype=np.float32)
         values[np.searchsorted(times, one.times)] = one.values
         series.append(Series(one.group, times, values=values))
@@ -183,7 +192,7 @@ def to_frame(imputed: Imputed, task: ImputationTask) -> pd.DataFrame:
     import pandas as pd
 
     table = imputed.table
-    stamps = np.concatenate([[_text(one) for one in table.stamps(s.times)] for s in table.series])
+    stamps = np.concatenate([table.texts(s.times) for s in table.series])
     keys: dict[str, Array] = {table.time_column: stamps}
     if table.group_column is not None:
         keys[table.group_column] = np.repeat([s.group for s in table.series], [len(s.times) for s in table.series])
@@ -242,13 +251,14 @@ def _picture(imputed: Imputed, task: ImputationTask, suffix: str) -> bytes:
         examples.append(
             Example(
                 group=series.group if imputed.table.group_column is not None else "",
-                title=_text(imputed.table.stamps(series.times[:1])[0]),
+                title=imputed.table.titles(series.times[:1])[0],
                 times=series.times[near] - series.times[0],
                 given=series.values[near].astype(float),
                 hidden=np.full_like(mean, np.nan),
                 mean=mean,
                 std=imputed.std[number][near],
                 line=np.full_like(mean, np.nan),
+                score=np.full_like(mean, np.nan) if imputed.score is None else imputed.score[number][near],
             )
         )
     content = io.BytesIO()
@@ -256,7 +266,3 @@ def _picture(imputed: Imputed, task: ImputationTask, suffix: str) -> bytes:
         chart = imputation_chart(examples, task, rows=MOST_ROWS)
         chart.savefig(content, format=suffix.lower().removeprefix("."))
     return content.getvalue()
-
-
-def _text(stamp: object) -> str:
-    return f"{stamp:.15g}" if isinstance(stamp, float) else str(stamp)

@@ -77,5 +77,5 @@ class LatentODEForecaster(Forecaster):
         return replace(paths[0], mean=both.mean, std=both.std)
 
     def _path(self, batch: IrregularBatch, anchor: Tensor, mean: Tensor, std: Tensor, noise: Tensor) -> Forecast:
-        solution = self.decoder.solve(mean + std * noise, batch)
-        return self.decoder.read(solution, anchor, batch, self.kl_weight * gaussian_kl(mean, std))
+        path = self.decoder.solve(mean + std * noise, batch)
+        return self.decoder.read(path, anchor, batch, self.kl_weight * gaussian_kl(mean, std))

@@ -51,5 +51,5 @@ class ODERNNForecaster(Forecaster):
         """Forecast the batch at its ``target_times``."""
         context = self.encode(batch)
         encoded = self.encoder(self.lift(context.features), context.dt, context.present).y[:, -1]
-        solution = self.decoder.solve(self.start(encoded), batch)
-        return self.decoder.read(solution, context.anchor, batch)
+        path = self.decoder.solve(self.start(encoded), batch)
+        return self.decoder.read(path, context.anchor, batch)

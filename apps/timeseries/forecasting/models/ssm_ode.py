@@ -89,5 +89,5 @@ class SSMODE(Forecaster):
         found, now = self.norm(encoded), self.thin(context.now)
         straight = self.straight(torch.cat([found, now], dim=-1))
         bent = self.bent(torch.cat([found, torch.tanh(now / 2)], dim=-1))
-        solution = self.decoder.solve(straight + bent, batch)
-        return self.decoder.read(solution, context.anchor, batch)
+        path = self.decoder.solve(straight + bent, batch)
+        return self.decoder.read(path, context.anchor, batch)
