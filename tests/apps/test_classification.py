@@ -290,7 +290,7 @@ def complaint(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("--task clasification", "unknown task of timeseries 'clasification': did you mean 'classification'"),
         ("--task classification --recipe weather", "the recipe weather is for forecasting, not for classification"),
         ("--dataset gun_point", "dataset 'gun_point' is for classification, not for forecasting: add --task"),
-        ("--model linoss", "model 'linoss' is for classification, not for forecasting: add --task classification"),
+        ("--model lem", "model 'lem' is for classification, not for forecasting: add --task classification"),
         ("--task classification --dataset gun_pont", "unknown dataset 'gun_pont': did you mean 'gun_point'"),
         ("--task classification --model s6", "unknown model 's6': did you mean 's5'"),
         ("--task classification --data.validation 1", "data.validation=1.0 is out of range: it must lie in [0, 1)"),
