@@ -1,6 +1,6 @@
 """Forecasting as a data set: windows of a table, each a context to learn from and targets to predict."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,9 @@ class ForecastTask:
         scale: what it is divided by then: the standard deviation of the same.
         center: where another scale was chosen, mean of each channel in its units over the observed training values.
         deviation: standard deviation likewise.
+        static: names of the static features of a series.
+        static_location, static_scale: mean and standard deviation of each over the training series.
+        known: those of the channels, none of them a target, that are known beforehand, as a holiday is.
     """
 
     channels: list[str]
@@ -50,6 +53,15 @@ class ForecastTask:
     scale: list[float]
     center: list[float] | None = None
     deviation: list[float] | None = None
+    static: list[str] = field(default_factory=list)
+    static_location: list[float] = field(default_factory=list)
+    static_scale: list[float] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
+
+    @property
+    def described(self) -> int:
+        """Number of static features a sample has: one for each group, then those named."""
+        return len(self.groups) + len(self.static)
 
     @property
     def leads(self) -> int:
@@ -72,7 +84,16 @@ class Windows:
 
     def __init__(self, table: Table, task: ForecastTask, origins: list[Array]) -> None:
         self.table, self.task = table, task
-        self.rows = TableRows(table, location=task.location, scale=task.scale, groups=task.groups)
+        self.rows = TableRows(
+            table,
+            location=task.location,
+            scale=task.scale,
+            groups=task.groups,
+            static=task.static,
+            static_location=task.static_location,
+            static_scale=task.static_scale,
+        )
+        self._known = [task.channels.index(name) for name in task.known]
         self.origins = np.concatenate(origins)
         self.series = np.repeat(np.arange(len(origins)), [len(o) for o in origins])
         self._first = self.rows.past(origins, -task.context)
@@ -105,6 +126,7 @@ class Windows:
             target=torch.from_numpy(np.ascontiguousarray(target_values[..., :c])),
             target_times=torch.from_numpy(target_times),
             target_mask=torch.from_numpy(np.ascontiguousarray(target_mask[..., :c])),
+            known=torch.from_numpy(target_values[..., self._known]) if self._known else None,
             group=groups,
             sample_id=[f"{g}@{t:.15g}" for g, t in zip(groups, tau, strict=True)],
             meta={"time_unit": self.task.time_unit, "cutoff": 0.0},

@@ -26,6 +26,7 @@ class IrregularBatch:
         target: a label (B,) or a series (B, Q, C), 0 where unobserved, or None.
         target_times: (B, Q), where the target is a series.
         target_mask: (B, Q, C) bool, True where the target was observed.
+        known: (B, Q, F) what is known beforehand of the target times, such as holidays, 0 where missing; or None.
         group: the group (station, patient) of each sample.
         sample_id: a name for each sample.
         meta: units, time unit, cutoff and the like, the same for the batch.
@@ -40,6 +41,7 @@ class IrregularBatch:
     target: Tensor | None = None
     target_times: Tensor | None = None
     target_mask: Tensor | None = None
+    known: Tensor | None = None
     group: list[str] = field(default_factory=list)
     sample_id: list[str] = field(default_factory=list)
     meta: dict[str, Any] = field(default_factory=dict)

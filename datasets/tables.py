@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from integrand.core.errors import InputError, nearest, unknown
-from integrand.datasets.static_columns import read_static, take_static
+from integrand.datasets.static_columns import columns_of, columns_of_words, read_static, take_static
 from integrand.datasets.table_columns import Roles, find_roles, finite_numbers, is_text, read_cells
 from integrand.datasets.table_stamps import MICROSECONDS, Stamps, read_stamps
 
@@ -121,6 +121,7 @@ def read_table(
     channels: Sequence[str] | None = None,
     optional: Sequence[str] = (),
     static_columns: Sequence[str] = (),
+    features: Sequence[str] = (),
     time_unit: str = "h",
     duplicates: str = "mean",
 ) -> Table:
@@ -141,6 +142,7 @@ def read_table(
             notice says so.
         static_columns: columns that say one thing of a series in all its rows, such as a patient's age or sex, as
             features of the series and not as channels: numbers as they are, words as a 0 or 1 for each, ``sex=f``.
+        features: static features of a trained model by these names, whose columns are found; instead of their columns.
         time_unit: what times count: ``"h"``, ``"min"``, ``"s"``, ``"d"`` or ``"ms"``. Plain numbers are not converted.
         duplicates: what becomes of the observed cells that share a group, stamp and channel: ``"mean"``, ``"first"``
             or ``"last"`` in the file, or ``"error"``, which refuses a repeated stamp.
@@ -162,17 +164,25 @@ def read_table(
         '2024-01-01 09:00:00'
     """
     check_options(channels, time_unit, duplicates)
-    cells = read_cells(path, {name for name in (group_column, variable_column) if name is not None})
+    texts = {name for name in (group_column, variable_column) if name is not None} | columns_of_words(features)
+    cells = read_cells(path, texts)
     columns = {
         "time_column": time_column,
         "group_column": group_column,
         "variable_column": variable_column,
         "value_column": value_column,
     }
-    static = take_static(cells, static_columns, columns.values())
+    static = take_static(cells, columns_of(features, cells) if features else static_columns, columns.values())
     roles = find_roles(cells, **columns)
     return table_of(
-        cells, roles, channels=channels, optional=optional, static=static, time_unit=time_unit, duplicates=duplicates
+        cells,
+        roles,
+        channels=channels,
+        optional=optional,
+        static=static,
+        features=features or None,
+        time_unit=time_unit,
+        duplicates=duplicates,
     )
 
 

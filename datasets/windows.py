@@ -1,7 +1,7 @@
 """Windows on the rows of a table: what forecasting and imputation cut their samples from.
 
-Dimension letters: N windows, S series, R rows of all series, B windows of a batch, L rows of a window, C channels,
-G groups, P calendar periods.
+Dimension letters: N windows or series, S static features, R rows of all series, B windows of a batch, L rows of a
+window, C channels, G groups, P calendar periods.
 """
 
 from collections.abc import Sequence
@@ -33,15 +33,28 @@ class TableRows:
         location: (C,) what is subtracted from each channel.
         scale: (C,) what it is divided by then.
         groups: names of groups that have a static feature of their own, 1 for them and 0 for others.
+        static: names of static features of the table that stand after these, standardised, 0 where missing.
+        static_location: (S,) what is subtracted from each of them.
+        static_scale: (S,) what it is divided by then.
 
     Attributes:
         times: (R,) in the table's time.
         values: (R, C), 0 where unobserved.
         mask: (R, C), True where observed.
-        static: (S, G) of each series.
+        static: (N, G + S) of each series.
     """
 
-    def __init__(self, table: Table, *, location: Sequence[float], scale: Sequence[float], groups: list[str]) -> None:
+    def __init__(
+        self,
+        table: Table,
+        *,
+        location: Sequence[float],
+        scale: Sequence[float],
+        groups: Sequence[str],
+        static: Sequence[str] = (),
+        static_location: Sequence[float] = (),
+        static_scale: Sequence[float] = (),
+    ) -> None:
         self.table = table
         self.times = np.concatenate([s.times for s in table.series])
         standardised = (np.concatenate([s.values for s in table.series]) - np.asarray(location)) / np.asarray(scale)
@@ -53,6 +66,8 @@ class TableRows:
         for i, s in enumerate(table.series):
             if s.group in known:
                 self.static[i, known[s.group]] = 1
+        if static:
+            self.static = np.concatenate([self.static, _static(table, static, static_location, static_scale)], axis=1)
         # Calendar phases count from 1970 where stamps are dates, so that those of another file agree.
         self._calendar = 0.0 if table.epoch is None else table.epoch.timestamp() * 1e6 / MICROSECONDS[table.time_unit]
 
@@ -81,6 +96,15 @@ class TableRows:
             final = np.where(count > 0, times[np.arange(len(times)), np.maximum(count - 1, 0)], 0.0)
             times = np.where(chosen, times, final[:, None])
         return Gathered(values, mask, times.astype(np.float32))
+
+
+def _static(table: Table, names: Sequence[str], location: Sequence[float], scale: Sequence[float]) -> Array:
+    if table.static is None or (lacking := [name for name in names if name not in table.static_names]):
+        what = ", ".join(names if table.static is None else lacking)
+        raise InputError(f"the table lacks the static features {what}: name their columns.")
+    columns = [table.static_names.index(name) for name in names]
+    standardised = (table.static[:, columns] - np.asarray(location)) / np.asarray(scale)
+    return np.where(np.isfinite(standardised), standardised, 0).astype(np.float32)
 
 
 def ranges(start: Array, stop: Array) -> Array:

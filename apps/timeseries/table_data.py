@@ -173,6 +173,27 @@ class TableData(PartsData):
         deviation = np.where(constant, 1.0, np.nanstd(own, axis=0))
         return {**found, "center": np.nanmean(own, axis=0).tolist(), "deviation": deviation.tolist()}
 
+    def static_scales(self, table: Table) -> dict[str, list]:
+        """Return names, means and deviations of the static features over the series with rows in the training part.
+
+        Raises:
+            InputError: one is not known of two of these.
+        """
+        if table.static is None:
+            return {}
+        inside = zip(table.series, spans(table, self.split, "train"), strict=True)
+        rows = [place for place, (s, (start, end)) in enumerate(inside) if ((s.times >= start) & (s.times < end)).any()]
+        seen = table.static[rows].astype(np.float64)
+        for name, count in zip(table.static_names, np.isfinite(seen).sum(0), strict=True):
+            if count < 2:
+                raise InputError(f"static feature {name!r} is known of {count} training series: leave it out.")
+        deviation = np.nanstd(seen, axis=0)
+        return {
+            "static": list(table.static_names),
+            "static_location": np.nanmean(seen, axis=0).tolist(),
+            "static_scale": np.where(deviation > 0, deviation, 1.0).tolist(),
+        }
+
     def naive_steps(self) -> Array:
         """Return how far each channel moves between two observed values of the training part, see ``scores``."""
         self.setup()

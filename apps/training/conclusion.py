@@ -101,7 +101,7 @@ def print_table(results: dict[str, Any]) -> None:
     table = score_table(f"{results['dataset']}, test part{leaks}, {tested['test']:,} {tested['name']}", metrics)
     for who, scores in results["metrics"].items():
         style = "bold" if who == results["model"] else None
-        table.add_row(who, *(f"{scores[metric]:.4f}" for metric in metrics), style=style)
+        table.add_row(who, *(_figure(scores[metric]) for metric in metrics), style=style)
     console.print(table)
     for metric, (low, high) in results["intervals"][results["model"]].items():
         console.print(
@@ -118,3 +118,8 @@ def print_table(results: dict[str, Any]) -> None:
                 f"  {abs(gain['gain']):.1%} {word} than {other} ({change} {gain['low']:.1%} to {gain['high']:.1%})",
                 highlight=False,
             )
+
+
+def _figure(value: float) -> str:
+    """Write a figure with four decimals, and a small one with three digits."""
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.01 else f"{value:.2e}"

@@ -180,6 +180,10 @@ class Ridge:
             parts += [np.cos(phase), np.sin(phase)]
         if batch.static is not None:
             parts.append(batch.static.numpy())
+        if batch.known is not None:
+            ahead = np.zeros((count, binned.leads, batch.known.shape[-1]), dtype=np.float32)
+            np.put_along_axis(ahead, binned.lead[..., None], batch.known.numpy(), 1)
+            parts.append(ahead.reshape(count, -1))
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
     def fit(self, train: ForecastWindows) -> None:

@@ -11,7 +11,7 @@ from integrand.apps.timeseries.table_data import (
     resolution,
     targets_first,
 )
-from integrand.core.errors import InputError
+from integrand.core.errors import InputError, unknown
 from integrand.datasets.forecasting import ForecastTask, ForecastWindows
 from integrand.datasets.splits import PARTS
 from integrand.datasets.tables import Table, require_span
@@ -44,6 +44,9 @@ class ForecastingData(TableData):
         num_workers: processes that load batches; 0 for the training process.
         seed: of drops and order.
         split_seed: of a split by series; apart from ``seed``, so that several seeds are scored on the same series.
+        static_columns: columns of a file that say one thing of a series in all its rows, such as a patient's age.
+        known_columns: channels, none of them a target, whose values are known beforehand, such as a holiday or a price;
+            ``predict`` then forecasts at the file's rows after the last observation, which hold them.
         time_column: column of the stamps of a CSV file, when it is not to be detected.
         group_column: column that tells series apart, likewise.
         variable_column: column of the channel names of a file in long form, likewise.
@@ -73,6 +76,8 @@ class ForecastingData(TableData):
         num_workers: int = 0,
         seed: int = 0,
         split_seed: int = 0,
+        static_columns: list[str] | None = None,
+        known_columns: list[str] | None = None,
         time_column: str | None = None,
         group_column: str | None = None,
         variable_column: str | None = None,
@@ -104,7 +109,9 @@ class ForecastingData(TableData):
             "variable_column": variable_column,
             "value_column": value_column,
             "duplicates": duplicates,
+            "static_columns": static_columns or (),
         }
+        self.known = known_columns or []
         self._parts: dict[str, ForecastWindows] = {}
 
     def setup(self, stage: str | None = None) -> None:
@@ -112,7 +119,12 @@ class ForecastingData(TableData):
         if self._parts:
             return
         table, units, targets, split_rows = self.read()
-        targets = self.targets or targets
+        for name in self.known:
+            if name not in table.channels:
+                raise unknown("known column", name, table.channels)
+        targets = self.targets or [name for name in targets if name not in self.known]
+        if twice := [name for name in targets if name in self.known]:
+            raise InputError(f"channel {twice[0]!r} is a target and known beforehand: name it in one of the two.")
         if self.split_by == "time":
             require_span(table, self.context + self.horizon, what="context and horizon together")
         self.table = targets_first(table, targets)
@@ -151,4 +163,6 @@ class ForecastingData(TableData):
             periods=self.calendar(table, self.periods),
             groups=self.known_groups(table),
             **self.scales(table),
+            **self.static_scales(table),
+            known=[name for name in table.channels if name in self.known],
         )

@@ -98,6 +98,11 @@ def predict(
     for option, value in (("--horizon", horizon), ("--every", every), ("--at", at)):
         if queries is not None and value is not None:
             raise InputError(f"--queries says itself when to forecast: leave {option} out.")
+    if task.known and any(value is not None for value in (horizon, every, at, queries)):
+        raise InputError(
+            f"the model knows {', '.join(task.known)} beforehand and forecasts at the rows of --input after the last "
+            "observation, which hold them: leave --horizon, --every, --at and --queries out."
+        )
     leads = lead_times(task, horizon, every, at)
     table = read_table(
         input,
@@ -106,20 +111,24 @@ def predict(
         variable_column=variable_column,
         value_column=value_column,
         channels=task.channels,
-        optional=task.channels[task.targets :],
+        optional=[name for name in task.channels[task.targets :] if name not in task.known],
+        features=task.static,
         time_unit=task.time_unit,
         duplicates=duplicates,
     )
     for notice in table.notices:
         notify(notice)
     require_kind(table, task)
+    known = None
+    if task.known:
+        table, leads, known = foreseen_rows(table, task)
     table = observed_rows(table, notify)
     if queries is not None:
         table, leads = read_queries(queries, table, task)
     require_span(table, shortest_span(leads, task), what="horizon")
     for notice in (*doubts(table, task), *far_ahead(leads, task)):
         notify(notice)
-    prediction = forecast(module, table, leads)
+    prediction = forecast(module, table, leads, known)
     if figure is not None and len(table.series) > MOST_SERIES:
         notify(f"the picture shows the first {MOST_SERIES} of {len(table.series)} series")
     # Both are made before either is written.
@@ -204,14 +213,53 @@ def doubts(table: Table, task: ForecastTask) -> list[str]:
     return found
 
 
+def foreseen_rows(table: Table, task: ForecastTask) -> tuple[Table, Array, Array]:
+    """Part each series after its last observation: what was observed, and what is known of the times to come.
+
+    Returns:
+        The table up to there; lead times (N, Q) of the rows that follow, NaN after the last of a series; and the values
+        of the known channels there, (N, Q, F), standardised.
+
+    Raises:
+        InputError: no row follows, or one lacks a known value.
+    """
+    columns = [task.channels.index(name) for name in task.known]
+    location, scale = (np.asarray(x)[columns] for x in (task.location, task.scale))
+    observed = [channel for channel in range(len(task.channels)) if channel not in columns]
+    series, leads, known = [], [], []
+    for one in table.series:
+        seen = np.flatnonzero(np.isfinite(one.values[:, observed]).any(1))
+        last = int(seen[-1]) if len(seen) else -1
+        ahead = one.values[last + 1 :, columns]
+        if last < 0 or not len(ahead):
+            raise InputError(
+                f"series {one.group!r} has no row after its last observation: add rows with {', '.join(task.known)} at "
+                "the times to forecast, all else empty."
+            )
+        if not np.isfinite(ahead).all():
+            row, column = np.argwhere(~np.isfinite(ahead))[0]
+            stamp = table.titles(one.times[last + 1 + row :][:1])[0]
+            raise InputError(f"{task.known[column]} of series {one.group!r} is missing at {stamp}: give it there.")
+        series.append(Series(one.group, one.times[: last + 1], values=one.values[: last + 1]))
+        leads.append(one.times[last + 1 :] - one.times[last])
+        known.append((ahead - location) / scale)
+    longest = max(map(len, leads))
+    leads_NQ = np.full((len(leads), longest), np.nan)
+    known_NQF = np.zeros((len(leads), longest, len(columns)), dtype=np.float32)
+    for place, (lead, values) in enumerate(zip(leads, known, strict=True)):
+        leads_NQ[place, : len(lead)], known_NQF[place, : len(lead)] = lead, values
+    return replace(table, series=series), leads_NQ, known_NQF
+
+
 @torch.no_grad()
-def forecast(module: ForecastingModule, table: Table, leads: Array) -> Prediction:
+def forecast(module: ForecastingModule, table: Table, leads: Array, known: Array | None = None) -> Prediction:
     """Forecast each series of a table, which has the channels of the task, at some times after its last stamp.
 
     Args:
         module: a trained module.
         table: N series.
         leads: (Q,) for all, or (N, Q), NaN after the last where a series has fewer.
+        known: (N, Q, F) what is known of these times beforehand, where the model asks for it.
     """
     task = module.network.built_for
     origins_N = np.array([series.times[-1] for series in table.series])
@@ -226,7 +274,11 @@ def forecast(module: ForecastingModule, table: Table, leads: Array) -> Predictio
     for start in range(0, len(windows), SERIES_AT_ONCE):
         index = np.arange(start, min(start + SERIES_AT_ONCE, len(windows)))
         batch = replace(
-            windows.batch(index), target=None, target_mask=None, target_times=torch.from_numpy(asked_NQ[index])
+            windows.batch(index),
+            target=None,
+            target_mask=None,
+            target_times=torch.from_numpy(asked_NQ[index]),
+            known=None if known is None else torch.from_numpy(known[index]),
         )
         said = module(batch.to(module.device))
         means.append(said.mean.cpu().double().numpy() * scale_K + location_K)

@@ -141,7 +141,9 @@ def _leads_of(cells: dict[str, pd.Series], table: Table, task: ForecastTask) -> 
     leads_NQ = np.full((len(asked), max(map(len, asked))), np.nan)
     for place, leads in enumerate(asked):
         leads_NQ[place, : len(leads)] = leads
-    return replace(table, series=[table.series[place] for place in sorted(found)]), leads_NQ
+    chosen = sorted(found)
+    static = None if table.static is None else table.static[chosen]
+    return replace(table, series=[table.series[place] for place in chosen], static=static), leads_NQ
 
 
 def _require_same_kind(stamps: Stamps, table: Table, column: pd.Series) -> None:

@@ -17,6 +17,7 @@ from integrand.apps.timeseries.forecasting.prediction import (
     to_frame,
 )
 from integrand.apps.timeseries.forecasting.queries import lead_times, span
+from integrand.core.errors import InputError
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.table_stream import Arrival, TableStream
 
@@ -58,11 +59,16 @@ def stream(
         InputError: a row is not right, by its number, or an option.
     """
     task = module.network.built_for
+    if task.known:
+        raise InputError(
+            f"the model knows {', '.join(task.known)} beforehand, which a stream can't tell: use --input with a file."
+        )
     leads = lead_times(task, horizon, every, at)
     rows = TableStream(
         lines,
         channels=task.channels,
         optional=task.channels[task.targets :],
+        static=task.static,
         span=task.context,
         time_column=time_column,
         group_column=group_column,

@@ -4,14 +4,17 @@ Dimension letters: B batch, L context length, Q query times, C channels seen, K 
 T times of the latent path, D latent state.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from integrand.apps.timeseries.neighbours import before
 from integrand.apps.timeseries.network import GaussianAnswer, TaskNetwork
+from integrand.core.errors import InputError
 from integrand.core.fields.periodic_forcing import harmonics
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch
@@ -35,11 +38,15 @@ class Forecaster(TaskNetwork[ForecastTask]):
     """Base of the forecasting networks, see ``TaskNetwork``."""
 
     calendar: Tensor
+    foreseen: Foreseen
 
     def build(self, task: ForecastTask) -> None:
         """Make the parameters for a task; a second call with the same task does nothing."""
         if self.task is None:
             self.register_buffer("calendar", 2 * torch.pi / torch.tensor(task.periods), persistent=False)
+            if task.known:
+                self.foreseen = Foreseen(len(task.known), task.targets)
+                self.register_forward_hook(_foresee)
         super().build(task)
 
     def forward(self, batch: IrregularBatch) -> Forecast:
@@ -50,9 +57,9 @@ class Forecaster(TaskNetwork[ForecastTask]):
     def features(self) -> int:
         """Number F of features an element of the context has."""
         task = self.built_for
-        return 4 * len(task.channels) + 2 * len(task.periods) + len(task.groups)
+        return 4 * len(task.channels) + 2 * len(task.periods) + task.described
 
-    def encode(self, batch: IrregularBatch) -> "Context":
+    def encode(self, batch: IrregularBatch) -> Context:
         """Describe every context row, and the forecast origin as a last row on which nothing is observed.
 
         A row's features are the values (0 where missing), which are observed, the last value of each channel so far,
@@ -73,13 +80,13 @@ class Forecaster(TaskNetwork[ForecastTask]):
         parts = [values, mask.to(values), carried, age]
         if batch.phase is not None and task.periods:
             parts.append(harmonics(batch.phase.unsqueeze(1) + self.calendar * times.unsqueeze(-1)))
-        if batch.static is not None and task.groups:
+        if batch.static is not None and task.described:
             parts.append(batch.static.unsqueeze(1).expand(-1, times.shape[1], -1))
         first = torch.full_like(times[:, :1], task.resolution)
         dt = torch.cat([first, times.diff(dim=1)], dim=1)
         return Context(torch.cat(parts, dim=-1), dt, present, carried[:, -1, : task.targets], len(task.channels))
 
-    def observed(self, batch: IrregularBatch) -> "Observed":
+    def observed(self, batch: IrregularBatch) -> Observed:
         """Return what the context holds, and the forecast origin as a last element on which nothing is observed.
 
         Padding stands at the origin, too: time passes up to there once, and not again.
@@ -97,7 +104,7 @@ class Forecaster(TaskNetwork[ForecastTask]):
     def asked(self) -> int:
         """Number A of features a query time has."""
         task = self.built_for
-        return 1 + 2 * len(task.periods) + len(task.groups)
+        return 1 + 2 * len(task.periods) + task.described
 
     def ask(self, batch: IrregularBatch) -> Tensor:
         """Describe every query time (B, Q, A): how far ahead it is, in horizons, the calendar there and the group."""
@@ -107,9 +114,40 @@ class Forecaster(TaskNetwork[ForecastTask]):
         parts = [lead / task.horizon]
         if batch.phase is not None and task.periods:
             parts.append(harmonics(batch.phase.unsqueeze(1) + self.calendar * lead))
-        if batch.static is not None and task.groups:
+        if batch.static is not None and task.described:
             parts.append(batch.static.unsqueeze(1).expand(-1, lead.shape[1], -1))
         return torch.cat(parts, dim=-1)
+
+
+def _foresee(network: Forecaster, given: tuple[IrregularBatch, ...], said: Forecast) -> Forecast:
+    """Add what follows from what is known beforehand, whatever the network: it stands after its ``forward``."""
+    (batch,) = given
+    if batch.known is None:
+        raise InputError(f"the forecast needs {', '.join(network.built_for.known)} at the times it is asked for.")
+    return replace(said, mean=said.mean + network.foreseen(batch.known))
+
+
+class Foreseen(nn.Module):
+    """What the channels known beforehand, k(t), add to the mean forecast: W k(t) + g(k(t)), zero at first.
+
+    Args:
+        known: how many these channels are.
+        targets: how many channels are forecast.
+        hidden: width of g.
+    """
+
+    def __init__(self, known: int, targets: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.straight = nn.Linear(known, targets, bias=False)
+        self.bent = nn.Sequential(nn.Linear(known, hidden), nn.GELU(), nn.Linear(hidden, targets))
+        last = self.bent[-1]
+        assert isinstance(last, nn.Linear)
+        for parameter in (self.straight.weight, last.weight, last.bias):
+            nn.init.zeros_(parameter)
+
+    def forward(self, known: Tensor) -> Tensor:
+        """Map (B, Q, known) to (B, Q, targets)."""
+        return self.straight(known) + self.bent(known)
 
 
 class Observed(NamedTuple):

@@ -48,7 +48,7 @@ class GRUODEBayesForecaster(Forecaster):
     def build_network(self, task: ForecastTask) -> None:
         """Make the filter."""
         self.model = GRUODEBayes(
-            len(task.channels) + 2 * len(task.periods) + len(task.groups),
+            len(task.channels) + 2 * len(task.periods) + task.described,
             d_state=self.d_state,
             prep=self.prep,
             hidden=self.hidden,
@@ -66,7 +66,7 @@ class GRUODEBayesForecaster(Forecaster):
         parts = [values]
         if batch.phase is not None and task.periods:
             parts.append(harmonics(batch.phase.unsqueeze(1) + self.calendar * times.unsqueeze(-1)))
-        if batch.static is not None and task.groups:
+        if batch.static is not None and task.described:
             parts.append(batch.static.unsqueeze(1).expand(-1, times.shape[1], -1))
         known = present.unsqueeze(-1).expand(-1, -1, sum(part.shape[-1] for part in parts[1:]))
         mask = torch.cat([mask, known], dim=-1)

@@ -95,7 +95,7 @@ class SequenceForecaster(Forecaster):
     def build_network(self, task: ForecastTask) -> None:
         """Make cycle, lift, layers, what lies between them, and the two paths to the answer."""
         seen, told = (1, 1) if self.independent else (len(task.channels), task.targets)
-        features = 4 * seen + 2 * len(task.periods) + len(task.groups)
+        features = 4 * seen + 2 * len(task.periods) + task.described
         self.cycle = nn.Parameter(torch.zeros(len(task.channels), 2 * len(task.periods) * OVERTONES))
         self.cycle.requires_grad_(bool(task.periods))
         self.lift = nn.Linear(features, self.width)
@@ -163,7 +163,7 @@ class SequenceForecaster(Forecaster):
         parts = [last.value, mask.to(values), age, (-level / spread).expand_as(age)]
         if series.phase is not None and task.periods:
             parts.append(harmonics(series.phase.unsqueeze(1) + self.calendar * times.unsqueeze(-1)))
-        if series.static is not None and task.groups:
+        if series.static is not None and task.described:
             parts.append(series.static.unsqueeze(1).expand(-1, times.shape[1], -1))
         first = torch.full_like(asked[:, :1], task.resolution)
         dt = torch.cat([first, series.times.diff(dim=1), asked - series.times[:, -1:]], dim=1) / task.resolution
