@@ -26,6 +26,7 @@ PARTS = (
     "state_space",
     "selective",
     "neural_cde",
+    "latent_ode",
     "recurrent",
     "operator",
 )
