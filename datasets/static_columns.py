@@ -114,6 +114,7 @@ def read_static(
         InputError: a column has two values in one series, a cell that is no number in a column of numbers, or a word
             that ``features`` lack; the message names the row.
     """
+    sources: list[_Source] = []
     if features is None:
         words = {name for name, column in columns.items() if is_text(column)}
     else:

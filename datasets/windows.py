@@ -99,9 +99,9 @@ class TableRows:
 
 
 def _static(table: Table, names: Sequence[str], location: Sequence[float], scale: Sequence[float]) -> Array:
-    if table.static is None or (lacking := [name for name in names if name not in table.static_names]):
-        what = ", ".join(names if table.static is None else lacking)
-        raise InputError(f"the table lacks the static features {what}: name their columns.")
+    lacking = [name for name in names if name not in table.static_names]
+    if table.static is None or lacking:
+        raise InputError(f"the table lacks the static features {', '.join(lacking)}: name their columns.")
     columns = [table.static_names.index(name) for name in names]
     standardised = (table.static[:, columns] - np.asarray(location)) / np.asarray(scale)
     return np.where(np.isfinite(standardised), standardised, 0).astype(np.float32)

@@ -114,13 +114,17 @@ def _solved(flows: Sequence[NeuralODE], **options: object) -> Iterator[None]:
 
 
 def _cost(module: GaussianModule, batch: IrregularBatch, method: str, setting: float | None) -> Cost:
+    tried = [_answer(module, batch) for _ in range(REPEATS)]
+    _, score, evaluations = tried[0]
+    return Cost(method, setting, evaluations, min(seconds for seconds, _, _ in tried), score)
+
+
+def _answer(module: GaussianModule, batch: IrregularBatch) -> tuple[float, float, float]:
+    """Return seconds, score and evaluations of one answer."""
     assert batch.target is not None
     assert batch.target_mask is not None
-    seconds = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        answer = module(batch)
-        score = gaussian_crps(answer.mean, answer.std, batch.target)[batch.target_mask].mean().item()
-        seconds.append(time.perf_counter() - began)
-    evaluations = 0.0 if answer.stats is None else float(answer.stats.evaluations.float().mean())
-    return Cost(method, setting, evaluations, min(seconds), score)
+    began = time.perf_counter()
+    answer = module(batch)
+    score = gaussian_crps(answer.mean, answer.std, batch.target)[batch.target_mask].mean().item()
+    seconds = time.perf_counter() - began
+    return seconds, score, 0.0 if answer.stats is None else float(answer.stats.evaluations.float().mean())

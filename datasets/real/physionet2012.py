@@ -189,9 +189,9 @@ def _stay(text: str, refused: dict[str, int]) -> tuple[np.ndarray, np.ndarray, n
     first = dict(zip(AT_ADMISSION, known[0], strict=True)) if times[0] == 0 else dict.fromkeys(AT_ADMISSION, np.nan)
     unit = first.pop("ICUType")
     units = [np.nan if np.isnan(unit) else float(unit == 1 + number) for number in range(len(UNITS_OF_CARE))]
-    rows = np.isfinite(measured).any(1)
-    if not rows.any():
-        rows[0] = True
+    rows = np.flatnonzero(np.isfinite(measured).any(1))
+    if not len(rows):
+        rows = np.array([0])
     return times[rows], measured[rows], np.array([*first.values(), *units], dtype=np.float32)
 
 

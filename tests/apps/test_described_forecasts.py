@@ -117,6 +117,8 @@ def test_the_ridge_finds_the_effect_of_what_is_known(shop: Path):
     ridge = Ridge(data.task)
     ridge.fit(data.windows("train"))
     for _, batch in chunks(data.windows("test")):
+        assert batch.target is not None
+        assert batch.known is not None
         mean, _ = ridge.predict(batch)
         error = (mean - batch.target)[batch.target_mask].abs().mean()
         blind, _ = ridge.predict(batch.__class__(**{**batch.__dict__, "known": torch.zeros_like(batch.known)}))
@@ -132,7 +134,9 @@ def test_what_is_known_adds_nothing_at_first_and_its_effect_belongs_to_its_time_
     torch.nn.init.normal_(network.foreseen.straight.weight)
     batch = data.windows("train").__getitems__([0, 1])
     network.eval()
+    assert batch.known is not None
     other = batch.__class__(**{**batch.__dict__, "known": batch.known.clone()})
+    assert other.known is not None
     other.known[:, 2] += 1
     moved = (network(other).mean - network(batch).mean).abs().sum((0, 2))
     assert moved[2] > 0
@@ -187,7 +191,7 @@ def test_a_file_without_a_future_horizons_and_streams_are_refused(module, shop: 
     with pytest.raises(InputError, match="leave --horizon, --every, --at and --queries out"):
         predict(module, input=shop, output=tmp_path / "out.csv", figure=None, horizon=2.0)
     with pytest.raises(InputError, match="which a stream can't tell"):
-        stream(module, lines=iter(["id,time,s"]), write=print)
+        stream(module, lines=iter([b"id,time,s"]), write=print)
 
 
 @pytest.mark.parametrize(
