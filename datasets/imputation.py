@@ -176,7 +176,8 @@ class ImputationWindows(Dataset[IrregularBatch]):
             ends.append(np.minimum(own + task.window, np.nextafter(times[-1], np.inf)) if len(times) else own)
         self.cuts = Cuts(table, task, starts, ends)
         if not len(self.cuts):
-            raise InputError(f"the {part} part holds no window of {task.window:g} {task.time_unit}: shorten it.")
+            unit = "" if task.time_unit == "1" else f" {task.time_unit}"
+            raise InputError(f"the {part} part holds no window of {task.window:g}{unit}: shorten it.")
 
     def __len__(self) -> int:
         return len(self.cuts)

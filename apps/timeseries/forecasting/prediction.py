@@ -19,6 +19,7 @@ from integrand.apps.timeseries.forecasting.module import ForecastingModule
 from integrand.apps.timeseries.forecasting.queries import beyond_training, lead_times, read_queries, span
 from integrand.apps.timeseries.places import require_places
 from integrand.apps.timeseries.scores import Z_LEVEL
+from integrand.apps.timeseries.strangers import listed, strangers
 from integrand.apps.training.files import write_atomically
 from integrand.core.errors import InputError
 from integrand.datasets.forecasting import ForecastTask, Windows
@@ -187,18 +188,7 @@ def observed_rows(table: Table, notify: Notify = lambda line: None) -> Table:
 
 def doubts(table: Table, task: ForecastTask) -> list[str]:
     """Return, one line each, what makes forecasts from this table worse than those the model was tested on."""
-    found = []
-    strangers = [series.group for series in table.series if task.groups and series.group not in task.groups]
-    if strangers and table.group_column is None:
-        found.append(
-            f"no column tells which series this is; the model was trained on {_listed(task.groups)} "
-            "(--group-column names the column)"
-        )
-    elif strangers:
-        found.append(
-            f"series that the model was not trained on: {_listed(strangers)}; they are forecast like an average of "
-            f"those it was ({_listed(task.groups)})"
-        )
+    found = strangers(table, task.groups, "forecast")
     for k, name in enumerate(task.channels[: task.targets]):
         blind = [
             series.group
@@ -208,7 +198,7 @@ def doubts(table: Table, task: ForecastTask) -> list[str]:
         if blind:
             found.append(
                 f"channel {name!r} was not observed in the last {span(task.context, task)} of series "
-                f"{_listed(blind)}: its forecast starts from the mean in training"
+                f"{listed(blind)}: its forecast starts from the mean in training"
             )
     return found
 
@@ -351,8 +341,3 @@ def _picture(prediction: Prediction, task: ForecastTask, suffix: str) -> bytes:
         chart = forecast_chart(examples, replace(task, horizon=float(np.nanmax(prediction.leads))), rows=MOST_CHANNELS)
         chart.savefig(content, format=suffix.lower().removeprefix("."))
     return content.getvalue()
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

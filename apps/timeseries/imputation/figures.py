@@ -21,12 +21,15 @@ from integrand.apps.timeseries.score_figures import (
     with_unit,
 )
 from integrand.apps.timeseries.scores import Z_LEVEL
-from integrand.apps.training.figures import BASELINES, MODEL, NARROW, OBSERVED, WIDE, figure, save, style
+from integrand.apps.training.figures import BASELINES, MODEL, NARROW, OBSERVED, SERIES, WIDE, figure, save, style
 from integrand.apps.training.run_folder import RunFolder
 from integrand.datasets.imputation import ImputationTask
 
 Array = np.ndarray
 MOST_ROWS = 5
+ODD = 3.0
+"""Score from which a value is ringed: it would be one in 370 of a Gaussian."""
+RING = {"marker": "o", "markersize": 8, "mfc": "none", "mec": SERIES[1][0], "mew": 1.2}
 
 
 def draw(evaluation: Evaluation, run: RunFolder, task: ImputationTask) -> None:
@@ -65,7 +68,7 @@ def imputation_chart(examples: Sequence[Example], task: ImputationTask, *, rows:
     """Draw windows side by side, a column an example and a row a channel; call it inside ``style()``.
 
     Args:
-        examples: at least one; hidden values that are NaN throughout are left out of the key.
+        examples: at least one; what is NaN throughout is left out of the key.
         task: names, units and resolution.
         rows: the most channels shown: those measured most often.
     """
@@ -86,8 +89,11 @@ def imputation_chart(examples: Sequence[Example], task: ImputationTask, *, rows:
         Line2D([], [], color=OBSERVED, marker="o", markersize=4, linewidth=0, label="observed"),
         Line2D([], [], color=MODEL, label="imputed"),
         Patch(color=MODEL, alpha=0.2, linewidth=0, label="90 %"),
-        Line2D([], [], color=colour, linestyle=dashes, linewidth=1, label="linear interpolation"),
     ]
+    if any(np.isfinite(example.line).any() for example in examples):
+        key.append(Line2D([], [], color=colour, linestyle=dashes, linewidth=1, label="linear interpolation"))
+    if any((example.score >= ODD).any() for example in examples):
+        key.append(Line2D([], [], **RING, linewidth=0, label=f"does not fit (score of {ODD:g} and more)"))
     if any(np.isfinite(example.hidden).any() for example in examples):
         hidden = {"color": OBSERVED, "marker": "o", "markersize": 4.5, "linewidth": 0, "mfc": "white"}
         key.insert(1, Line2D([], [], **hidden, label="hidden"))
@@ -113,6 +119,7 @@ def _window(axes: Axes, example: Example, k: int) -> None:
     axes.plot(times, mean, color=MODEL, linewidth=1.4)
     axes.plot(times, example.given[:, k], "o", color=OBSERVED, markersize=2.4)
     axes.plot(times, example.hidden[:, k], "o", markersize=3.2, mfc="white", mec=OBSERVED, mew=0.8)
+    axes.plot(times, np.where(example.score[:, k] >= ODD, example.given[:, k], np.nan), linewidth=0, **RING)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.margins(x=0.01, y=0.1)
 

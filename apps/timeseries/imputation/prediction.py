@@ -17,6 +17,7 @@ import torch
 from integrand.apps.timeseries.imputation.evaluation import Example
 from integrand.apps.timeseries.imputation.module import ImputationModule
 from integrand.apps.timeseries.places import require_places
+from integrand.apps.timeseries.strangers import strangers
 from integrand.apps.training.files import write_atomically
 from integrand.core.errors import InputError
 from integrand.datasets.imputation import Cuts, ImputationTask
@@ -114,9 +115,8 @@ def predict(
             f"time column {table.time_column!r} holds plain numbers, and the model was trained on dates: write stamps "
             "as '2024-01-31 14:00:00', or name another column with --time-column."
         )
-    strangers = [s.group for s in table.series if task.groups and s.group not in task.groups]
-    if strangers:
-        notify(f"{len(strangers)} series that the model was not trained on, such as {strangers[0]!r}")
+    for notice in strangers(table, task.groups, "imputed"):
+        notify(notice)
     if every is not None:
         table = with_rows(table, every)
     imputed = impute(module, table, scores=scores)

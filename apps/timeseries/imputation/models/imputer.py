@@ -3,6 +3,7 @@
 Dimension letters: B batch, L rows of a window, which are the query times too, C channels, F features of a row.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -84,7 +85,7 @@ class Imputer(TaskNetwork[ImputationTask]):
     def _closeness(self, nearest: Nearest) -> Tensor:
         """Return 1 where the value itself is observed, falling with the logarithm of its distance, 0 with none."""
         task = self.built_for
-        far = torch.log1p(nearest.distance / task.resolution) / torch.log1p(torch.tensor(task.window / task.resolution))
+        far = torch.log1p(nearest.distance / task.resolution) / math.log1p(task.window / task.resolution)
         return torch.where(nearest.found, 1 - far.clamp(max=1), 0)
 
 

@@ -72,7 +72,7 @@ class SequenceImputer(Imputer):
         rows = self.read(batch)
         lifted = self.lift(rows.features)
         ahead = self.forwards(lifted, rows.dt, rows.present).y
-        back = read_backwards(self.backwards, lifted, rows.dt, rows.present)
+        back = read_backwards(self.backwards, lifted, rows.dt, rows.present, first=1.0)  # as the first row forwards
         return self.head(self.norm(torch.cat([ahead, back], dim=-1)), rows)
 
 
