@@ -288,7 +288,7 @@ def test_words_that_describe_a_series_are_read_as_the_model_knows_them(tmp_path:
     module = classifier(known)
     sex = dict(zip(known.ids, np.where(woman, "f", "m"), strict=True))
     table = pd.read_csv(io.StringIO(as_csv(series))).drop(columns=["age", "risk"])
-    text = table.assign(sex=table["id"].map(sex)).to_csv(index=False)
+    text = table.assign(sex=[sex[name] for name in table["id"]]).to_csv(index=False)
     (tmp_path / "in.csv").write_text(text)
     options: dict[str, Any] = {"group_column": "id", "time_column": "t"}
     made = classify(module, input=tmp_path / "in.csv", output=tmp_path / "out.csv", figure=None, **options).table
