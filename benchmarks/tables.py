@@ -53,7 +53,7 @@ def pages() -> dict[str, str]:
 
 def default_run(rows: list[Row]) -> str:
     """Write the default run's table for the README: forecasters down, metrics across, means over seeds."""
-    chosen = [row for row in rows if row["row"].startswith("weather_")]
+    chosen = [row for row in rows if row["row"] == f"weather_{row['metric']}"]
     if not chosen:
         return NONE_YET
     lines = [

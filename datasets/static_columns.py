@@ -112,30 +112,35 @@ def read_static(
 
     Raises:
         InputError: a column has two values in one series, a cell that is no number in a column of numbers, or a word
-            that ``features`` lack; the message names the row.
+            that ``features`` lack, by its row; or there is no column of one of these.
     """
-    sources: list[_Source] = []
-    if features is None:
-        words = {name for name, column in columns.items() if is_text(column)}
-    else:
-        sources = [source for feature in features if (source := _source(feature, columns)) is not None]
-        words = {source.column for source in sources if source.word is not None}
+    sources = _told(columns) if features is None else _asked(features, columns)
+    words = {source.column for source in sources if source.word is not None}
+    if features is not None:
+        _require_known_words({name: columns[name] for name in words}, sources)
     cells_N = {
         name: _one_a_series(texts_of(column) if name in words else _numbers(column), groups, group_R)
         for name, column in columns.items()
     }
-    if features is None:
-        sources = [
-            _Source(name, word)
-            for name, cell_N in cells_N.items()
-            for word in (sorted(cell_N.dropna().unique()) if name in words else [None])
-        ]
-        features = [name if word is None else f"{name}={word}" for name, word in sources]
-    else:
-        _require_known_words({name: columns[name] for name in words}, sources)
-    values = [_feature(cells_N[name], word) for name, word in sources]
+    values = [_feature(cells_N[source.column], source.word) for source in sources]
     table = np.stack(values, axis=1) if values else np.empty((len(groups), 0))
-    return StaticFeatures(list(features), table.astype(np.float32))
+    names = [column if word is None else f"{column}={word}" for column, word in sources]
+    return StaticFeatures(names, table.astype(np.float32))
+
+
+def _told(columns: Mapping[str, pd.Series]) -> list[_Source]:
+    """Return the features that columns hold."""
+    return [
+        _Source(name, word)
+        for name, column in columns.items()
+        for word in (sorted(texts_of(column).dropna().unique()) if is_text(column) else [None])
+    ]
+
+
+def _asked(features: Sequence[str], columns: Collection[str]) -> list[_Source]:
+    """Return where the features of a model come from; raise ``InputError`` where columns lack some."""
+    columns_of(features, columns)
+    return [source for feature in features if (source := _source(feature, columns)) is not None]
 
 
 def _sources(feature: str) -> list[_Source]:

@@ -23,7 +23,12 @@ from integrand.datasets.tables import Series, Table
 
 
 def windows(
-    values: np.ndarray, times: np.ndarray | None = None, *, window: float = 24.0, part: str = "train", **options
+    values: np.ndarray,
+    times: np.ndarray | None = None,
+    *,
+    window: float = 24.0,
+    part: str = "train",
+    share: tuple[float, float] = (0.5, 0.5),
 ) -> ImputationWindows:
     """Windows of one series (L, C), unstandardised."""
     length, channels = values.shape
@@ -50,9 +55,8 @@ def windows(
         location=[0.0] * channels,
         scale=[1.0] * channels,
     )
-    return ImputationWindows(
-        table, task, chronological(times[0], times[-1], (0.6, 0.2, 0.2), {}), part, **{"stride": 4} | options
-    )
+    split = chronological(times[0], times[-1], (0.6, 0.2, 0.2), {})
+    return ImputationWindows(table, task, split, part, stride=4, share=share)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from integrand.core.errors import InputError
 from integrand.datasets.tables import Series, Table, read_table
 
 NAN = np.nan
+EPOCH = pd.to_datetime("2021-05-04", utc=True)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def one_series(times: np.ndarray, values: np.ndarray) -> Table:
         [Series("north", times, values=values.astype(np.float32))],
         ["level", "flow"],
         time_unit="h",
-        epoch=pd.Timestamp("2021-05-04", tz="UTC"),
+        epoch=EPOCH,
         timezone="UTC",
         time_column="time",
         layout="wide",
@@ -206,7 +207,7 @@ def test_rows_deep_in_a_long_series_have_the_answer_of_the_window_they_lie_in(mo
     for start, low, high in [(0, 0, 18), (12, 18, 30), (48, 54, 66), (84, 90, 101)]:
         own = (times >= start) & (times < start + 24 if start < 84 else True)
         part = one_series(times[own] - start, values[own])
-        cut = impute(module, replace(part, epoch=part.epoch + pd.Timedelta(hours=start)), scores=True)
+        cut = impute(module, replace(part, epoch=EPOCH + pd.to_timedelta(start, unit="h")), scores=True)
         assert cut.score is not None
         answered = (times[own] >= low) & (times[own] < high)
         there = (times >= low) & (times < high)
