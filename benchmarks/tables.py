@@ -103,7 +103,10 @@ def results_page(rows: list[Row]) -> str:
         lines.append(_table_row(cells))
     lines += ["", "## How each was measured", ""]
     for row in rows:
-        values = ", ".join(f"{value:.4f} (seed {seed})" for seed, value in zip(row["seeds"], row["ours"], strict=True))
+        places = _places(statistics.mean(row["ours"]))
+        values = ", ".join(
+            f"{value:.{places}f} (seed {seed})" for seed, value in zip(row["seeds"], row["ours"], strict=True)
+        )
         lines.append(
             f"- `{row['row']}`: `{row['command']}` at commit {row['commit']} on {row['machine']}; split "
             f"`{row['split_hash']}`. {values}. {_sentence(row['note'])}"
@@ -209,10 +212,16 @@ def _table_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def _places(value: float) -> int:
+    """Return how many decimals tell a figure of this size: four, and six of those below a hundredth."""
+    return 4 if value == 0 or abs(value) >= 0.01 else 6
+
+
 def _mean(values: Sequence[float]) -> str:
     mean = statistics.mean(values)
-    told = f"{mean:.4f}" if mean == 0 or abs(mean) >= 0.0005 else f"{mean:.1e}"
-    return f"{told} ± {statistics.stdev(values):.4f}" if len(values) > 1 else told
+    places = _places(mean)
+    told = f"{mean:.{places}f}" if mean == 0 or abs(mean) >= 1e-5 else f"{mean:.1e}"
+    return f"{told} ± {statistics.stdev(values):.{places}f}" if len(values) > 1 else told
 
 
 def _against(values: Sequence[float], row: Row) -> str:
