@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from integrand.core.errors import InputError, nearest, unknown
+from integrand.core.errors import InputError, listed, nearest, unknown
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
 
@@ -139,7 +139,7 @@ class Application:
         if not path.is_file():
             close = nearest(path.stem, known)
             hint = f"did you mean the recipe {close!r}?" if close else "check the path."
-            raise InputError(f"there is no recipe file {given!r}: {hint} Known recipes: {', '.join(known) or 'none'}.")
+            raise InputError(f"there is no recipe file {given!r}: {hint} Known recipes: {listed(known)}.")
         return path
 
 

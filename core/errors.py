@@ -39,4 +39,16 @@ def unknown(kind: str, word: str, words: Iterable[str]) -> InputError:
     known = list(words)
     close = nearest(word, known)
     hint = f": did you mean {close!r}?" if close else "."
-    return InputError(f"unknown {kind} {word!r}{hint} Known: {', '.join(known) or 'none'}.")
+    return InputError(f"unknown {kind} {word!r}{hint} Known: {listed(known)}.")
+
+
+def listed(names: Iterable[str], most: int = 16) -> str:
+    """Return names in one line, of many the first few and how many there are besides.
+
+    Example:
+        >>> listed("abc", most=3), listed("abcd", most=3), listed("")
+        ('a, b, c', 'a, b, c and 1 more', 'none')
+    """
+    every = list(names)
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return (", ".join(every[:most]) or "none") + more

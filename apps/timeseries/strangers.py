@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 
+from integrand.core.errors import listed
 from integrand.datasets.tables import Table
+
+MOST = 5
+"""Names in a line."""
 
 
 def strangers(table: Table, groups: Sequence[str], done: str) -> list[str]:
@@ -16,23 +20,12 @@ def strangers(table: Table, groups: Sequence[str], done: str) -> list[str]:
     found = [series.group for series in table.series if groups and series.group not in groups]
     if found and table.group_column is None:
         return [
-            f"no column tells which series this is; the model was trained on {listed(groups)} "
+            f"no column tells which series this is; the model was trained on {listed(groups, MOST)} "
             "(--group-column names the column)"
         ]
     if found:
         return [
-            f"series that the model was not trained on: {listed(found)}; they are {done} like an average of those it "
-            f"was ({listed(groups)})"
+            f"series that the model was not trained on: {listed(found, MOST)}; they are {done} like an average of "
+            f"those it was ({listed(groups, MOST)})"
         ]
     return []
-
-
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """Write names side by side, the first few of many.
-
-    Example:
-        >>> listed(["a", "b", "c"], most=2)
-        'a, b and 1 more'
-    """
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

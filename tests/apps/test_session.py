@@ -78,7 +78,7 @@ def test_the_results_hold_model_and_baselines(tiny_run):
         assert {"crps", "mae", "mse", "coverage"} <= scores.keys()
         assert all(np.isfinite(value) for value in scores.values())
     for who in results["metrics"]:
-        assert f"│ {who} " in tiny_run.out
+        assert f"\n {who} " in tiny_run.out
         low, high = results["intervals"][who]["crps"]
         assert low < results["metrics"][who]["crps"] < high
 
@@ -436,7 +436,7 @@ def test_evaluate_repeats_the_results(reference: Path, tmp_path: Path, capsys: p
     (run / "results.json").unlink()
     assert main(["evaluate", str(run)]) == 0
     assert outcome(run) == outcome(reference)
-    assert "│ ridge " in capsys.readouterr().out
+    assert "\n ridge " in capsys.readouterr().out
 
 
 def test_changed_data_are_refused(

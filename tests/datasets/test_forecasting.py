@@ -20,7 +20,7 @@ from integrand.datasets.irregular import IrregularBatch
 from integrand.datasets.splits import PARTS, ChronologicalSplit, chronological
 from integrand.datasets.tables import Series, Table
 
-TENSORS = [f.name for f in fields(IrregularBatch) if "Tensor" in str(f.type)]
+TENSORS = [f.name for f in fields(IrregularBatch) if "Tensor" in str(f.type) and f.name != "known"]
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from integrand.apps.timeseries.forecasting.module import ForecastingModule
 from integrand.apps.timeseries.forecasting.queries import beyond_training, lead_times, read_queries, span
 from integrand.apps.timeseries.places import require_places
 from integrand.apps.timeseries.scores import Z_LEVEL
-from integrand.apps.timeseries.strangers import listed, strangers
+from integrand.apps.timeseries.strangers import MOST, strangers
 from integrand.apps.training.files import write_atomically
-from integrand.core.errors import InputError
+from integrand.core.errors import InputError, listed
 from integrand.datasets.forecasting import ForecastTask, Windows
 from integrand.datasets.tables import Series, Table, read_table, require_span
 
@@ -198,7 +198,7 @@ def doubts(table: Table, task: ForecastTask) -> list[str]:
         if blind:
             found.append(
                 f"channel {name!r} was not observed in the last {span(task.context, task)} of series "
-                f"{listed(blind)}: its forecast starts from the mean in training"
+                f"{listed(blind, MOST)}: its forecast starts from the mean in training"
             )
     return found
 
