@@ -1,4 +1,4 @@
-"""Costs of a trained equation solved in other ways: counts by hand, the same answer in the end, nothing left changed."""
+"""A trained equation solved in other ways: costs by hand, the same answer in the end, nothing left changed."""
 
 from pathlib import Path
 
