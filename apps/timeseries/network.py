@@ -1,7 +1,7 @@
 """What networks of every task share: they are described by options, and built when the task is known."""
 
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, Generic, Self, TypeVar
 
 from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
 from torch import Tensor, nn
@@ -27,6 +27,11 @@ class GaussianAnswer:
     std: Tensor
     penalty: Tensor | None
     stats: SolverStats | None
+
+    def cpu(self) -> Self:
+        """Return the answer with its tensors on the host."""
+        moved = {f.name: value.cpu() for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
+        return replace(self, **moved)
 
 
 class TaskNetwork(HyperparametersMixin, nn.Module, Generic[Task]):

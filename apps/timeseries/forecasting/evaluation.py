@@ -1,7 +1,7 @@
 """Scoring a trained forecaster on the test part, beside the baselines."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from integrand.apps.timeseries.forecasting.baselines import BASELINES, Binned, chunks
 from integrand.apps.timeseries.forecasting.data import ForecastingData
-from integrand.apps.timeseries.forecasting.models.forecaster import Forecast
 from integrand.apps.timeseries.forecasting.module import ForecastingModule
 from integrand.apps.timeseries.scores import ScoreSums, compared
 from integrand.apps.timeseries.solver_sweep import Cost, sweep
@@ -122,12 +121,7 @@ def forecasts(module: ForecastingModule, data: ForecastingData) -> Any:
     """Yield (window numbers, batch, forecast) over the test part; batch and forecast on the host."""
     module.eval()
     for window, batch in chunks(data.windows("test")):
-        yield window, batch, _to_host(module(batch.to(module.device)))
-
-
-def _to_host(forecast: Forecast) -> Forecast:
-    moved = {f.name: v.cpu() for f in fields(forecast) if isinstance(v := getattr(forecast, f.name), Tensor)}
-    return replace(forecast, **moved)
+        yield window, batch, module(batch.to(module.device)).cpu()
 
 
 def _add(
@@ -149,7 +143,7 @@ def _examples(module: ForecastingModule, data: ForecastingData) -> list[Example]
     index = [int(rows[int((i + 0.5) / count * len(rows))]) for i, rows in enumerate(chosen)]
     batch = test.__getitems__(index)
     with torch.no_grad():
-        forecast = _to_host(module(batch.to(module.device)))
+        forecast = module(batch.to(module.device)).cpu()
     location, scale = np.asarray(task.location), np.asarray(task.scale)
     k = task.targets
     assert batch.target is not None

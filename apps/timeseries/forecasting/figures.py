@@ -46,8 +46,6 @@ Array = np.ndarray
 Z_HALF = 0.6744897501960817
 """Half-width of the central 50 % interval of a standard normal."""
 MOST_ROWS = 4
-MOST_CHANNELS = 30
-RESAMPLES = 2000
 
 
 def draw(evaluation: Evaluation, run: RunFolder, task: ForecastTask) -> None:

@@ -1,7 +1,7 @@
 """Scoring a trained imputer on the test part, beside the baselines."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -109,9 +109,7 @@ def imputations(
     """Yield (window numbers, batch, answer) over the test part, or some windows of it; all on the host."""
     module.eval()
     for window, batch in chunks(data.windows("test"), windows):
-        answer = module(batch.to(module.device))
-        moved = {f.name: v.cpu() for f in fields(answer) if isinstance(v := getattr(answer, f.name), Tensor)}
-        yield window, batch, replace(answer, **moved)
+        yield window, batch, module(batch.to(module.device)).cpu()
 
 
 def _add(
