@@ -1,0 +1,1 @@
+"""Physics simulation: systems and fields learned from their solutions, or from their equations."""

@@ -1,0 +1,1 @@
+"""Systems of ordinary differential equations, learned from trajectories."""

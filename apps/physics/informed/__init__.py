@@ -1,0 +1,1 @@
+"""Networks that solve a differential equation by its residual, and find its parameters from observations."""

@@ -1,0 +1,51 @@
+"""Partial differential equations on boxes as simulators.
+
+Dimension letters: N samples, T times, C channels, X Y Z grid.
+"""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from integrand.core.errors import InputError
+from integrand.datasets.synthetic.simulator import GridOf, Parameters, Simulator
+
+
+class Equation(Simulator):
+    """A partial differential equation on a box of one or more dimensions, periodic unless it says otherwise.
+
+    Class attributes beside those of ``Simulator``:
+
+    Attributes:
+        points: along each axis, by default.
+        lengths: of the box along each axis, by default.
+        periodic: whether the ends of the axes are joined.
+        steady: whether the solution does not depend on time: it then has one time, 0, and constants say which it is.
+    """
+
+    points: ClassVar[tuple[int, ...]]
+    lengths: ClassVar[tuple[float, ...]]
+    periodic: ClassVar[bool] = True
+    steady: ClassVar[bool] = False
+
+    def grid(self, points: tuple[int, ...] | None, lengths: tuple[float, ...] | None) -> GridOf:
+        """Return the points 0, h, ..., L - h along each axis."""
+        points, lengths = tuple(points or self.points), tuple(lengths or self.lengths)
+        for label, given in (("points", points), ("lengths", lengths)):
+            if len(given) != self.dims or not all(each > 0 for each in given):
+                raise InputError(f"{self.name}: {label}={given} is out of range: {self.dims} positive numbers.")
+        if min(points) < 4:
+            raise InputError(f"{self.name}: points={points} is out of range: at least 4 along each axis.")
+        coordinates = tuple(
+            torch.arange(n, dtype=torch.float64) * (length / n) for n, length in zip(points, lengths, strict=True)
+        )
+        return GridOf(points, lengths, (self.periodic,) * self.dims, coordinates)
+
+    @abstractmethod
+    def residual(self, values: Tensor, times: Tensor, parameters: Parameters, *, lengths: tuple[float, ...]) -> Tensor:
+        """Return what is left of the equation, (N, T', C, *X), when evenly spaced states (N, T, C, *X) are put into it.
+
+        Derivatives in space are spectral where the box is periodic, those in time of central differences: T' = T - 2.
+        """

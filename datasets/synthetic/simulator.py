@@ -1,0 +1,206 @@
+"""What every simulator can do: draw initial states and move them in time; one class for systems, one for equations.
+
+Dimension letters: N samples, T times, C channels, X Y Z grid.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from integrand.core.errors import InputError, unknown
+from integrand.datasets.simulations import Simulations
+
+Generator = np.random.Generator
+Parameters = Mapping[str, Tensor]
+"""Parameters by name, (N,) each, in float64."""
+Range = float | tuple[float, float]
+"""A parameter's value, or the bounds between which it is drawn for each sample, uniformly."""
+Invariant = Callable[[Tensor, Parameters], Tensor]
+"""What is constant along exact solutions: states (N, T, C, *X) and parameters to (N, T)."""
+CHECKED = 4
+"""Samples on which the error of the time step is measured."""
+
+
+class Start(NamedTuple):
+    """Where samples begin: states (N, C, *X), and constant fields (N, K, *X) or None."""
+
+    states: Tensor
+    constants: Tensor | None = None
+
+
+class Simulator(ABC):
+    """A differential equation with its initial states and a reference solver, batched, on any device, in float64.
+
+    Sample i of a seed is the same however many are asked for and, for fields, whatever the grid: it is drawn as a
+    function, by random numbers of its own.
+
+    Class attributes that a subclass sets are listed below; ``parameters`` are the defaults.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    source: ClassVar[str]
+    channels: ClassVar[tuple[str, ...]]
+    constant_names: ClassVar[tuple[str, ...]] = ()
+    parameters: ClassVar[Mapping[str, float]]
+    invariants: ClassVar[Mapping[str, Invariant]] = {}
+    span: ClassVar[float]
+    """Time that is simulated by default, from 0."""
+    interval: ClassVar[float]
+    """Time between two states that are kept, by default."""
+    step_size: ClassVar[float | None]
+    """Step of the reference solver by default; None for a closed form."""
+    solver: ClassVar[str]
+    """What the reference solver is, in a few words."""
+    units: ClassVar[Mapping[str, str]] = {}
+    dims: ClassVar[int] = 0
+    """Axes of the fields; 0 for a system."""
+
+    @abstractmethod
+    def draw(self, generator: Generator, points: tuple[int, ...], lengths: tuple[float, ...]) -> Start:
+        """Draw the start of one sample, states (C, *X) and constants (K, *X), in float64 on the host."""
+
+    @abstractmethod
+    def advance(
+        self,
+        start: Start,
+        times: Tensor,
+        parameters: Parameters,
+        *,
+        lengths: tuple[float, ...],
+        step_size: float | None,
+    ) -> Tensor:
+        """Solve from ``times[0]`` on; returns (N, T, C, *X), the first of them the start.
+
+        Samples do not influence one another. A solution that ceases to be finite is returned as it is.
+        """
+
+    def grid(self, points: tuple[int, ...] | None, lengths: tuple[float, ...] | None) -> "GridOf":
+        """Return the grid for the points and lengths asked for; a system has none."""
+        if points or lengths:
+            raise InputError(f"{self.name} is a system of ordinary differential equations: it has no grid.")
+        return GridOf((), (), (), ())
+
+    def simulate(
+        self,
+        samples: int,
+        *,
+        first: int = 0,
+        times: Sequence[float] | Tensor | None = None,
+        points: tuple[int, ...] | None = None,
+        lengths: tuple[float, ...] | None = None,
+        parameters: Mapping[str, Range] | None = None,
+        seed: int = 0,
+        step_size: float | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Simulations:
+        """Draw and solve; ``provenance["time_step_error"]`` is the largest difference to half the step.
+
+        Args:
+            samples: how many, N.
+            first: number of the first of them, to make data piece by piece.
+            times: (T,) times kept; ``interval`` apart over ``span`` where None.
+            points: points along each axis; the default of the equation where None.
+            lengths: length of the box along each axis, likewise.
+            parameters: values or bounds for those that are not to have their default.
+            seed: of all that is drawn.
+            step_size: step of the reference solver.
+            device: where it is solved; the result lies there.
+
+        Raises:
+            InputError: an unknown parameter, an argument out of range, or a solution that ceases to be finite: the
+                message names sample and time.
+        """
+        for label, value, least in (("samples", samples, 1), ("first", first, 0), ("seed", seed, 0)):
+            if value < least:
+                raise InputError(f"{self.name}: {label}={value!r} is out of range: at least {least}.")
+        if step_size is not None and not step_size > 0:
+            raise InputError(f"{self.name}: step_size={step_size!r} is out of range: it must be positive.")
+        step_size = self.step_size if step_size is None else step_size
+        if times is None:
+            times = torch.arange(round(self.span / self.interval) + 1, dtype=torch.float64) * self.interval
+        times = torch.as_tensor(times, dtype=torch.float64)
+        grid = self.grid(points, lengths)
+        drawn = self._drawn_parameters(parameters or {}, samples, first, seed)
+        starts = [
+            self.draw(np.random.Generator(np.random.Philox(key=[seed, i])), grid.points, grid.lengths)
+            for i in range(first, first + samples)
+        ]
+        start = Start(
+            torch.stack([one.states for one in starts]).to(device),
+            None
+            if starts[0].constants is None
+            else torch.stack([one.constants for one in starts if one.constants is not None]).to(device),
+        )
+        own = {name: each.to(device) for name, each in drawn.items()}
+        with torch.no_grad():
+            values = self.advance(start, times.to(device), own, lengths=grid.lengths, step_size=step_size)
+            self._require_finite(values, times, first, step_size)
+            error = 0.0 if step_size is None else self._step_error(values, start, times, own, grid, step_size)
+        return Simulations(
+            name=self.name,
+            values=values,
+            times=times,
+            channels=self.channels,
+            coordinates=grid.coordinates,
+            lengths=grid.lengths,
+            periodic=grid.periodic,
+            parameters=drawn,
+            constants=start.constants,
+            constant_names=self.constant_names,
+            units=self.units,
+            provenance={
+                "solver": self.solver,
+                "step_size": 0.0 if step_size is None else step_size,
+                "time_step_error": error,
+                "seed": seed,
+                "source": self.source,
+            },
+        )
+
+    def _drawn_parameters(self, given: Mapping[str, Range], samples: int, first: int, seed: int) -> dict[str, Tensor]:
+        for name in given:
+            if name not in self.parameters:
+                raise unknown(f"parameter of {self.name}", name, self.parameters)
+        drawn = {}
+        for place, (name, default) in enumerate(self.parameters.items()):
+            value = given.get(name, default)
+            low, high = value if isinstance(value, (tuple, list)) else (value, value)
+            if not low <= high:
+                raise InputError(f"{self.name}: {name}={value!r} is out of range: give the lower bound first.")
+            shares = [
+                np.random.Generator(np.random.Philox(key=[seed, i], counter=[0, 0, 0, 1 + place])).random()
+                for i in range(first, first + samples)
+            ]
+            drawn[name] = low + (high - low) * torch.tensor(shares, dtype=torch.float64)
+        return drawn
+
+    def _require_finite(self, values: Tensor, times: Tensor, first: int, step_size: float | None) -> None:
+        bad = ~torch.isfinite(values.flatten(2)).all(-1)
+        if bool(bad.any()):
+            sample, time = bad.nonzero()[0].tolist()
+            raise InputError(
+                f"{self.name}: the solution of sample {first + sample} ceased to be finite before t = "
+                f"{float(times[time]):g}, with steps of {step_size:g}: take a smaller step_size. Nothing was written."
+            )
+
+    def _step_error(
+        self, values: Tensor, start: Start, times: Tensor, parameters: Parameters, grid: "GridOf", step_size: float
+    ) -> float:
+        few = Start(start.states[:CHECKED], None if start.constants is None else start.constants[:CHECKED])
+        own = {name: each[:CHECKED] for name, each in parameters.items()}
+        finer = self.advance(few, times.to(values.device), own, lengths=grid.lengths, step_size=step_size / 2)
+        return float((finer - values[:CHECKED]).abs().max())
+
+
+class GridOf(NamedTuple):
+    """The grid of a simulation, as ``Simulations`` has it."""
+
+    points: tuple[int, ...]
+    lengths: tuple[float, ...]
+    periodic: tuple[bool, ...]
+    coordinates: tuple[Tensor, ...]
