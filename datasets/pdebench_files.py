@@ -76,11 +76,12 @@ def _whole(file: Any, path: Path, arrays: dict[str, Any], periodic: bool, consta
         times = np.zeros(1)
     else:
         times = demand(file, "t-coordinate", path, what)[()].astype(np.float64)
-    if len(shape) > 1 and shape[1] == len(times) - 1:
+    ends_early = len(times) - 1 in shape and len(times) not in shape
+    if ends_early or (len(shape) > 1 and shape[1] == len(times) - 1):
         times = times[:-1]
     grid = dict(zip(axes, points, strict=True))
-    for name, array in arrays.items():
-        demand_shape(path, name, array.shape, {"samples": None, "times": len(times), **grid})
+    for array in arrays.values():
+        demand_shape(path, array.name.lstrip("/"), array.shape, {"samples": None, "times": len(times), **grid})
     count = shape[0]
     if constant is not None:
         demand_shape(path, "nu", constant.shape, {"samples": count, **grid})
