@@ -169,12 +169,14 @@ def _joined(path: Path) -> bool:
 
 def _parameters(file: Any, path: Path, count: int) -> dict[str, Tensor]:
     """Return the numbers among the file's attributes or, where there are none, those in its name."""
-    found = {
-        name.lower(): value for name, value in file.attrs.items() if np.isscalar(value) and not isinstance(value, str)
+    found: dict[str, float] = {
+        name.lower(): float(value)
+        for name, value in file.attrs.items()
+        if isinstance(value, (int, float, np.integer, np.floating))
     }
     if not found:
-        found = {name.lower(): number for name, number in _PARAMETER.findall(path.stem)}
-    return {name: torch.full((count,), float(value), dtype=torch.float64) for name, value in found.items()}
+        found = {name.lower(): float(number) for name, number in _PARAMETER.findall(path.stem)}
+    return {name: torch.full((count,), value, dtype=torch.float64) for name, value in found.items()}
 
 
 def _native(array: np.ndarray) -> np.ndarray:
