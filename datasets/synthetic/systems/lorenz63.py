@@ -15,7 +15,7 @@ class Lorenz63(System):
         dx/dt = sigma (y - x),    dy/dt = x (rho - z) - y,    dz/dt = x y - beta z.
 
     With the default parameters its exponents are 0.906, 0 and -14.572; their sum is -(sigma + 1 + beta). Starts are
-    drawn about the attractor; five units of time, dropped, bring them onto it.
+    drawn about the attractor; ten units of time, dropped, bring them onto it.
 
     Source: Lorenz (1963), Deterministic nonperiodic flow; exponents from Sprott (2003), Chaos and time-series analysis.
     """
@@ -27,7 +27,7 @@ class Lorenz63(System):
     parameters: ClassVar = {"sigma": 10.0, "rho": 28.0, "beta": 8 / 3}
     span, interval, step_size = 15.0, 0.05, 0.01
     solver = "dopri8 with fixed steps"
-    transient = 5.0
+    transient = 10.0
     lyapunov = 0.906
 
     def field(self, t: Tensor, y: Tensor, parameters: Parameters) -> Tensor:
