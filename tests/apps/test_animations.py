@@ -16,7 +16,7 @@ def bar(path: Path, frames: int = 6) -> Path:
     made = figure(2, 1)
     axes = made.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.set_xlim(0, frames)
+    axes.axis((0, frames, 0, 1))
     (patch,) = axes.bar([0], [1], width=0, color="black", align="edge")
     return save_animation(made, lambda i: patch.set_width(i), frames, path, "A bar.", title="Growth", fps=25)
 
