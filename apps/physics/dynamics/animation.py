@@ -15,7 +15,7 @@ from integrand.apps.training.run_folder import RunFolder
 Array = np.ndarray
 SHOWN = 4.0
 """Units of time that are shown, the last of the trajectory."""
-FRAMES = 120
+FRAMES = 130
 """At most."""
 WIDTH = 7.0
 
@@ -132,10 +132,9 @@ def _rod_stage(
 ) -> Callable[[int], None]:
     axes.set_aspect("equal")
     axes.set_xlim(-1.15 * count, 1.15 * count)
-    axes.set_ylim(-1.15 * count, 1.15 * count)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.grid(visible=False)
+    highest = max(_rods(states, count)[1].max() for states in paths.values())
+    axes.set_ylim(-1.15 * count, highest + 0.15 * count)
+    axes.set_axis_off()
     lines = {who: axes.plot([], [], marker="o", markersize=7, **looks[who])[0] for who in paths}
     joints = {who: _rods(states, count) for who, states in paths.items()}
 

@@ -26,6 +26,7 @@ from integrand.apps.training.figures import (
     SERIES,
     WIDE,
     figure,
+    log_axis,
     metric_name,
     save,
     style,
@@ -100,10 +101,11 @@ def _draw_invariants(evaluation: Evaluation, run: RunFolder, task: DynamicsTask)
         for who, how in shown(evaluation).items():
             values = evaluation.predictions[who].invariants[name]
             away = np.maximum(np.abs(values - values[:, :1]) / evaluation.scales[name], LEAST)[:, 1:]
+            away = np.maximum.accumulate(away, axis=1)
             low, middle, high = np.quantile(away, [0.1, 0.5, 0.9], axis=0)
             axes.fill_between(units[1:], low, high, color=how["color"], alpha=0.18, linewidth=0)
             axes.plot(units[1:], middle, **how)
-        axes.set_yscale("log")
+        log_axis(axes.yaxis)
         axes.set_ylim(bottom=max(axes.get_ylim()[0], 1e-12))
         axes.set_title(f"change of {metric_name(name)}")
         _mark_trained(axes, task, evaluation.times[-1])
@@ -114,9 +116,9 @@ def _draw_invariants(evaluation: Evaluation, run: RunFolder, task: DynamicsTask)
     save(
         made,
         run.figures / "invariants.png",
-        "Distance of what exact solutions keep from its value at the start, along predicted trajectories: median over "
-        f"the test part, with the band from tenth to ninetieth percentile. In units of its size: {sizes}."
-        + beyond(evaluation, task),
+        "How far what exact solutions keep has left its value at the start, at most until then, along predicted "
+        "trajectories: median over the test part, with the band from tenth to ninetieth percentile. In units of its "
+        f"size: {sizes}." + beyond(evaluation, task),
         title="What should not change",
     )
 
@@ -132,7 +134,7 @@ def _draw_errors(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> 
         axes.plot(units[1:], middle, **how)
     axes.axhline(VALID, color=FAINT, linewidth=1)
     _mark_trained(axes, task, evaluation.times[-1])
-    axes.set_yscale("log")
+    log_axis(axes.yaxis)
     axes.margins(x=0)
     axes.set_xlabel(time_label(task))
     axes.set_ylabel("error, in deviations")
