@@ -9,6 +9,10 @@ _IN = "integrand.datasets.synthetic"
 SIMULATORS: dict[str, str] = {
     "pendulum": f"{_IN}.systems.pendulum:Pendulum",
     "burgers": f"{_IN}.equations.burgers:Burgers",
+    "navier_stokes": f"{_IN}.equations.navier_stokes:NavierStokes",
+    "kolmogorov_flow": f"{_IN}.equations.kolmogorov_flow:KolmogorovFlow",
+    "decaying_turbulence": f"{_IN}.equations.decaying_turbulence:DecayingTurbulence",
+    "darcy": f"{_IN}.equations.darcy:Darcy",
 }
 """Simulators by name, ``"module:class"``; each is built without arguments."""
 

@@ -100,7 +100,15 @@ class Burgers(Equation):
         weight = torch.softmax(-(distance**2) / (4 * nu * t) - potential[index] / (2 * nu), dim=-1)
         return mean + weight @ distance / t
 
-    def residual(self, values: Tensor, times: Tensor, parameters: Parameters, *, lengths: tuple[float, ...]) -> Tensor:
+    def residual(
+        self,
+        values: Tensor,
+        times: Tensor,
+        parameters: Parameters,
+        *,
+        lengths: tuple[float, ...],
+        constants: Tensor | None = None,
+    ) -> Tensor:
         """Return u_t + (u^2 / 2)_x - nu u_xx."""
         n = values.shape[-1]
         wave = 2j * math.pi / lengths[0] * torch.arange(n // 2 + 1, device=values.device)
