@@ -16,7 +16,7 @@ HIGHEST_WAVE = 255
 
 
 class Darcy(Equation):
-    """-div(a grad u) = f on a rectangle, u = 0 on its walls: the pressure u in a medium of permeability a, steadily fed.
+    """-div(a grad u) = f on a rectangle, u = 0 on its walls: the pressure u in a medium of permeability a.
 
     The permeability is 12 where a Gaussian field is positive and 3 elsewhere. The field has covariance
     (-Laplacian + 9)^-2 with zero derivatives on the walls, and mean zero over the square. Points lie on the walls, too.

@@ -82,10 +82,8 @@ class DiffusionOperator:
             applied = self(direction)
             share = torch.where(active, product / (direction * applied).sum((-2, -1)), 0)
             u, residual = u + _each(share) * direction, residual - _each(share) * applied
-        sample = int(active.nonzero()[0])
         raise InputError(
-            f"{self.label}: sample {sample} is not solved in {ITERATIONS} iterations: the contrast of its coefficient is "
-            f"too large."
+            f"{self.label}: not solved in {ITERATIONS} iterations: the contrast of a coefficient is too large."
         )
 
 

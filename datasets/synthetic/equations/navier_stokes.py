@@ -6,10 +6,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from integrand.core.errors import InputError
 from integrand.core.numerics import PeriodicGrid, Semilinear, solve_semilinear
-from integrand.datasets.synthetic.equations.equation import Equation
 from integrand.datasets.synthetic.equations.random_fields import gaussian_field
-from integrand.datasets.synthetic.equations.vorticity import Advection, velocity
+from integrand.datasets.synthetic.equations.spectral import SpectralEquation, coefficient, mean
+from integrand.datasets.synthetic.equations.vorticity import BEARS, Advection, courant, velocity
 from integrand.datasets.synthetic.simulator import Generator, Parameters, Start
 
 CACHED, RESIDENT = 1 << 14, 1 << 22
@@ -17,7 +18,7 @@ CACHED, RESIDENT = 1 << 14, 1 << 22
 keep an accelerator busy."""
 
 
-class NavierStokes(Equation):
+class NavierStokes(SpectralEquation):
     """w_t + u . grad w = nu Laplacian(w) + f on the unit torus, div u = 0, for the vorticity w of the velocity u.
 
     Fourier coefficients in time by ETDRK4, products without aliases by the 2/3 rule; waves above it decay only. The
@@ -25,10 +26,9 @@ class NavierStokes(Equation):
 
         f = 0.1 (sin(2 pi (x + y)) + cos(2 pi (x + y)))
 
-    and starts are Gaussian with covariance 2 7^3 (-Laplacian + 49)^(-5/2): the program that made the published data takes
-    7^(3/2), which the paper writes for the variance, as standard deviation, and the real part of complex coefficients of
-    variance 2. The step is refused where its Courant number exceeds ``vorticity.COURANT_LIMIT``. Functions of the
-    solution are in ``vorticity``: velocity, energy, enstrophy.
+    and starts are Gaussian with covariance 2 7^3 (-Laplacian + 49)^(-5/2) and mean zero. This is what the program that
+    made the published data draws; the paper writes 7^(3/2) for the factor. A step is refused where its Courant number
+    exceeds ``vorticity.BEARS``. Functions of the solution are in ``vorticity``: velocity, energy, enstrophy.
 
     Source: Li et al. (2021), Fourier neural operator for parametric partial differential equations, Section 5.3 and
     Appendix A.3; the method, Kassam and Trefethen (2005), Fourth-order time-stepping for stiff PDEs.
@@ -44,6 +44,8 @@ class NavierStokes(Equation):
     solver = "pseudo-spectral, 2/3 dealiasing, ETDRK4"
     dims = 2
     points, lengths = (64, 64), (1.0, 1.0)
+    bears = BEARS
+    invariants: ClassVar = {"mean vorticity": mean}
 
     def force(self, points: tuple[int, ...], lengths: tuple[float, ...]) -> Tensor | None:
         """Return the curl of the force at the points, (X, Y), or None where there is none."""
@@ -53,7 +55,7 @@ class NavierStokes(Equation):
 
     def draw(self, generator: Generator, points: tuple[int, ...], lengths: tuple[float, ...]) -> Start:
         """Draw a Gaussian vorticity of mean zero, the same function on every grid."""
-        vorticity = gaussian_field(generator, points, lengths, scale=7**0.75, shift=7.0, decay=2.5)
+        vorticity = gaussian_field(generator, points, lengths, scale=math.sqrt(2) * 7**1.5, shift=7.0, decay=2.5)
         force = self.force(points, lengths)
         return Start((vorticity - vorticity.mean())[None], None if force is None else force[None])
 
@@ -94,7 +96,7 @@ class NavierStokes(Equation):
         """Return (N, T, X, Y) of vorticities (N, X, Y)."""
         grid = PeriodicGrid(tuple(w.shape[-2:]), lengths)
         linear = self._linear(grid, w, parameters)
-        advection = Advection(grid, w, label=self.name, step=step, stages=4, first=first)
+        advection = Advection(grid, w, label=self.name, step_size=step, stages=4, first=first)
         driven = None if force is None else grid.transform(force)
         # Where samples differ in L they are one sample of the solver, which has one L for all of a batch.
         alone = bool((linear == linear[:1]).all())
@@ -110,33 +112,24 @@ class NavierStokes(Equation):
 
     def _linear(self, grid: PeriodicGrid, like: Tensor, parameters: Parameters) -> Tensor:
         """Return L, (N, X, Y / 2 + 1): viscosity, and friction with the ground where there is one."""
-        own = {name: each.to(like)[:, None, None] for name, each in parameters.items()}
+        own = {name: coefficient(name, parameters, like) for name in self.parameters}  # (N, 1, 1)
+        for name, each in own.items():
+            if bool((each < 0).any()):
+                sample = int((each.flatten() < 0).nonzero()[0])
+                raise InputError(
+                    f"{self.name}: {name}={float(each[sample]):g} of sample {sample} is out of range: it must be 0 or more."
+                )
         linear = own["viscosity"] * grid.laplacian_symbol(like)
         return linear - own["drag"] if "drag" in own else linear
 
-    def residual(
-        self,
-        values: Tensor,
-        times: Tensor,
-        parameters: Parameters,
-        *,
-        lengths: tuple[float, ...],
-        constants: Tensor | None = None,
-    ) -> Tensor:
-        """Return w_t + u . grad w - nu Laplacian(w) - f, by the force of the simulator unless constants give one."""
-        grid = PeriodicGrid(tuple(values.shape[-2:]), lengths)
-        rate = (values[:, 2:] - values[:, :-2]) / (times[2:] - times[:-2]).to(values)[:, None, None, None]
-        w = values[:, 1:-1]
-        carried = (velocity(w, lengths) * grid.gradient(w)).sum(-3)
-        own = {name: each.to(values)[:, None, None, None, None] for name, each in parameters.items()}
-        left = rate + carried - own["viscosity"] * grid.laplacian(w)
-        if "drag" in own:
-            left = left + own["drag"] * w
-        force = self.force(grid.shape, lengths) if constants is None else constants[:, None]
-        return left if force is None else left - force.to(values)
+    def rate(self, values: Tensor, times: Tensor, parameters: Parameters, *, lengths: tuple[float, ...]) -> Tensor:
+        """Return -u . grad w + nu Laplacian(w) + f, the product on the grid, the force that of the simulator."""
+        grid = PeriodicGrid(tuple(values.shape[3:]), lengths)
+        force = self.force(grid.shape, lengths)
+        rate = grid.inverse(grid.transform(values) * self._linear(grid, values, parameters)[:, None, None])
+        rate = rate - (velocity(values, lengths) * grid.gradient(values)).sum(-3)
+        return rate if force is None else rate + force.to(values)
 
-    @staticmethod
-    def _mean(values: Tensor, parameters: Parameters) -> Tensor:
-        return values.mean((-1, -2, -3))
-
-    invariants: ClassVar = {"mean_vorticity": _mean}
+    def courant(self, states: Tensor, *, lengths: tuple[float, ...], step_size: float) -> Tensor:
+        """Return h max(|u| k_x + |v| k_y), (N,), for the highest waves k that are kept."""
+        return courant(velocity(states[:, 0], lengths), lengths, step_size)

@@ -11,14 +11,11 @@ import math
 import torch
 from torch import Tensor
 
-from integrand.core.errors import InputError
 from integrand.core.numerics import PeriodicGrid
+from integrand.datasets.synthetic.simulator import StepTooLong
 
-COURANT_LIMIT = 3 * math.sqrt(2) / math.pi
-"""Largest Courant number h max(|u| / dx + |v| / dy) that a fourth-order Runge-Kutta method bears.
-
-Its stability region reaches 2 sqrt(2) up the imaginary axis, and the fastest wave kept has 2 pi / (3 dx) radians a unit.
-"""
+BEARS = 2.8
+"""Courant number up to which steps are stable: the reach of fourth-order Runge-Kutta methods up the imaginary axis."""
 
 
 def velocity(vorticity: Tensor, lengths: tuple[float, ...] = (1.0, 1.0)) -> Tensor:
@@ -58,6 +55,16 @@ def palinstrophy(vorticity: Tensor, lengths: tuple[float, ...] = (1.0, 1.0)) -> 
     return grid.gradient(vorticity).square().sum(-3).mean((-2, -1)) / 2
 
 
+def courant(flow: Tensor, lengths: tuple[float, ...], step_size: float) -> Tensor:
+    """Return h max(|u| k_x + |v| k_y), (...), of velocities (..., 2, X, Y), for the highest waves k that are kept.
+
+    They are two thirds of the Nyquist numbers.
+    """
+    k_x, k_y = (2 * math.pi / length * n / 3 for n, length in zip(flow.shape[-2:], lengths, strict=True))
+    u, v = flow.unbind(-3)
+    return step_size * (k_x * u.abs()).add_(v.abs(), alpha=k_y).flatten(-2).amax(-1)
+
+
 class Advection:
     """-u . grad w in Fourier coefficients (..., X, Y / 2 + 1), by the waves below 2/3 of the Nyquist numbers.
 
@@ -65,59 +72,60 @@ class Advection:
 
         -u . grad w = (d_yy - d_xx)(u v) - d_xy (v^2 - u^2),
 
-    it takes two transforms to the grid and two from it. Waves above are as good as zero and receive nothing, so that
-    energy and enstrophy are kept to rounding.
-
-    Every ``stages``-th evaluation, the first of a step, checks the Courant number of each sample.
+    it takes two transforms to the grid and two from it. Waves above take no part, so that energy and enstrophy are kept
+    to rounding. The first evaluation of each step checks the Courant numbers.
 
     Args:
         grid: of the vorticity.
         like: a tensor of its type and device.
         label: of the simulator, for errors.
-        step: length of a time step.
+        step_size: of a time step.
         stages: evaluations a step.
         first: number of the first sample, for errors.
 
+    Raises:
+        StepTooLong: when called, a Courant number is above ``BEARS``.
+
     Source: Basdevant (1983), Technical improvements for direct numerical simulation of homogeneous three-dimensional
-    turbulence; Orszag (1971) for the 2/3 rule.
+    turbulence, for the form; Orszag (1971) for the 2/3 rule.
     """
 
     def __init__(
-        self, grid: PeriodicGrid, like: Tensor, *, label: str, step: float, stages: int, first: int = 0
+        self, grid: PeriodicGrid, like: Tensor, *, label: str, step_size: float, stages: int, first: int = 0
     ) -> None:
-        self.grid, self.label, self.step, self.stages, self.first = grid, label, step, stages, first
+        self.grid, self.label, self.step_size, self.stages, self.first = grid, label, step_size, stages, first
         keep = grid.dealiasing_mask(like)
         k_x, k_y = grid.wavenumbers(like)
         self.to_velocity = keep * _velocity_symbol(grid, like)
         # Real factors multiply coefficients faster where these are held as pairs of reals.
         self.of_product, self.of_squares = (keep * (k_x**2 - k_y**2))[..., None], (keep * k_x * k_y)[..., None]
-        self.inverse_spacing = [n / length for n, length in zip(grid.shape, grid._lengths, strict=True)]
         self.calls = 0
 
     def __call__(self, t: Tensor, w: Tensor) -> Tensor:
         """Evaluate at time t."""
         flow = torch.fft.irfft2(w.unsqueeze(-3) * self.to_velocity, s=self.grid.shape)
-        u, v = flow.unbind(-3)
         if self.calls % self.stages == 0:
-            self._check(t, u, v)
+            self._check(t, flow)
         self.calls += 1
+        u, v = flow.unbind(-3)
         products = torch.empty_like(flow)
         torch.mul(u, v, out=products[..., 0, :, :])
         torch.mul(v + u, v - u, out=products[..., 1, :, :])
         product, squares = torch.view_as_real(torch.fft.rfft2(products)).unbind(-4)
         return torch.view_as_complex((product * self.of_product).addcmul_(squares, self.of_squares))
 
-    def _check(self, t: Tensor, u: Tensor, v: Tensor) -> None:
-        speed = (self.inverse_spacing[0] * u.abs()).add_(v.abs(), alpha=self.inverse_spacing[1])
-        numbers = self.step * speed.flatten(-2).amax(-1).flatten()
-        largest, sample = (float(each) for each in numbers.max(0))
-        if not largest <= COURANT_LIMIT:
-            cure = self.step * COURANT_LIMIT / largest
-            advice = f"take step_size={cure:.1g} or smaller" if math.isfinite(cure) and cure > 0 else "take a smaller step_size"
-            raise InputError(
-                f"{self.label}: in step {self.calls // self.stages + 1}, at t = {float(t.max()):g}, sample "
-                f"{self.first + int(sample)} has Courant number {largest:.3g} with step_size={self.step:g}; the method "
-                f"bears {COURANT_LIMIT:.3g}: {advice}, or fewer points. Nothing was written."
+    def _check(self, t: Tensor, flow: Tensor) -> None:
+        numbers = courant(flow, self.grid.lengths, self.step_size).flatten()  # pyright: ignore[reportArgumentType]
+        largest, sample = (each.item() for each in numbers.max(0))
+        if not largest <= BEARS:
+            raise StepTooLong(
+                self.label,
+                sample=self.first + int(sample),
+                step=self.calls // self.stages + 1,
+                t=float(t.max()),
+                courant=largest,
+                bears=BEARS,
+                size=self.step_size,
             )
 
 
