@@ -49,6 +49,8 @@ class ConvectiveEquation(SpectralEquation):
     ) -> Tensor:
         """Solve by ETDRK4; see ``Simulator``."""
         u = start.states
+        if len(times) == 1:
+            return u.unsqueeze(1)
         grid = PeriodicGrid(tuple(u.shape[2:]), lengths)
         wide = u.new_empty(0, dtype=torch.float64)
         alike = {name: each[:1] if bool((each == each[0]).all()) else each for name, each in parameters.items()}
