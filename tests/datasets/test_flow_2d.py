@@ -1,6 +1,7 @@
 """Flow in two dimensions against closed forms, balances of energy and enstrophy, and another form of the equation."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def drawn(n: int, samples: int = 2) -> Tensor:
 
 
 def slopes(errors: list[float]) -> list[float]:
-    return [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    return [math.log2(a / b) for a, b in pairwise(errors)]
 
 
 def test_velocity_has_the_vorticity_as_curl_and_no_divergence():
@@ -81,7 +82,7 @@ def test_taylor_green_vortices_decay_as_their_closed_form(n: int):
 
 
 def test_waves_of_one_length_decay_together():
-    """Where -Laplacian(psi) = k^2 psi, no vorticity is carried along: any sum of such waves decays as exp(-nu k^2 t)."""
+    """Where -Laplacian(psi) = k^2 psi, the flow carries nothing: any sum of such waves decays as exp(-nu k^2 t)."""
     x, y = plane(24)
     w = (3 * x + 4 * y).sin() + 0.7 * (5 * x).cos() - 0.4 * (4 * x - 3 * y).cos()
     found = solved(w[None], [0.0, 1.0], 0.02, 0.02)[0, 1]
@@ -184,9 +185,7 @@ def test_a_laminar_flow_follows_its_force():
 
 def test_starts_are_one_function_on_all_grids():
     for equation in (NavierStokes(), KolmogorovFlow(), DecayingTurbulence()):
-        coarse, fine = (
-            equation.draw(np.random.default_rng(3), (n, n), equation.lengths).states[0] for n in (64, 128)
-        )
+        coarse, fine = (equation.draw(np.random.default_rng(3), (n, n), equation.lengths).states[0] for n in (64, 128))
         # The mean that is taken off is that of the points: two grids' differ by the waves that one cannot hold.
         torch.testing.assert_close(coarse, fine[::2, ::2], rtol=0, atol=2e-3 * float(fine.std()))
 
@@ -229,7 +228,9 @@ def test_a_step_too_long_is_refused_with_step_sample_number_and_cure():
     with pytest.raises(InputError, match=r"step 1 of sample 2, at t = 0, has Courant number 107 .* step_size=0\.0024"):
         solved(w, [0.0, 1.0], 0.01, 0.1)
     equation = NavierStokes()
-    with pytest.raises(InputError, match=r"step \d+ of sample 7, .* \(2\.8 is the most\): take step_size=.*Nothing was"):
+    with pytest.raises(
+        InputError, match=r"step \d+ of sample 7, .* \(2\.8 is the most\): take step_size=.*Nothing was"
+    ):
         equation.simulate(1, first=7, times=[0.0, 50.0], points=(32, 32), step_size=0.5)
 
 

@@ -17,8 +17,8 @@ class KolmogorovFlow(NavierStokes):
     """w_t + u . grad w = nu Laplacian(w) - a w + f on a torus of 2 pi, driven by the force sin(4 y) along x.
 
     The curl of that force is f = -4 cos(4 y); a is the friction with the ground, which keeps energy from gathering in
-    the longest waves. Starts are Gaussian with most energy about wave 4. The viscosity is twenty times that of the source,
-    which solves on 2,048 points a side.
+    the longest waves. Starts are Gaussian with most energy about wave 4. The viscosity is twenty times that of the
+    source, which solves on 2,048 points a side.
 
     Source: Kochkov et al. (2021), Machine learning-accelerated computational fluid dynamics, Materials and methods.
     """

@@ -117,17 +117,20 @@ class NavierStokes(SpectralEquation):
             if bool((each < 0).any()):
                 sample = int((each.flatten() < 0).nonzero()[0])
                 raise InputError(
-                    f"{self.name}: {name}={float(each[sample]):g} of sample {sample} is out of range: it must be 0 or more."
+                    f"{self.name}: {name}={float(each[sample]):g} of sample {sample} is out of range: it must "
+                    "not be negative."
                 )
         linear = own["viscosity"] * grid.laplacian_symbol(like)
         return linear - own["drag"] if "drag" in own else linear
 
     def rate(self, values: Tensor, times: Tensor, parameters: Parameters, *, lengths: tuple[float, ...]) -> Tensor:
-        """Return -u . grad w + nu Laplacian(w) + f, the product on the grid, the force that of the simulator."""
+        """Return -u . grad w + nu Laplacian(w) + f, the product by waves that are kept, the force the simulator's."""
         grid = PeriodicGrid(tuple(values.shape[3:]), lengths)
         force = self.force(grid.shape, lengths)
-        rate = grid.inverse(grid.transform(values) * self._linear(grid, values, parameters)[:, None, None])
-        rate = rate - (velocity(values, lengths) * grid.gradient(values)).sum(-3)
+        spectrum, keep = grid.transform(values), grid.dealiasing_mask(values)
+        kept = grid.inverse(keep * spectrum)
+        carried = grid.transform((velocity(kept, lengths) * grid.gradient(kept)).sum(-3))
+        rate = grid.inverse(spectrum * self._linear(grid, values, parameters)[:, None, None] - keep * carried)
         return rate if force is None else rate + force.to(values)
 
     def courant(self, states: Tensor, *, lengths: tuple[float, ...], step_size: float) -> Tensor:
