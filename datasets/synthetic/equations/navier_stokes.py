@@ -40,7 +40,7 @@ class NavierStokes(SpectralEquation):
     channels = ("vorticity",)
     constant_names = ("force",)
     parameters: ClassVar = {"viscosity": 1e-3}
-    span, interval, step_size = 50.0, 1.0, 0.02
+    span, interval, step_size = 50.0, 1.0, 0.025
     solver = "pseudo-spectral, 2/3 dealiasing, ETDRK4"
     dims = 2
     points, lengths = (64, 64), (1.0, 1.0)
