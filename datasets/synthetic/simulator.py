@@ -187,8 +187,8 @@ class Simulator(ABC):
             error = 0.0 if step_size is None else self._step_error(values, start, times, own, grid, step_size)
         if math.isnan(error):
             raise InputError(
-                f"{self.name}: steps of {step_size:g} are beyond stability, for with half of them a solution ceases to be "
-                "finite: take a much smaller step_size. Nothing was written."
+                f"{self.name}: steps of {step_size:g} are beyond stability: with half of them a solution ceases to "
+                "be finite. Take a much smaller step_size. Nothing was written."
             )
         return Simulations(
             name=self.name,
@@ -240,11 +240,11 @@ class Simulator(ABC):
             raise InputError(f"{told}: its start or its parameters are too large. Nothing was written.")
         last = values[sample : sample + 1, max(0, time - 1)]
         courant = self.courant(last, lengths=lengths, step_size=step_size)
-        number = (
-            "" if courant is None else f", Courant number {float(courant):.2g} (with up to {self.bears:g} it is stable)"
+        bound = (
+            "" if courant is None else f", Courant number {float(courant):.2g}, which is stable up to {self.bears:g}"
         )
         raise InputError(
-            f"{told}, by step {math.ceil(float(times[time] - times[0]) / step_size)} of {step_size:g}{number}: take a "
+            f"{told}, by step {math.ceil(float(times[time] - times[0]) / step_size)} of {step_size:g}{bound}: take a "
             "smaller step_size. Nothing was written."
         )
 

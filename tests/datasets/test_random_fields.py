@@ -38,8 +38,7 @@ def test_grids_give_the_same_function_in_the_plane():
 @pytest.mark.parametrize(("points", "lengths"), [((8,), (1.0,)), ((8,), (2 * math.pi,)), ((4, 6), (1.0, 1.5))])
 def test_gaussian_fields_have_their_covariance(points: tuple[int, ...], lengths: tuple[float, ...]):
     """E f(x) f(y) = sum_k lambda_k cos(k (x - y)) / V, here summed directly, between all points."""
-    options = {"scale": 3.0, "shift": 4.0, "decay": 2.0, "highest": 12}
-    f = drawn(gaussian_field, points, lengths, **options).flatten(1)
+    f = drawn(gaussian_field, points, lengths, scale=3.0, shift=4.0, decay=2.0, highest=12).flatten(1)
     axes = [np.arange(n) * length / n for n, length in zip(points, lengths, strict=True)]
     x = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(points))
     k = np.stack(np.meshgrid(*[2 * np.pi / length * np.arange(-12, 13) for length in lengths], indexing="ij"), -1)
@@ -77,7 +76,7 @@ def test_windowed_sines_are_positive_or_cut_as_often_as_published():
     assert abs(float(variance.mean()) - 1 / 3) < 5 * float(variance.std()) / math.sqrt(len(whole))
 
 
-@pytest.mark.parametrize("options", [{"decay": 0.5}, {"shift": 0.0}, {"scale": -1.0}])
-def test_a_field_without_a_variance_is_refused(options: dict[str, float]):
+@pytest.mark.parametrize(("scale", "shift", "decay"), [(1.0, 1.0, 0.5), (1.0, 0.0, 2.0), (-1.0, 1.0, 2.0)])
+def test_a_field_without_a_variance_is_refused(scale: float, shift: float, decay: float):
     with pytest.raises(InputError, match=r"decay above 0\.5"):
-        gaussian_field(np.random.default_rng(0), (8,), (1.0,), **options)
+        gaussian_field(np.random.default_rng(0), (8,), (1.0,), scale=scale, shift=shift, decay=decay)

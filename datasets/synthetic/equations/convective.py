@@ -86,7 +86,7 @@ class ConvectiveEquation(SpectralEquation):
         forces = [self.forcing(t, x, parameters) for t in times]
         return out if not forces or forces[0] is None else out + torch.stack(forces, dim=1).to(values)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
-    def courant(self, states: Tensor, *, lengths: tuple[float, ...], step_size: float) -> Tensor:
+    def courant(self, states: Tensor, *, lengths: tuple[float, ...], step_size: float) -> Tensor | None:
         """Return max |u| k h, (N,), with the highest wave k that is kept."""
         n = states.shape[-1]
         highest = 2 * torch.pi / lengths[0] * (n / 3)
