@@ -1,1 +1,26 @@
-"""Fields governed by partial differential equations: what steps them, or solves them at once, learned from solutions."""
+"""Fields governed by partial differential equations: stepped, or solved at once, by what was learned from solutions."""
+
+from integrand.apps.application import Task
+
+_MODELS_IN = "integrand.apps.physics.surrogate.models"
+SURROGATES = {
+    "fno": ("fno:FNOSurrogate", "FNO: convolutions learned in Fourier space, asked on any grid (default)"),
+}
+"""Surrogate networks: file and class, and a line on each."""
+
+TASK = Task(
+    name="surrogate",
+    summary="the next state of a field, or a steady solution, learned from solutions of a PDE",
+    module="integrand.apps.physics.surrogate.module:SurrogateModule",
+    data="integrand.apps.physics.surrogate.data:SurrogateData",
+    models={name: f"{_MODELS_IN}.{path}" for name, (path, _) in SURROGATES.items()},
+    model_summaries={name: summary for name, (_, summary) in SURROGATES.items()},
+    datasets=("burgers",),
+    default_recipe="burgers",
+    evaluate="integrand.apps.physics.surrogate.evaluation:evaluate",
+    figures="integrand.apps.physics.surrogate.figures:draw",
+    predict="integrand.apps.physics.surrogate.prediction:predict",
+    reads="an .h5 file of solutions, or an .npy or .h5 file of initial states",
+    writes="an .npy or .h5 file of states and a figure",
+    product="solutions",
+)
