@@ -220,3 +220,7 @@ class FieldWindows(Dataset):
     def __getitem__(self, index: int) -> FieldBatch:
         """Return a batch of one window."""
         return self.__getitems__([index])
+
+    def batch(self) -> FieldBatch:
+        """Return all windows as one batch, each once."""
+        return self.__getitems__(range(len(self)))

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from integrand.core.numerics.spectral import PeriodicGrid
+
 
 def resampled(field: Tensor, shape: Sequence[int], *, periodic: Sequence[bool]) -> Tensor:
     """Return a field on a grid of other points over the same box.
@@ -31,18 +33,9 @@ def resampled(field: Tensor, shape: Sequence[int], *, periodic: Sequence[bool]) 
         lines = field.movedim(axis - dims, -1)
         if lines.shape[-1] == points:
             continue
-        field = (_series(lines, points) if wraps else _linear(lines, points)).movedim(-1, axis - dims)
+        made = PeriodicGrid((lines.shape[-1],)).resample(lines, (points,)) if wraps else _linear(lines, points)
+        field = made.movedim(-1, axis - dims)
     return field
-
-
-def _series(lines: Tensor, points: int) -> Tensor:
-    n = lines.shape[-1]
-    spectrum = torch.fft.rfft(lines, norm="forward")
-    kept = min(n, points)
-    spectrum = spectrum[..., : kept // 2 + 1].clone()
-    if kept % 2 == 0 and n != points:  # the wave at n / 2 stands for two on the finer grid, and for none on the coarser
-        spectrum[..., -1] *= 0.5 if points > n else 0.0
-    return torch.fft.irfft(spectrum, n=points, norm="forward")
 
 
 def _linear(lines: Tensor, points: int) -> Tensor:
