@@ -118,6 +118,8 @@ def print_table(results: dict[str, Any]) -> None:
                 f"  {abs(gain['gain']):.1%} {word} than {other} ({change} {gain['low']:.1%} to {gain['high']:.1%})",
                 highlight=False,
             )
+    for remark in results.get("remarks") or []:
+        console.print(remark, highlight=False)
 
 
 def _figure(value: float) -> str:
