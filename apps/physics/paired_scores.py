@@ -54,7 +54,9 @@ def compared(
             gains.setdefault(other, {})[metric] = {"gain": point, "low": low, "high": high}
     return {
         "metrics": {who: {metric: float(each.mean()) for metric, each in own.items()} for who, own in scores.items()},
-        "intervals": {who: {metric: list(_interval(each)) for metric, each in own.items()} for who, own in means.items()},
+        "intervals": {
+            who: {metric: list(_interval(each)) for metric, each in own.items()} for who, own in means.items()
+        },
         "gains": gains,
         "bootstrap": {"of": "samples", "resamples": RESAMPLES, "level": LEVEL},
     }

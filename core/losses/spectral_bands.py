@@ -94,4 +94,3 @@ def relative_bands(
     energy = band_energies(truth, dims=dims, edges=edges)
     size = energy.sqrt() + floor * energy.sum(-1, keepdim=True).sqrt()
     return (error / size.clamp(min=torch.finfo(size.dtype).tiny)).mean(-1)
-

@@ -215,9 +215,7 @@ class SurrogateData(PartsData):
 
         given = read_simulations(Path(self.dataset), every_time=self.time_every)
         self.checksum = given.checksum
-        self.split = by_series(
-            len(given), fractions=self.fractions or FRACTIONS, seed=self.split_seed, of=self._of()
-        )
+        self.split = by_series(len(given), fractions=self.fractions or FRACTIONS, seed=self.split_seed, of=self._of())
         return given
 
     def _of(self) -> dict[str, str | float | int]:
@@ -259,4 +257,3 @@ def _range(given: Any) -> Any:
 
 def _until(simulations: Simulations, seen: slice) -> Simulations:
     return replace(simulations, values=simulations.values[:, seen], times=simulations.times[seen])
-

@@ -226,9 +226,7 @@ def _results(
         "seed": seed,
         "model": name,
         "resolution": list(test.shape),
-        **compared(
-            name, {who: one.samples for who, one in scores.items()}, metrics=[*own][:3], higher=HIGHER
-        ),
+        **compared(name, {who: one.samples for who, one in scores.items()}, metrics=[*own][:3], higher=HIGHER),
         "by_step": {
             who: {metric: each.mean(0).tolist() for metric, each in one.steps.items()} for who, one in scores.items()
         },
@@ -269,8 +267,10 @@ def _tables(name: str, sweep: dict[int, Tensor], costs: dict[str, Any], data: Su
     tables = [{"caption": "What a solution costs", "rows": rows, "better": {"seconds a sample": "lower"}, "note": note}]
     if sweep:
         trained = data.task.shape[0]
-        rows = {f"{points} points{' (trained)' if points == trained else ''}": {"relative L2": float(error.mean())}
-                for points, error in sweep.items()}
+        rows = {
+            f"{points} points{' (trained)' if points == trained else ''}": {"relative L2": float(error.mean())}
+            for points, error in sweep.items()
+        }
         note = "The same test samples; the network was trained at one resolution and is asked at the others."
         tables.append({"caption": f"{name} at other resolutions", "rows": rows, "better": {}, "note": note})
     return tables

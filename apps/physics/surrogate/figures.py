@@ -6,10 +6,10 @@ Dimension letters: n examples, N samples, T times, C channels, X Y grid.
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from torch import Tensor
 
 from integrand.apps.physics.surrogate.evaluation import Evaluation
@@ -32,6 +32,7 @@ from integrand.datasets.fields import FieldTask
 Array = np.ndarray
 SNAPSHOTS = 4
 SIGNED, POSITIVE = "RdBu_r", "viridis"
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def draw(evaluation: Evaluation, run: RunFolder, task: FieldTask) -> None:
@@ -100,7 +101,11 @@ def _draw_curves(evaluation: Evaluation, run: RunFolder) -> None:
         shown = np.unique(np.linspace(0, steps, SNAPSHOTS + 1).round().astype(int)[1:])
         truth, guess = test.values[0, shown, 0].numpy(), made[0, shown, 0].numpy()
         drawn = truth_and_prediction(
-            truth, guess, test.times[shown].tolist(), x, title=lambda row: f"t = {test.times[shown[row]]:g}",
+            truth,
+            guess,
+            test.times[shown].tolist(),
+            x,
+            title=lambda row: f"t = {test.times[shown[row]]:g}",
             label=test.channels[0],
         )
         caption = "The first test sample at some times, from the same start: the truth and what the network made of it."
@@ -136,7 +141,13 @@ def _draw_space_time(evaluation: Evaluation, run: RunFolder) -> None:
         strict=True,
     ):
         image = axes.imshow(
-            values, origin="lower", aspect="auto", extent=extent, cmap=SIGNED, vmin=-bound, vmax=bound,
+            values,
+            origin="lower",
+            aspect="auto",
+            extent=extent,
+            cmap=SIGNED,
+            vmin=-bound,
+            vmax=bound,
             interpolation="nearest",
         )
         axes.set_title(title)
@@ -225,6 +236,7 @@ def _draw_growth(evaluation: Evaluation, run: RunFolder, task: FieldTask) -> Non
                 axes.fill_between(times, low, high, color=colour, alpha=0.18, linewidth=0)
         if metric == "relative_l2":
             axes.set_yscale("log")
+            powers(axes.yaxis)
         axes.set_title("relative L2 error" if metric == "relative_l2" else "correlation with the truth")
         axes.margins(x=0)
         _mark_trained(axes, evaluation)
@@ -248,7 +260,7 @@ def _draw_spectra(evaluation: Evaluation, run: RunFolder) -> None:
         made = grid.energy_spectrum(values[:, -1].double())
         return made.wavenumbers.numpy(), made.energy.sum(1).mean(0).numpy()  # over channels, then samples
 
-    drawn = figure(NARROW, 3.2)
+    drawn = figure(NARROW, 3.6)
     axes = drawn.subplots()
     few = len(next(iter(evaluation.examples.values())))
     waves, energy = spectrum(test.values[:few])
@@ -263,7 +275,9 @@ def _draw_spectra(evaluation: Evaluation, run: RunFolder) -> None:
     axes.set_ylim(max(float(truth.min()) / 10, float(truth.max()) * 1e-16), 5 * float(truth.max()))
     axes.set_xlabel("wave number")
     axes.set_title("energy")
-    axes.legend(loc="outside upper left" if False else "best", handlelength=1.6)
+    powers(axes.xaxis)
+    powers(axes.yaxis)
+    drawn.legend(loc="outside upper left", ncols=2, handlelength=1.6)
     save(
         drawn,
         run.figures / "spectra.png",
@@ -321,6 +335,19 @@ def _draw_sweep(evaluation: Evaluation, run: RunFolder) -> None:
         "tenths of the samples.",
         title="Asked at other resolutions",
     )
+
+
+def powers(axis: Axis) -> None:
+    """Write the ticks of a logarithmic axis as powers of ten, without the mathematics that the house style turns off."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _power(value: float) -> str:
+    if value <= 0:
+        return ""
+    exponent = round(np.log10(value))
+    return {-1: "0.1", 0: "1", 1: "10"}.get(exponent, "10" + str(exponent).translate(RAISED))
 
 
 def _styles(evaluation: Evaluation) -> list[tuple[str, object]]:

@@ -153,7 +153,9 @@ class SurrogateModule(TaskModule):
         state = batch.values[:, 0]
         if self.input_noise:
             shape = (-1, *[1] * task.dims)
-            state = state + self.input_noise * self.network.scale[: state.shape[1]].view(shape) * torch.randn_like(state)
+            state = state + self.input_noise * self.network.scale[: state.shape[1]].view(shape) * torch.randn_like(
+                state
+            )
         if self.pushforward:
             before = int(torch.randint(horizon, ()))
             with torch.no_grad():

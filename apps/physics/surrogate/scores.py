@@ -99,7 +99,9 @@ def score(prediction: Tensor, test: Simulations, equation: Equation | None) -> F
         for threshold in THRESHOLDS:
             samples[f"correlation_time_{threshold}"] = correlation_time(whole, test.times, threshold).mean(1)
     if (velocity := _velocity(test)) is not None:
-        fields["divergence"] = divergence(later[:, :, velocity], lengths=test.lengths, periodic=test.periodic)[..., None]
+        fields["divergence"] = divergence(later[:, :, velocity], lengths=test.lengths, periodic=test.periodic)[
+            ..., None
+        ]
         samples["divergence"] = _bounded(fields["divergence"]).mean((1, 2))
     own, true, drifts = _invariants(p, test, equation)
     samples |= drifts
