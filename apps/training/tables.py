@@ -104,8 +104,8 @@ def channel_tables(results: Mapping[str, Any]) -> list[Table]:
 def further_tables(results: Mapping[str, Any]) -> list[Table]:
     """Set what an application tells besides: ``results["tables"]``, each with rows of figures by name and column.
 
-    A table is ``{"caption", "rows": {ROW: {COLUMN: figure}}, "better": {COLUMN: "lower" or "higher"}, "note"}``; the best
-    of a column is in bold where ``better`` says which way that is.
+    A table is ``{"caption", "rows": {ROW: {COLUMN: figure}}, "better": {COLUMN: "lower" or "higher"}, "note"}``; the
+    best of a column is in bold where ``better`` says which way that is.
     """
     tables = []
     for one in results.get("tables") or []:

@@ -71,8 +71,6 @@ def _slope(u: Tensor, axis: int, length: float, periodic: bool) -> Tensor:
         values = values.float()
     wave = torch.arange(n // 2 + 1, device=u.device, dtype=values.dtype) * (2 * pi / length)
     if n % 2 == 0:
-        wave = torch.cat(
-            [wave[:-1], torch.zeros_like(wave[-1:])]
-        )  # the wave at n / 2 is a cosine whose slope is unseen
+        wave = torch.cat([wave[:-1], torch.zeros_like(wave[-1:])])  # n / 2 is a cosine whose slope is not seen
     spectrum = torch.fft.rfft(values) * torch.complex(torch.zeros_like(wave), wave)
     return torch.fft.irfft(spectrum, n=n).movedim(-1, axis)

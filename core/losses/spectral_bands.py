@@ -1,6 +1,7 @@
 """Errors of a field by bands of its Fourier waves."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ def band_energies(u: Tensor, *, dims: int, edges: Sequence[int] = BANDS) -> Tens
     code begins the bands at 4 and 12.
     """
     starts = [0, *edges]
-    if any(b <= a for a, b in zip(starts, starts[1:], strict=False)):
+    if any(b <= a for a, b in pairwise(starts)):
         raise InputError(f"edges={tuple(edges)}: bands begin at whole numbers that increase from 1 on.")
     shape = u.shape[-dims:]
     if u.dtype in (torch.float16, torch.bfloat16):  # FFTs lose too much in half precision

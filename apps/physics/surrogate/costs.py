@@ -83,9 +83,7 @@ def coarse_solver(equation: Equation, test: Simulations, budget: float) -> Solve
     while min(test.shape) // stride >= COARSEST:
         fits = all((n - 1 if not p else n) % stride == 0 for n, p in zip(test.shape, test.periodic, strict=True))
         step = _step(test)
-        longer = (
-            None if step is None else min(step * stride, float(test.times.diff().min()) if len(test.times) > 1 else 1)
-        )
+        longer = None if step is None else min(step * stride, float(test.times.diff().min()))
         if fits:
             try:
                 seconds = seconds_of(lambda s=stride, h=longer: solve(equation, few, s, h), len(few))

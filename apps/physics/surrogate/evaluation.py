@@ -15,7 +15,7 @@ from integrand.apps.physics.surrogate.baselines import baselines
 from integrand.apps.physics.surrogate.costs import TIMED, coarse_solver, reference_seconds, seconds_of
 from integrand.apps.physics.surrogate.data import SurrogateData
 from integrand.apps.physics.surrogate.module import SurrogateModule
-from integrand.apps.physics.surrogate.scores import ABOUT, HIGHER, FieldScores, score
+from integrand.apps.physics.surrogate.scores import ABOUT, COMPARED, HIGHER, FieldScores, score
 from integrand.core.losses import relative_l2
 from integrand.datasets.fields import FieldWindows
 from integrand.datasets.simulations import Simulations
@@ -226,7 +226,12 @@ def _results(
         "seed": seed,
         "model": name,
         "resolution": list(test.shape),
-        **compared(name, {who: one.samples for who, one in scores.items()}, metrics=[*own][:3], higher=HIGHER),
+        **compared(
+            name,
+            {who: one.samples for who, one in scores.items()},
+            metrics=[one for one in COMPARED if one in own][:2],
+            higher=HIGHER,
+        ),
         "by_step": {
             who: {metric: each.mean(0).tolist() for metric, each in one.steps.items()} for who, one in scores.items()
         },

@@ -1,4 +1,4 @@
-"""Pictures of a surrogate on the test part: fields beside the truth, growth of errors, spectra, invariants, resolutions.
+"""Pictures of a surrogate on the test part: fields beside the truth, errors, spectra, invariants, resolutions.
 
 Dimension letters: n examples, N samples, T times, C channels, X Y grid.
 """
@@ -338,7 +338,7 @@ def _draw_sweep(evaluation: Evaluation, run: RunFolder) -> None:
 
 
 def powers(axis: Axis) -> None:
-    """Write the ticks of a logarithmic axis as powers of ten, without the mathematics that the house style turns off."""
+    """Write the ticks of a logarithmic axis as powers of ten; the house style has no mathematical text."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
     axis.set_minor_formatter(NullFormatter())
 

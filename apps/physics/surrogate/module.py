@@ -34,8 +34,8 @@ class SurrogateModule(TaskModule):
         warmup_steps: steps of linear warm-up.
         ema_decay: decay of the parameters' moving average; 0 for none.
         loss: ``"relative_l2"``; ``"relative_h1"``, with slopes; ``"spectral"``, each band of waves alike.
-        horizon_growth: share of the training over which the steps unrolled grow from 1 to the horizon of the data; 0 for
-            all of them from the start.
+        horizon_growth: share of the training over which the steps unrolled grow from 1 to the horizon of the data; 0
+            for all of them from the start.
         pushforward: whether the gradient goes through the last step alone: steps before it, of a number drawn for each
             batch, only bring the network to states that it makes itself.
         input_noise: standard deviation of what is added to the state a window starts from, in units of each channel's

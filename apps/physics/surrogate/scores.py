@@ -26,18 +26,20 @@ Array = np.ndarray
 WORST = 1e3
 """What an error counts at most, so that one rollout that blew up does not hide all others."""
 THRESHOLDS = (0.8, 0.95)
+COMPARED = ("relative_l2", "correlation_time_0.8", "relative_h1")
+"""Metrics of which the first two that there are have intervals and gains."""
 HIGHER = ("correlation_time_0.8", "correlation_time_0.95")
 ABOUT = {
     "relative_l2": "size of the error beside that of the truth, mean over steps and fields",
-    "final_relative_l2": "the same at the last step",
+    "correlation_time_0.8": "time until the correlation with the truth falls below 0.8, mean over fields",
+    "correlation_time_0.95": "time until the correlation with the truth falls below 0.95, mean over fields",
+    "final_relative_l2": "relative L2 error at the last step",
     "nrmse": "root mean square error over all steps beside the truth's root mean square",
     "vrmse": "root mean square error in units of the truth's deviation over the points, mean over steps",
     "relative_h1": "error of values and slopes beside those of the truth, mean over steps",
     "low_band": "error in waves below 4 a box beside the size of the truth, mean over steps",
     "middle_band": "error in waves from 4 to 11 a box, likewise",
     "high_band": "error in waves from 12 a box on, likewise",
-    "correlation_time_0.8": "time until the correlation with the truth falls below 0.8, mean over fields",
-    "correlation_time_0.95": "time until the correlation with the truth falls below 0.95, mean over fields",
     "residual": "residual of the equation, by central differences in time, beside the rate of change of the truth",
     "divergence": "divergence of the velocity beside its gradient, mean over steps",
 }

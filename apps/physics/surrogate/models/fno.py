@@ -19,9 +19,7 @@ def modes_along(task: FieldTask, modes: int | tuple[int, ...]) -> tuple[int, ...
     """
     given = (modes,) * task.dims if isinstance(modes, int) else tuple(modes)
     if len(given) != task.dims:
-        raise InputError(
-            f"model.network.modes={list(given)}: the data have {task.dims} axes: give one number for each."
-        )
+        raise InputError(f"model.network.modes={list(given)}: give one number for each of {task.dims} axes.")
     return given
 
 

@@ -23,7 +23,7 @@ class Surrogate(TaskNetwork[FieldTask]):
     and deviation of the training part. A subclass makes N, an operator from (B, C_in, *X) to (B, C, *X), in
     ``build_operator``. Options that every network has:
 
-    residual: whether N answers the change in a step rather than the next state; None for: where there are several steps.
+    residual: whether N answers the change in a step rather than the next state; where None, if there are several steps.
     """
 
     any_resolution: ClassVar[str] = ""
