@@ -14,6 +14,8 @@ from integrand.apps.commands.parsing import CommandParser
 from integrand.core.errors import InputError
 
 PACKED = (".gz", ".xz")
+ARRAYS = (".npy", ".h5", ".hdf5")
+"""Files that are answered by files of their kind; all others by a CSV."""
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -45,7 +47,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _predict(module: Any, predict: Any, given: dict[str, Any], task: Any) -> int:
-    given["output"] = given["output"] or Path(f"{_stem(given['input'])}_{task.product.removesuffix('s')}.csv")
+    suffix = given["input"].suffix if given["input"].suffix in ARRAYS else ".csv"
+    given["output"] = given["output"] or Path(f"{_stem(given['input'])}_{task.product.removesuffix('s')}{suffix}")
     given["figure"] = given["figure"] or given["output"].parent / f"{given['output'].stem}.png"
     predict(module, **_taken(given, predict, task), notify=_notify)
     width = len(task.product) + 1
@@ -98,6 +101,7 @@ def _parser() -> CommandParser:
             "integrand predict runs/timeseries/weather/1 --input new.csv --output next.csv --horizon 12 --every 0.5",
             "tail -n +1 -f station.csv | integrand predict runs/timeseries/weather/1 --stream --at 1,6",
             "integrand predict runs/timeseries/weather_imputation/1 --input gaps.csv --scores",
+            "integrand predict runs/physics/burgers/1 --input starts.npy --steps 1",
         ),
     )
     parser.add_argument("run", metavar="RUN", help="folder of a run")
@@ -148,6 +152,15 @@ def _parser() -> CommandParser:
         default=None,  # an option that was not given is none that a task refuses
         help="tell how badly each observed value fits the others, in standard deviations; imputation alone",
     )
+    parser.add_argument("--steps", type=int, help="how many steps a surrogate of fields makes (as many as trained)")
+    parser.add_argument(
+        "--parameter",
+        metavar="NAME=VALUE",
+        type=_parameter,
+        action="append",
+        dest="parameters",
+        help="of the equation, where the network is told it and the file does not say; once for each",
+    )
     parser.add_argument("--accelerator", default="auto", help="as in Lightning's Trainer: auto, cpu, gpu, mps")
     return parser
 
@@ -159,6 +172,16 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(
             f"expected numbers with commas between, such as 3,7.5,24, got {text!r}"
         ) from None
+
+
+def _parameter(text: str) -> tuple[str, float]:
+    name, equals, value = text.partition("=")
+    try:
+        if not (name and equals):
+            raise ValueError
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, such as viscosity=0.01, got {text!r}") from None
 
 
 def _stem(path: Path) -> str:

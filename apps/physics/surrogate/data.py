@@ -12,6 +12,8 @@ from integrand.apps.physics.surrogate import TASK
 from integrand.apps.training.parts_data import PartsData
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.fields import FieldTask, FieldWindows
+from integrand.datasets.simulated import simulated
+from integrand.datasets.simulation_files import read_simulations
 from integrand.datasets.simulations import Simulations
 from integrand.datasets.splits import PARTS, IndexSplit, by_series
 from integrand.datasets.synthetic.simulators import SIMULATORS, simulator
@@ -172,10 +174,10 @@ class SurrogateData(PartsData):
         if resolution < 4:
             raise InputError(f"resolution={resolution} is out of range: at least 4 points.")
         points = tuple(round(n * resolution / have) for n in self.test.shape)
-        return self._simulated(points).select(self.split.test)
+        return self._simulated(points, len(self.split.test))  # which are the first
 
     def options(self, points: Any) -> dict[str, Any]:
-        """Return what ``Simulator.simulate`` is asked for."""
+        """Return what the simulator is asked for, but for the number of samples."""
         equation = simulator(self.dataset)
         interval = equation.interval if self.interval is None else self.interval
         span = equation.span if self.span is None else self.span
@@ -183,7 +185,6 @@ class SurrogateData(PartsData):
         if not getattr(equation, "steady", False):
             times = (torch.arange(round(span / interval) + 1, dtype=torch.float64) * interval).tolist()
         return {
-            "samples": sum(self.samples),
             "times": times,
             "points": _each(points, equation.dims),
             "lengths": _each(self.lengths, equation.dims),
@@ -192,7 +193,7 @@ class SurrogateData(PartsData):
             "step_size": self.step_size,
         }
 
-    def _simulated(self, points: Any) -> Simulations:
+    def _simulated(self, points: Any, samples: int | None = None) -> Simulations:
         if self.dataset not in SIMULATORS:
             if Path(self.dataset).exists():
                 raise InputError(f"dataset {self.dataset!r} is a file without a known ending: name it *.h5.")
@@ -200,7 +201,9 @@ class SurrogateData(PartsData):
         if not simulator(self.dataset).dims:
             raise InputError(f"{self.dataset} is a system without a grid: train it with --task dynamics.")
         if not hasattr(self, "split"):
-            told = json.dumps({"dataset": self.dataset, **self.options(self.points)}, sort_keys=True)
+            told = json.dumps(
+                {"dataset": self.dataset, "samples": self.samples, **self.options(self.points)}, sort_keys=True
+            )
             self.checksum = hashlib.sha256(told.encode()).hexdigest()[:16]
             train, validation, test = self.samples
             # The test samples are the first, so that they stay the same however many are trained on.
@@ -208,11 +211,9 @@ class SurrogateData(PartsData):
             self.split = IndexSplit(
                 tuple(range(first, first + train)), tuple(range(test, first)), tuple(range(test)), self._of()
             )
-        return simulator(self.dataset).simulate(**self.options(points))
+        return simulated(self.dataset, samples=samples or sum(self.samples), **self.options(points))
 
     def _read(self) -> Simulations:
-        from integrand.datasets.simulation_files import read_simulations
-
         given = read_simulations(Path(self.dataset), every_time=self.time_every)
         self.checksum = given.checksum
         self.split = by_series(len(given), fractions=self.fractions or FRACTIONS, seed=self.split_seed, of=self._of())

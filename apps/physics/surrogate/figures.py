@@ -28,6 +28,7 @@ from integrand.apps.training.figures import (
 from integrand.apps.training.run_folder import RunFolder
 from integrand.core.numerics.spectral import PeriodicGrid
 from integrand.datasets.fields import FieldTask
+from integrand.datasets.simulations import Simulations
 
 Array = np.ndarray
 SNAPSHOTS = 4
@@ -89,6 +90,23 @@ def truth_and_prediction(
         made.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
     made.align_ylabels()
     return made
+
+
+def solution_chart(solutions: Simulations) -> Figure:
+    """Draw the first sample of some solutions alone; call it inside ``style()``."""
+    steps = len(solutions.times) - 1
+    shown = np.unique(np.linspace(0, steps, min(steps, SNAPSHOTS) + 1).round().astype(int))
+    values = solutions.values[0, shown, 0].numpy()
+    times = [float(solutions.times[step]) for step in shown]
+    if solutions.dims == 1:
+        x = solutions.coordinates[0].numpy()
+        label = solutions.channels[0]
+        return truth_and_prediction(values, None, times, x, title=lambda row: f"t = {times[row]:.4g}", label=label)
+    flat = values if solutions.dims == 2 else values[..., values.shape[-1] // 2]
+    if not steps and solutions.constants is not None and solutions.dims == 2:
+        given = solutions.constants[0, 0].numpy()
+        return map_chart([("", [given, flat[0]])], (solutions.constant_names[0], "solution"), given=1)
+    return map_chart([("", list(flat))], [f"t = {time:.4g}" for time in times])
 
 
 def _draw_curves(evaluation: Evaluation, run: RunFolder) -> None:
@@ -165,24 +183,24 @@ def _draw_space_time(evaluation: Evaluation, run: RunFolder) -> None:
     )
 
 
-def map_chart(rows: Sequence[tuple[str, Sequence[Array]]], titles: Sequence[str]) -> Figure:
-    """Draw maps, a row a moment or sample with columns as titled, of which the last is the error; inside ``style()``.
+def map_chart(rows: Sequence[tuple[str, Sequence[Array]]], titles: Sequence[str], *, given: int = 0) -> Figure:
+    """Draw maps, a row a moment or sample with columns as titled; call it inside ``style()``.
 
-    The columns of fields share their colours within a row; the error has its own, around zero.
+    Fields share their colours within a row, but for the first ``given`` columns, such as a permeability, and one titled
+    "error", each of which has its own.
     """
     columns = len(titles)
     drawn = figure(max(NARROW, 2.35 * columns), 0.5 + 2.1 * len(rows))
     panels = drawn.subplots(len(rows), columns, squeeze=False)
     for row, (label, images) in enumerate(rows):
-        shared = images[:-1] if titles[-1] == "error" else images
-        low = min(float(one.min()) for one in shared[-2:])
-        high = max(float(one.max()) for one in shared[-2:])
+        shared = [one for title, one in zip(titles[given:], images[given:], strict=True) if title != "error"]
+        low, high = min(float(one.min()) for one in shared), max(float(one.max()) for one in shared)
         for column, image in enumerate(images):
             axes = panels[row, column]
             is_error = titles[column] == "error"
-            own = column < len(shared) - 2  # such as a permeability, on a scale of its own
             bound = float(np.abs(image).max()) or 1.0
-            limits = (-bound, bound) if is_error else (float(image.min()), float(image.max())) if own else (low, high)
+            own = float(image.min()), float(image.max())
+            limits = (-bound, bound) if is_error else own if column < given else (low, high)
             signed = is_error or (limits[0] < 0 < limits[1])
             shown = axes.imshow(
                 image.T, origin="lower", cmap=SIGNED if signed else POSITIVE, vmin=limits[0], vmax=limits[1]
@@ -215,7 +233,8 @@ def _draw_maps(evaluation: Evaluation, run: RunFolder) -> None:
             rows.append((f"sample {sample + 1}", [test.constants[sample, 0].numpy(), truth, guess, guess - truth]))
         titles = (test.constant_names[0], "truth", "prediction", "error")
         caption = f"The first {len(rows)} test samples: what is given, the solution, what the network makes of it."
-    save(map_chart(rows, titles), run.figures / "fields.png", caption, title="Truth, prediction and error")
+    drawn = map_chart(rows, titles, given=0 if steps else 1)
+    save(drawn, run.figures / "fields.png", caption, title="Truth, prediction and error")
 
 
 def _draw_growth(evaluation: Evaluation, run: RunFolder, task: FieldTask) -> None:
