@@ -5,6 +5,11 @@ from integrand.apps.application import Task
 _MODELS_IN = "integrand.apps.physics.surrogate.models"
 SURROGATES = {
     "fno": ("fno:FNOSurrogate", "FNO: convolutions learned in Fourier space, asked on any grid (default)"),
+    "factorized_fno": ("fno:FactorizedFNOSurrogate", "factorized FNO: convolutions along one axis at a time"),
+    "unet": ("unet:UNetSurrogate", "U-Net: convolutions on finer and coarser grids"),
+    "deeponet": ("deeponet:DeepONetSurrogate", "DeepONet: a learned basis, its coefficients from fixed sensors"),
+    "graph_operator": ("graph_operator:GraphOperatorSurrogate", "graph operator: messages between near points"),
+    "neural_pde": ("neural_pde:NeuralPDESurrogate", "neural PDE: a learned local equation, solved in time"),
 }
 """Surrogate networks: file and class, and a line on each."""
 
@@ -15,7 +20,16 @@ TASK = Task(
     data="integrand.apps.physics.surrogate.data:SurrogateData",
     models={name: f"{_MODELS_IN}.{path}" for name, (path, _) in SURROGATES.items()},
     model_summaries={name: summary for name, (_, summary) in SURROGATES.items()},
-    datasets=("burgers",),
+    datasets=(
+        "burgers",
+        "burgers_etd",
+        "pdebench_burgers",
+        "kuramoto_sivashinsky",
+        "korteweg_de_vries",
+        "advection",
+        "heat",
+        "wave",
+    ),
     default_recipe="burgers",
     evaluate="integrand.apps.physics.surrogate.evaluation:evaluate",
     figures="integrand.apps.physics.surrogate.figures:draw",

@@ -30,6 +30,8 @@ class Surrogate(TaskNetwork[FieldTask]):
     """What has to be said when it is asked at another resolution than it was trained at; nothing where it is empty."""
     periodic_only: ClassVar[bool] = False
     """Whether the network takes the ends of each axis as joined."""
+    always_increments: ClassVar[bool] = False
+    """Whether N answers a change whatever the task, so that there is no option for it."""
     operator: nn.Module
 
     def build_operator(self, task: FieldTask) -> nn.Module:
@@ -38,7 +40,7 @@ class Surrogate(TaskNetwork[FieldTask]):
 
     def build_network(self, task: FieldTask) -> None:
         """Make the parameters, and what standardises."""
-        said = self.hparams.get("residual")
+        said = True if self.always_increments else self.hparams.get("residual")
         self.increments = not task.steady and (task.steps > 1 if said is None else bool(said))
         if said and task.steady:
             raise InputError("model.network.residual=true: a steady problem has no state to add a change to.")
