@@ -45,7 +45,7 @@ def heat_data(**options) -> SurrogateData:
 
 
 def steady(samples: int = 12, points: int = 17) -> Simulations:
-    """A problem between walls whose solution is linear in what is given: u'' = -a, u(0) = u(1) = 0, a a sum of sines."""
+    """A steady problem between walls, linear in what is given: u'' = -a, u(0) = u(1) = 0, with a a sum of sines."""
     x = torch.linspace(0, 1, points, dtype=torch.float64)
     waves = torch.arange(1, 4, dtype=torch.float64)
     heights = torch.randn(samples, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -343,7 +343,7 @@ def test_terms_that_the_data_do_not_allow_are_refused(tmp_path: Path):
     data.setup()
     with pytest.raises(InputError, match="needs an equation"):
         SurrogateModule(FNOSurrogate(modes=4), conservation=1.0).build(file)
-    with pytest.raises(InputError, match="--data.horizon 2"):
+    with pytest.raises(InputError, match=r"--data\.horizon 2"):
         SurrogateModule(FNOSurrogate(modes=4), residual=1.0).build(data)
     with pytest.raises(InputError, match=r"unknown model\.loss 'relative_l3'"):
         SurrogateModule(FNOSurrogate(), loss="relative_l3")  # pyright: ignore[reportArgumentType]
