@@ -63,7 +63,7 @@ def stored_pdebench(file: Any, path: Path, *, periodic: bool | None = None) -> S
     return _whole(file, path, {"u": file["tensor"]}, joined, constant)
 
 
-def _whole(file: Any, path: Path, arrays: dict[str, Any], periodic: bool, constant: Any) -> Stored:
+def _whole(file: Any, path: Path, arrays: dict[str, Any], periodic: bool, constant: Any | None) -> Stored:
     """Return a file whose arrays hold all samples, (N, T, *X)."""
     shape = next(iter(arrays.values())).shape
     axes = ("x", "y", "z")[: max(1, len(shape) - 2)]
@@ -92,6 +92,7 @@ def _whole(file: Any, path: Path, arrays: dict[str, Any], periodic: bool, consta
         return _native(np.stack([array[cut] for array in arrays.values()], axis=2))
 
     def read_constant(part: Part) -> np.ndarray:
+        assert constant is not None
         thin = [slice(None, None, part.every_point)] * len(axes)
         return _native(constant[(part.samples, *thin)][:, None])
 
@@ -169,12 +170,14 @@ def _joined(path: Path) -> bool:
 
 def _parameters(file: Any, path: Path, count: int) -> dict[str, Tensor]:
     """Return the numbers among the file's attributes or, where there are none, those in its name."""
-    found = {
-        name.lower(): value for name, value in file.attrs.items() if np.isscalar(value) and not isinstance(value, str)
+    found: dict[str, float] = {
+        name.lower(): float(value)
+        for name, value in file.attrs.items()
+        if isinstance(value, (int, float, np.integer, np.floating))
     }
     if not found:
-        found = {name.lower(): number for name, number in _PARAMETER.findall(path.stem)}
-    return {name: torch.full((count,), float(value), dtype=torch.float64) for name, value in found.items()}
+        found = {name.lower(): float(number) for name, number in _PARAMETER.findall(path.stem)}
+    return {name: torch.full((count,), value, dtype=torch.float64) for name, value in found.items()}
 
 
 def _native(array: np.ndarray) -> np.ndarray:

@@ -16,7 +16,6 @@ from types import ModuleType
 
 import torch
 
-from integrand import __version__
 from integrand.core.errors import InputError
 from integrand.datasets.catalogue import data_directory
 from integrand.datasets.hdf5_files import h5py_module
@@ -112,7 +111,6 @@ class Request:
             provenance={
                 **made.provenance,
                 "key": self.key,
-                "integrand": __version__,
                 "torch": torch.__version__,
                 "device": torch.device(self.device).type,
             },

@@ -114,10 +114,10 @@ def _times(text: str) -> tuple[float, ...]:
 def _parameter(text: str) -> tuple[str, float | tuple[float, float]]:
     name, _, value = text.partition("=")
     wanted = "a name and a value or bounds, such as viscosity=0.01 or viscosity=0.001:0.1"
-    ends = _split(value, ":", float, wanted)
-    if not name or len(ends) > 2:
+    low, *high = _split(value, ":", float, wanted)
+    if not name or len(high) > 1:
         raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}")
-    return name.strip(), ends[0] if len(ends) == 1 else (ends[0], ends[1])
+    return name.strip(), (low, high[0]) if high else low
 
 
 def _split(text: str, mark: str, kind: Callable[[str], Any], wanted: str) -> tuple[Any, ...]:

@@ -59,7 +59,7 @@ class Simulator(ABC):
     """What the reference solver is, in a few words."""
     units: ClassVar[Mapping[str, str]] = {}
     bears: ClassVar[float] = math.inf
-    """Courant number up to which the solver is stable."""
+    """Courant number up to which the solver is stable even where nothing damps."""
     dims: ClassVar[int] = 0
     """Axes of the fields; 0 for a system."""
 
@@ -153,6 +153,11 @@ class Simulator(ABC):
             values = self.advance(start, times.to(device), own, lengths=grid.lengths, step_size=step_size)
             self._require_finite(values, times, first, step_size, grid.lengths)
             error = 0.0 if step_size is None else self._step_error(values, start, times, own, grid, step_size)
+        if math.isnan(error):
+            raise InputError(
+                f"{self.name}: steps of {step_size:g} are beyond stability: with half of them a solution ceases to "
+                "be finite. Take a much smaller step_size. Nothing was written."
+            )
         return Simulations(
             name=self.name,
             values=values,
@@ -203,9 +208,11 @@ class Simulator(ABC):
             raise InputError(f"{told}: its start or its parameters are too large. Nothing was written.")
         last = values[sample : sample + 1, max(0, time - 1)]
         courant = self.courant(last, lengths=lengths, step_size=step_size)
-        number = "" if courant is None else f", Courant number {float(courant):.2g} ({self.bears:g} is the most)"
+        bound = (
+            "" if courant is None else f", Courant number {float(courant):.2g}, which is stable up to {self.bears:g}"
+        )
         raise InputError(
-            f"{told}, by step {math.ceil(float(times[time] - times[0]) / step_size)} of {step_size:g}{number}: take a "
+            f"{told}, by step {math.ceil(float(times[time] - times[0]) / step_size)} of {step_size:g}{bound}: take a "
             "smaller step_size. Nothing was written."
         )
 

@@ -16,7 +16,8 @@ pytest.importorskip("h5py")
 def told(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> tuple[str, str]:
     """Run a command, demand its exit code, and return what it printed to stdout and stderr."""
     assert main(["data", "simulate", *words]) == code
-    return tuple(capsys.readouterr())
+    out, err = capsys.readouterr()
+    return out, err
 
 
 def test_a_file_with_what_was_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path):

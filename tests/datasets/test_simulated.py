@@ -209,8 +209,9 @@ def test_nothing_is_left_of_data_that_cannot_be_made(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_mistakes(change: dict[str, Any], message: str, tmp_path: Path):
+    options: dict[str, Any] = {"name": "burgers"} | OPTIONS | change
     with pytest.raises(InputError, match=message):
-        simulated(**({"name": "burgers"} | OPTIONS | change), folder=tmp_path)
+        simulated(**options, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

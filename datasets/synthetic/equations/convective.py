@@ -49,6 +49,8 @@ class ConvectiveEquation(SpectralEquation):
     ) -> Tensor:
         """Solve by ETDRK4; see ``Simulator``."""
         u = start.states
+        if len(times) == 1:
+            return u.unsqueeze(1)
         grid = PeriodicGrid(tuple(u.shape[2:]), lengths)
         wide = u.new_empty(0, dtype=torch.float64)
         alike = {name: each[:1] if bool((each == each[0]).all()) else each for name, each in parameters.items()}
@@ -84,7 +86,7 @@ class ConvectiveEquation(SpectralEquation):
         forces = [self.forcing(t, x, parameters) for t in times]
         return out if not forces or forces[0] is None else out + torch.stack(forces, dim=1).to(values)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
-    def courant(self, states: Tensor, *, lengths: tuple[float, ...], step_size: float) -> Tensor:
+    def courant(self, states: Tensor, *, lengths: tuple[float, ...], step_size: float) -> Tensor | None:
         """Return max |u| k h, (N,), with the highest wave k that is kept."""
         n = states.shape[-1]
         highest = 2 * torch.pi / lengths[0] * (n / 3)

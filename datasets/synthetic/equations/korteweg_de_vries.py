@@ -66,6 +66,7 @@ class Solitons(KortewegDeVries):
     summary = "Korteweg-de Vries equation on a circle, from three solitons"
     source = "Zabusky and Kruskal (1965)"
     span, interval, step_size = 60.0, 0.5, 0.02
+    points, lengths = (256,), (64.0,)
     count = 3
 
     def draw(self, generator: Generator, points: tuple[int, ...], lengths: tuple[float, ...]) -> Start:

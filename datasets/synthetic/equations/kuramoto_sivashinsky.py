@@ -20,8 +20,8 @@ class KuramotoSivashinsky(ConvectiveEquation):
     """u_t + (u^2 / 2)_x + u_xx + u_xxxx = 0 on a circle: chaotic in space and time where it is long.
 
     Solutions begin on the attractor: sums of long sines, of mean zero, are solved for 100 units of time first, on the
-    grid and with the step of the defaults, so that other grids begin with the same function. The largest Lyapunov
-    exponent is LYAPUNOV_HERE.
+    spacing and with the step of the defaults, so that other grids begin with the same function. The largest Lyapunov
+    exponent, measured over 32 solutions for 1,600 units of time, is 0.086 +- 0.001; 0.087 with a length of 22 pi.
 
     Source: Kuramoto and Tsuzuki (1976), Persistent propagation of concentration waves; Sivashinsky (1977), Nonlinear
     analysis of hydrodynamic instability in laminar flames; length and starts as in Brandstetter, Welling and Worrall
@@ -34,7 +34,7 @@ class KuramotoSivashinsky(ConvectiveEquation):
     parameters: ClassVar = {}
     span, interval, step_size = 28.0, 0.2, 0.025
     points, lengths = (256,), (64.0,)
-    lyapunov = 0.09
+    lyapunov = 0.086
     invariants: ClassVar = {"mass": mean}
 
     def draw(self, generator: Generator, points: tuple[int, ...], lengths: tuple[float, ...]) -> Start:

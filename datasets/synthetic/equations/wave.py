@@ -47,6 +47,8 @@ class Wave(SpectralEquation):
         step_size: float | None = None,
     ) -> Tensor:
         """Evaluate the exact solution of the grid's Fourier series."""
+        if len(times) == 1:
+            return start.states.unsqueeze(1)
         grid = PeriodicGrid(tuple(start.states.shape[2:]), lengths)
         u, v = (each.unsqueeze(1) for each in grid.transform(start.states).unbind(1))  # (N, 1, M)
         frequency = coefficient("speed", parameters, start.states) * grid.wavenumbers(start.states)[0]
