@@ -259,6 +259,27 @@ _ENTRIES = (
         ),
         loader="integrand.datasets.real.ucr_uea:arrow_head",
     ),
+    Dataset(
+        name="darcy_neuralop",
+        summary="Darcy's flow on small grids: 1,000 permeabilities and pressures of 16 x 16 points, 50 for tests, also "
+        "on 32 x 32",
+        source="the package neuraloperator 0.3.0 (https://pypi.org/project/neuraloperator/0.3.0/)",
+        licence="MIT",
+        citation="Kossaifi J. et al. (2024). A library for learning neural operators. arXiv:2412.10354; Li Z. et al. "
+        "(2021). Fourier neural operator for parametric partial differential equations. ICLR.",
+        size=3_955_522,
+        splits="official: 1,000 training and 50 test samples; validation is a share of the training samples",
+        files=(
+            RemoteFile(
+                path="darcy_neuralop/neuraloperator-0.3.0-py3-none-any.whl",
+                url="https://files.pythonhosted.org/packages/4f/f7/348ab3c87fc72eab58fdb765fa411042a25be246599ad09731be"
+                "11f42317/neuraloperator-0.3.0-py3-none-any.whl",
+                sha256="483b358f2d9823c2ccb5dd0c1af8d21f879fd103806ad42959ebb975260e6ec4",
+                size=3_955_522,
+            ),
+        ),
+        loader="integrand.datasets.real.darcy_neuralop:load",
+    ),
     _synthetic(
         "periodic",
         "1,000 sine waves of random frequency, 100 random times each: 1 channel",
