@@ -102,11 +102,12 @@ def _parser() -> CommandParser:
             "tail -n +1 -f station.csv | integrand predict runs/timeseries/weather/1 --stream --at 1,6",
             "integrand predict runs/timeseries/weather_imputation/1 --input gaps.csv --scores",
             "integrand predict runs/physics/burgers/1 --input starts.npy --steps 1",
+            "integrand predict runs/physics/pendulum/1 --input starts.csv --span 100 --every 0.1",
         ),
     )
     parser.add_argument("run", metavar="RUN", help="folder of a run")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", metavar="FILE", type=Path, help="what the run's task reads, a CSV")
+    source.add_argument("--input", metavar="FILE", type=Path, help="what the run's task reads, a CSV or an array")
     source.add_argument(
         "--stream", action="store_true", help="read rows from standard input instead, and answer each as it comes"
     )
@@ -135,7 +136,7 @@ def _parser() -> CommandParser:
         "--every",
         metavar="STEP",
         type=float,
-        help="time between forecasts (as between training rows), or between further rows to impute (none)",
+        help="time between forecasts or states (as in training), or between further rows to impute (none)",
     )
     parser.add_argument(
         "--at", metavar="LEADS", type=_numbers, help="forecast just so long after the last row, such as 3,7.5,24"
@@ -152,6 +153,7 @@ def _parser() -> CommandParser:
         default=None,  # an option that was not given is none that a task refuses
         help="tell how badly each observed value fits the others, in standard deviations; imputation alone",
     )
+    parser.add_argument("--span", type=float, help="how long a trajectory of a system is (as long as trained)")
     parser.add_argument("--steps", type=int, help="how many steps a surrogate of fields makes (as many as trained)")
     parser.add_argument(
         "--parameter",

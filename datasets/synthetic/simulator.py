@@ -74,7 +74,7 @@ class Simulator(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
-    channels: ClassVar[tuple[str, ...]]
+    channels: tuple[str, ...]
     constant_names: ClassVar[tuple[str, ...]] = ()
     parameters: ClassVar[Mapping[str, float]]
     invariants: ClassVar[Mapping[str, Invariant]] = {}
