@@ -56,7 +56,10 @@ def solve(equation: Equation, given: Simulations, stride: int, step_size: float 
         InputError: the equation refuses the grid or the step, or its solution ceases to be finite.
     """
     coarse = given.every(stride)
-    start = Start(coarse.values[:, 0].double(), None if coarse.constants is None else coarse.constants.double())
+    first = coarse.values[:, 0].double()
+    if equation.steady:  # what is solved for is no start
+        first = torch.zeros_like(first)
+    start = Start(first, None if coarse.constants is None else coarse.constants.double())
     values = equation.advance(
         start, given.times.double(), dict(given.parameters), lengths=given.lengths, step_size=step_size
     )

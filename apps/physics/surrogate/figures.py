@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from integrand.apps.physics.surrogate.evaluation import Evaluation
+from integrand.apps.training.animations import save_animation
 from integrand.apps.training.figures import (
     BASELINES,
     FAINT,
@@ -22,6 +22,7 @@ from integrand.apps.training.figures import (
     WIDE,
     figure,
     label_ends,
+    log_axis,
     save,
     style,
 )
@@ -32,8 +33,9 @@ from integrand.datasets.simulations import Simulations
 
 Array = np.ndarray
 SNAPSHOTS = 4
+FEWEST_FRAMES, MOST_FRAMES = 8, 60
+"""Steps from which on there is an animation, and the most pictures it has."""
 SIGNED, POSITIVE = "RdBu_r", "viridis"
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def draw(evaluation: Evaluation, run: RunFolder, task: FieldTask) -> None:
@@ -60,6 +62,8 @@ def draw(evaluation: Evaluation, run: RunFolder, task: FieldTask) -> None:
             _draw_invariants(evaluation, run, task)
         if evaluation.sweep:
             _draw_sweep(evaluation, run)
+        if steps >= FEWEST_FRAMES and dims <= 2:
+            _animate(evaluation, run)
 
 
 def truth_and_prediction(
@@ -190,7 +194,7 @@ def map_chart(rows: Sequence[tuple[str, Sequence[Array]]], titles: Sequence[str]
     "error", each of which has its own.
     """
     columns = len(titles)
-    drawn = figure(max(NARROW, 2.35 * columns), 0.5 + 2.1 * len(rows))
+    drawn = figure(max(NARROW, 2.35 * columns), 0.4 + 1.85 * len(rows))
     panels = drawn.subplots(len(rows), columns, squeeze=False)
     for row, (label, images) in enumerate(rows):
         shared = [one for title, one in zip(titles[given:], images[given:], strict=True) if title != "error"]
@@ -237,6 +241,59 @@ def _draw_maps(evaluation: Evaluation, run: RunFolder) -> None:
     save(drawn, run.figures / "fields.png", caption, title="Truth, prediction and error")
 
 
+def _animate(evaluation: Evaluation, run: RunFolder) -> None:
+    """Draw the first test sample moving, the truth beside the prediction."""
+    test = evaluation.test
+    truth, made = test.values[0, :, 0].numpy(), evaluation.examples[evaluation.name][0, :, 0].double().numpy()
+    shown = np.unique(np.linspace(0, len(test.times) - 1, MOST_FRAMES).round().astype(int))
+    until = evaluation.results["trained_until"]
+    bound = float(np.abs(truth).max())
+    if test.dims == 1:
+        drawn = figure(NARROW, 2.9)
+        axes = drawn.subplots()
+        x = test.coordinates[0].numpy()
+        (true,) = axes.plot(x, truth[0], color=OBSERVED, linewidth=1.6, label="truth")
+        (guess,) = axes.plot(x, made[0], color=MODEL, linestyle=(0, (4, 1.5)), linewidth=1.6, label=evaluation.name)
+        axes.set_ylim(-1.15 * bound, 1.15 * bound)
+        axes.set_xlabel("x")
+        axes.set_ylabel(test.channels[0])
+        axes.margins(x=0)
+        drawn.legend(loc="outside upper left", ncols=2)
+        panels, images = [axes], []
+    else:
+        drawn = figure(WIDE * 0.6, 2.6)
+        panels = list(drawn.subplots(1, 2))
+        images = []
+        for axes, values, title in zip(panels, (truth, made), ("truth", evaluation.name), strict=True):
+            images.append(axes.imshow(values[0].T, origin="lower", cmap=SIGNED, vmin=-bound, vmax=bound))
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.grid(False)
+            axes.set_xlabel(title)
+
+    def update(frame: int) -> None:
+        step = shown[frame]
+        time = float(test.times[step])
+        beyond = ", beyond the trained time" if until is not None and time > until * (1 + 1e-9) else ""
+        panels[0].set_title(f"t = {time:.3g}{beyond}")
+        if test.dims == 1:
+            true.set_ydata(truth[step])
+            guess.set_ydata(made[step])
+        else:
+            images[0].set_data(truth[step].T)
+            images[1].set_data(made[step].T)
+
+    save_animation(
+        drawn,
+        update,
+        len(shown),
+        run.figures / "rollout.gif",
+        "The first test sample from its first state on: the truth and the rollout.",
+        title="The rollout, moving",
+        fps=12,
+    )
+
+
 def _draw_growth(evaluation: Evaluation, run: RunFolder, task: FieldTask) -> None:
     """Draw error and correlation over the steps, the model's with the band of its samples."""
     times = evaluation.test.times[1:].numpy()
@@ -254,8 +311,7 @@ def _draw_growth(evaluation: Evaluation, run: RunFolder, task: FieldTask) -> Non
                 low, high = np.quantile(values, [0.05, 0.95], axis=0)
                 axes.fill_between(times, low, high, color=colour, alpha=0.18, linewidth=0)
         if metric == "relative_l2":
-            axes.set_yscale("log")
-            powers(axes.yaxis)
+            log_axis(axes.yaxis)
         axes.set_title("relative L2 error" if metric == "relative_l2" else "correlation with the truth")
         axes.margins(x=0)
         _mark_trained(axes, evaluation)
@@ -284,18 +340,18 @@ def _draw_spectra(evaluation: Evaluation, run: RunFolder) -> None:
     few = len(next(iter(evaluation.examples.values())))
     waves, energy = spectrum(test.values[:few])
     kept = slice(1, min(len(waves), min(test.shape) // 2))
-    axes.loglog(waves[kept], energy[kept], color=OBSERVED, linewidth=2.2, label="truth")
+    axes.plot(waves[kept], energy[kept], color=OBSERVED, linewidth=2.2, label="truth")
     for who, (colour, dashes) in zip(evaluation.scores, _styles(evaluation), strict=True):
         if who == "persistence":
             continue
         _, energy = spectrum(evaluation.examples[who])
-        axes.loglog(waves[kept], np.maximum(energy[kept], 1e-30), color=colour, linestyle=dashes, label=who)
+        axes.plot(waves[kept], np.maximum(energy[kept], 1e-30), color=colour, linestyle=dashes, label=who)
     truth = spectrum(test.values[:few])[1][kept]
     axes.set_ylim(max(float(truth.min()) / 10, float(truth.max()) * 1e-16), 5 * float(truth.max()))
     axes.set_xlabel("wave number")
     axes.set_title("energy")
-    powers(axes.xaxis)
-    powers(axes.yaxis)
+    log_axis(axes.xaxis)
+    log_axis(axes.yaxis)
     drawn.legend(loc="outside upper left", ncols=2, handlelength=1.6)
     save(
         drawn,
@@ -354,19 +410,6 @@ def _draw_sweep(evaluation: Evaluation, run: RunFolder) -> None:
         "tenths of the samples.",
         title="Asked at other resolutions",
     )
-
-
-def powers(axis: Axis) -> None:
-    """Write the ticks of a logarithmic axis as powers of ten; the house style has no mathematical text."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _power(value: float) -> str:
-    if value <= 0:
-        return ""
-    exponent = round(np.log10(value))
-    return {-1: "0.1", 0: "1", 1: "10"}.get(exponent, "10" + str(exponent).translate(RAISED))
 
 
 def _styles(evaluation: Evaluation) -> list[tuple[str, object]]:
