@@ -28,6 +28,7 @@ HAND_WRITTEN = {
     "classification.md",
     "imputation.md",
     "prediction.md",
+    "simulators.md",
     "runs.md",
     "contracts.md",
 }

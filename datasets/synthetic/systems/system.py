@@ -30,6 +30,7 @@ class System(Simulator):
         time_scale: what a user counts time in, such as a period; 1 where there is none.
         lyapunov: the largest exponent, per unit of time, with the default parameters; 0 where it is not chaotic, or
             depends on the start.
+        transient: time that is solved before the first state that is kept, so that samples begin on the attractor.
         known_parameters: those on which ``known_field`` depends; empty where no part of the field counts as known.
     """
 
@@ -39,6 +40,7 @@ class System(Simulator):
     angles: ClassVar[tuple[int, ...]] = ()
     time_scale: ClassVar[float] = 1.0
     lyapunov: ClassVar[float] = 0.0
+    transient: ClassVar[float] = 0.0
     known_parameters: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
@@ -92,6 +94,13 @@ class System(Simulator):
             **steps,
         )
         return solution.states
+
+    def settle(self, start: Start, parameters: Parameters, *, lengths: tuple[float, ...] = ()) -> Start:
+        """Follow the transient, with the steps of the default size, and return where it ends."""
+        if not self.transient:
+            return start
+        times = torch.tensor([-self.transient, 0.0], dtype=torch.float64, device=start.states.device)
+        return start._replace(states=self.advance(start, times, parameters, step_size=self.step_size)[:, -1])
 
     def derivatives(self, values: Tensor, times: Tensor, parameters: Parameters) -> Tensor:
         """Return dy/dt (N, T, D) along solutions (N, T, D)."""
