@@ -5,5 +5,18 @@ from integrand.core.losses.gaussian_kl import gaussian_kl
 from integrand.core.losses.gaussian_nll import gaussian_nll
 from integrand.core.losses.importance_bound import importance_bound
 from integrand.core.losses.poisson_process_nll import poisson_process_nll
+from integrand.core.losses.relative_l2 import relative_l2
+from integrand.core.losses.relative_sobolev import relative_h1
+from integrand.core.losses.spectral_bands import band_energies, relative_bands
 
-__all__ = ["gaussian_crps", "gaussian_kl", "gaussian_nll", "importance_bound", "poisson_process_nll"]
+__all__ = [
+    "band_energies",
+    "gaussian_crps",
+    "gaussian_kl",
+    "gaussian_nll",
+    "importance_bound",
+    "poisson_process_nll",
+    "relative_bands",
+    "relative_h1",
+    "relative_l2",
+]
