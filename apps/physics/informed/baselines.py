@@ -20,7 +20,7 @@ Array = np.ndarray
 FIRST_CELLS, MOST_CELLS = 16, 1024
 MOST_SECONDS = 20.0
 """That a solver is ever given: it is better than any network long before."""
-FITTED_CELLS = 256
+FITTED_CELLS = 512
 NEIGHBOURS = 50
 SMOOTHINGS = (0.0, 1e-4, 1e-2, 1.0)
 NORMAL = 1.96
@@ -80,7 +80,7 @@ def solve_twice_as_fine(
 
 
 def fit_solver(data: InformedData, points: Array) -> Fitted:
-    """Find the sought parameters by least squares between the training observations and a solver of 256 cells.
+    """Find the sought parameters by least squares between the training observations and a solver of 512 cells.
 
     The solver knows start and walls. Logarithms are fitted, from the same guesses as the network's.
 

@@ -76,7 +76,7 @@ class InformedData(LightningDataModule):
 
     def __init__(
         self,
-        dataset: str = "burgers",
+        dataset: str = "burgers_shock",
         *,
         parameters: dict[str, float] | None = None,
         unknown: dict[str, float] | None = None,

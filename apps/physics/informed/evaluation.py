@@ -107,7 +107,8 @@ def evaluate(module: InformedModule, data: InformedData, *, name: str, seed: int
         work=work,
         spent=(module.seconds, metrics[name]["relative_l2"]),
         observed=array(data.observed[0]),
-        results=_results(name, metrics, found, intervals, data, seed),
+        results=_results(name, metrics, found, data, seed)
+        | {"remarks": _remarks(name, metrics, found, intervals, data)},
     )
 
 
@@ -140,7 +141,6 @@ def _results(
     name: str,
     metrics: dict[str, dict[str, float]],
     found: dict[str, float],
-    intervals: dict[str, tuple[float, float]],
     data: InformedData,
     seed: int,
 ) -> dict[str, Any]:
@@ -166,7 +166,6 @@ def _results(
             one: {"found": value, "true": data.task.parameters[one], "guess": data.task.guesses[one]}
             for one, value in found.items()
         },
-        "least_squares_intervals": intervals,
         "intervals": {one: {} for one in metrics},
         "gains": {},
         "samples": {
@@ -176,3 +175,33 @@ def _results(
             "test": data.test_points ** len(data.problem.inputs),
         },
     }
+
+
+def _remarks(
+    name: str,
+    metrics: dict[str, dict[str, float]],
+    found: dict[str, float],
+    intervals: dict[str, tuple[float, float]],
+    data: InformedData,
+) -> list[str]:
+    """Say plainly what was found, and what a solver does at which cost."""
+    ours = metrics[name]
+    told = []
+    for one, value in found.items():
+        low, high = intervals[one]
+        told.append(
+            f"{one}: {value:.5g} found, {data.task.parameters[one]:.5g} true ({ours[f'{one}_error']:.2%} off), begun "
+            f"at {data.task.guesses[one]:g}. Least squares around a solver that knows start and walls: 95 % interval "
+            f"{low:.5g} to {high:.5g}."
+        )
+    if not found:
+        solvers = {who: one for who, one in metrics.items() if who != name}
+        finest = min(solvers, key=lambda who: solvers[who]["relative_l2"])
+        as_good = [who for who, one in solvers.items() if one["relative_l2"] <= ours["relative_l2"]]
+        cheapest = min(as_good, key=lambda who: solvers[who]["seconds"], default=None)
+        spent = f"{name} trained for {ours['seconds']:.3g} s to a relative L2 of {ours['relative_l2']:.2g}"
+        if cheapest is None:
+            told.append(f"{spent}; {finest} reaches {solvers[finest]['relative_l2']:.2g} in no more time.")
+        else:
+            told.append(f"{spent}; {cheapest} is as exact in {solvers[cheapest]['seconds']:.2g} s.")
+    return told

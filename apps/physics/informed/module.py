@@ -24,7 +24,9 @@ from integrand.core.numerics.partials import partials
 SLICES = 32
 """Of time, for causal weights."""
 KEPT = 0.9
-"""Of the balance of the last step, in its moving average."""
+"""Of the balance so far, in its moving average."""
+BALANCED_EVERY = 100
+"""Steps between two balances."""
 
 
 class InformedModule(BaseModule):
@@ -35,6 +37,9 @@ class InformedModule(BaseModule):
     Hard conditions need no term: the network's form meets them. Parameters that are sought are trained along, as
     guess exp(theta). The optimiser is ``AdamThenBFGS``.
 
+    Source: Raissi, Perdikaris and Karniadakis (2019), Physics-informed neural networks: A deep learning framework for
+    solving forward and inverse problems involving nonlinear partial differential equations.
+
     Args:
         network: the network; it is built for the problem when training starts.
         residual: how derivatives are formed: ``"autograd"``, at the points drawn, or ``"stencil"``, by differences on a
@@ -42,8 +47,10 @@ class InformedModule(BaseModule):
         conditions: ``"hard"``, met by form; ``"soft"``, a term each; ``"none"``: as if they were unknown, for observed
             solutions alone.
         observation_weight: of the observations' term.
-        balance: whether the terms of the loss are weighted to have gradients of the same norm.
-        causal: how strictly the equation is learned in the order of time, see ``causal_weights``; 0 for not at all.
+        balance: whether the terms of the loss are weighted to have gradients of the same norm, by a moving average
+            that ends with Adam, as BFGS needs a loss that stays as it is.
+        causal: how strictly the equation is learned in the order of time, see ``causal_weights``; 0 for not at all. While
+            Adam works: BFGS has all times weigh alike.
         learning_rate: peak learning rate of Adam.
         adam_steps: its steps, BFGS takes over then; all the training's where it is no longer than these.
         warmup_steps: steps of linear warm-up.
@@ -51,7 +58,7 @@ class InformedModule(BaseModule):
 
     Example::
 
-        data = InformedData("heat")
+        data = InformedData("heat_rod")
         module = InformedModule(InformedMLP())
         Trainer(max_epochs=5, precision="64-true").fit(module, data)
     """
@@ -92,7 +99,6 @@ class InformedModule(BaseModule):
         self.logarithms = torch.nn.ParameterDict()
         self.seconds = 0.0
         self._weights: dict[str, Tensor] = {}
-        self._stale, self._taken_up = True, False
 
     def build(self, data: Any) -> None:
         """Build for a data module's problem, unless it is built already."""
@@ -156,28 +162,24 @@ class InformedModule(BaseModule):
     def loss(self, batch: Points) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum of the terms; the terms and the sought parameters are logged."""
         terms = self.terms(batch)
-        if self.balance and self._may_reweigh():
+        if self.balance and self._may_reweigh() and self.global_step % BALANCED_EVERY == 0:
             new = gradient_balance(list(terms.values()), self.parameters())
-            old = self._weights.get("balance", new)
+            old = self._weights.get("balance", torch.ones_like(new))
             self._weights["balance"] = KEPT * old + (1 - KEPT) * new
         total = sum(terms.values(), torch.zeros_like(terms["residual"]))
         if self.balance and "balance" in self._weights:
             total = (torch.stack(list(terms.values())) * self._weights["balance"]).sum()
-        if self.training:
-            self._stale = False
         return total, {**terms, **{name: self.parameters_of_equation[name] for name in self.network.built_for.unknown}}  # pyright: ignore[reportReturnType]
 
     def _mean(self, squares: Tensor, times: Tensor | None) -> Tensor:
-        if not self.causal or times is None or not self.training:
+        if not self.causal or times is None or not self._may_reweigh():
             return squares.mean()
         by_slice = mean_by_slice(squares, times, self.problem.low[-1], self.problem.high[-1], SLICES)
-        if self._may_reweigh() or "causal" not in self._weights:
-            self._weights["causal"] = causal_weights(by_slice, self.causal)
-        return (self._weights["causal"] * by_slice).mean()
+        return (causal_weights(by_slice, self.causal) * by_slice).mean()
 
     def _may_reweigh(self) -> bool:
-        """Weights change from step to step while Adam works; BFGS needs a loss that stays as it is over an epoch."""
-        return self.training and torch.is_grad_enabled() and (self._stale or not self._polishing())
+        """Weights follow the losses while Adam works; BFGS needs a loss that stays as it is."""
+        return self.training and torch.is_grad_enabled() and not self._polishing()
 
     def _polishing(self) -> bool:
         return self._optimizer is not None and self._optimizer.polishing
@@ -197,10 +199,7 @@ class InformedModule(BaseModule):
         )
 
     def on_train_epoch_start(self) -> None:
-        """Take up the new points; the weights of an epoch that is resumed stay as they were."""
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        within = self._taken_up and 0 < done < self.trainer.num_training_batches
-        self._stale, self._taken_up = not within, False
+        """Tell the optimiser that the points are new."""
         if self._optimizer is not None:
             self._optimizer.refresh()
 
@@ -245,7 +244,7 @@ class InformedModule(BaseModule):
         """Take up the weights of the loss and the time spent."""
         super().on_load_checkpoint(checkpoint)
         self._weights = {name: weight.to(self.device) for name, weight in checkpoint["loss_weights"].items()}
-        self._taken_up, self.seconds = True, checkpoint["integrand"]["seconds"]
+        self.seconds = checkpoint["integrand"]["seconds"]
 
     @classmethod
     def from_checkpoint(cls, checkpoint: dict[str, Any]) -> Self:

@@ -98,6 +98,8 @@ class AdamThenBFGS(torch.optim.Optimizer):
         if "gradient" not in state:
             state["loss"], state["gradient"] = float(evaluate()), self._gradient()
         loss, gradient = state["loss"], state["gradient"]
+        if not float(gradient.abs().sum()) > 0:  # at the foot
+            return torch.tensor(loss)
         inverse = state.get("inverse")
         direction = -gradient if inverse is None else -(inverse @ gradient)
         slope = float(gradient @ direction)

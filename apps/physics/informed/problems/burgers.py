@@ -33,7 +33,7 @@ class Burgers(Problem):
     networks Raissi, Perdikaris and Karniadakis (2019), Physics-informed neural networks, Appendix A.1.
     """
 
-    name = "burgers"
+    name = "burgers_shock"
     summary = "viscous Burgers equation: a sine steepens to a shock"
     equation = "u_t + advection u u_x = viscosity u_xx"
     source = "Raissi et al. (2019), Appendix A.1"

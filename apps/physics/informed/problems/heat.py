@@ -29,7 +29,7 @@ class Heat(Problem):
     Source: Fourier (1822), Theorie analytique de la chaleur, Chapter III.
     """
 
-    name = "heat"
+    name = "heat_rod"
     summary = "heat equation: two waves decay, each at its own rate"
     equation = "u_t = diffusivity u_xx"
     source = "closed form, Fourier (1822)"

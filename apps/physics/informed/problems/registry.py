@@ -7,9 +7,9 @@ from integrand.core.errors import unknown
 
 _IN = "integrand.apps.physics.informed.problems"
 PROBLEMS: dict[str, str] = {
-    "burgers": f"{_IN}.burgers:Burgers",
-    "heat": f"{_IN}.heat:Heat",
-    "wave": f"{_IN}.wave:Wave",
+    "burgers_shock": f"{_IN}.burgers:Burgers",
+    "heat_rod": f"{_IN}.heat:Heat",
+    "vibrating_string": f"{_IN}.wave:Wave",
     "helmholtz": f"{_IN}.helmholtz:Helmholtz",
     "oscillator": f"{_IN}.oscillator:Oscillator",
 }
@@ -23,7 +23,7 @@ def problem(name: str) -> Problem:
         InputError: there is none of that name; the message names the nearest.
 
     Example:
-        >>> problem("heat").inputs
+        >>> problem("heat_rod").inputs
         ('x', 't')
     """
     path = PROBLEMS.get(name.strip().lower().replace("-", "_"))

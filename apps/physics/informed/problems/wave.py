@@ -28,7 +28,7 @@ class Wave(Problem):
     fail to train, Section 7.3.
     """
 
-    name = "wave"
+    name = "vibrating_string"
     summary = "wave equation: a plucked string swings"
     equation = "u_tt = speed^2 u_xx"
     source = "d'Alembert (1747); start of Wang et al. (2022), Section 7.3"
