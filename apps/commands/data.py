@@ -1,4 +1,4 @@
-"""``integrand data``: list, describe, download and check the data sets."""
+"""``integrand data``: list, describe, download and check the data sets, and simulate others."""
 
 import hashlib
 from dataclasses import dataclass
@@ -43,18 +43,23 @@ EMBEDDED: dict[str, EmbeddedFile] = {
 
 
 def run(arguments: list[str]) -> int:
-    """Carry out ``list``, ``show NAME``, ``download NAME`` or ``check NAME``."""
+    """Carry out ``list``, ``show NAME``, ``download NAME``, ``check NAME`` or ``simulate NAME``, which has options."""
+    if arguments[:1] == [SIMULATE]:
+        from integrand.apps.commands.simulate import run as simulate
+
+        return simulate(arguments[1:])
     parser = CommandParser(
         "integrand data",
-        description="List, describe, download and check data sets.",
+        description="List, describe, download and check data sets; simulate new ones.",
         examples=(
             "integrand data list",
             "integrand data show etth1        source, licence, citation, splits, files",
             "integrand data download etth1    fetch what is missing; continues where it stopped",
             "integrand data check etth1       compare every byte with the catalogue's checksums",
+            "integrand data simulate burgers  solutions of an equation; see 'integrand data simulate --help'",
         ),
     )
-    parser.add_argument("action", choices=("list", *ACTIONS), help="list, show, download or check")
+    parser.add_argument("action", choices=("list", *ACTIONS, SIMULATE), help="list, show, download, check or simulate")
     parser.add_argument("name", nargs="?", metavar="NAME", help="the data set; 'list' needs none")
     given = parser.parse_args(arguments)
     if given.action == "list":
@@ -64,6 +69,8 @@ def run(arguments: list[str]) -> int:
         return 0
     if given.name is None:
         raise InputError(f"missing NAME, the data set to {given.action}: one of {', '.join(CATALOGUE)}.")
+    if given.action == SIMULATE:
+        raise InputError("'simulate' comes first: integrand data simulate NAME.")
     ACTIONS[given.action](find(given.name))
     return 0
 
@@ -167,3 +174,4 @@ def _megabytes(size: int) -> str:
 
 ACTIONS = {"show": _show, "download": _download, "check": _check}
 """What is done with a data set that is named."""
+SIMULATE = "simulate"

@@ -18,6 +18,7 @@ from integrand.core.models.ode_rnn import ODERNN
 from integrand.core.models.online_cde import OnlineCDE, OnlineState
 from integrand.core.models.piecewise_ode import PiecewiseODE
 from integrand.core.models.second_order_ode import SecondOrderODE, SecondOrderTrajectory
+from integrand.core.models.semilinear_pde import LearnedSymbol, SemilinearPDE
 
 __all__ = [
     "ODERNN",
@@ -37,6 +38,7 @@ __all__ = [
     "LatentPath",
     "LatentSDE",
     "LatentTrajectory",
+    "LearnedSymbol",
     "LocalTerm",
     "LogNCDE",
     "MethodOfLines",
@@ -50,5 +52,6 @@ __all__ = [
     "PiecewiseODE",
     "SecondOrderODE",
     "SecondOrderTrajectory",
+    "SemilinearPDE",
     "Transported",
 ]

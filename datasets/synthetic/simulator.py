@@ -3,6 +3,7 @@
 Dimension letters: N samples, T times, C channels, X Y Z grid.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, NamedTuple
@@ -57,6 +58,8 @@ class Simulator(ABC):
     solver: ClassVar[str]
     """What the reference solver is, in a few words."""
     units: ClassVar[Mapping[str, str]] = {}
+    bears: ClassVar[float] = math.inf
+    """Courant number up to which the solver is stable even where nothing damps."""
     dims: ClassVar[int] = 0
     """Axes of the fields; 0 for a system."""
 
@@ -78,6 +81,14 @@ class Simulator(ABC):
 
         Samples do not influence one another. A solution that ceases to be finite is returned as it is.
         """
+
+    def settle(self, start: Start, parameters: Parameters, *, lengths: tuple[float, ...]) -> Start:
+        """Leave out what comes before the solutions that are wanted, such as a transient; by default nothing."""
+        return start
+
+    def courant(self, states: Tensor, *, lengths: tuple[float, ...], step_size: float) -> Tensor | None:
+        """Return the Courant numbers (N,) of steps from states (N, C, *X); None where steps have no such bound."""
+        return None
 
     def grid(self, points: tuple[int, ...] | None, lengths: tuple[float, ...] | None) -> "GridOf":
         """Return the grid for the points and lengths asked for; a system has none."""
@@ -138,9 +149,15 @@ class Simulator(ABC):
         )
         own = {name: each.to(device) for name, each in drawn.items()}
         with torch.no_grad():
+            start = self.settle(start, own, lengths=grid.lengths)
             values = self.advance(start, times.to(device), own, lengths=grid.lengths, step_size=step_size)
-            self._require_finite(values, times, first, step_size)
+            self._require_finite(values, times, first, step_size, grid.lengths)
             error = 0.0 if step_size is None else self._step_error(values, start, times, own, grid, step_size)
+        if math.isnan(error):
+            raise InputError(
+                f"{self.name}: steps of {step_size:g} are beyond stability: with half of them a solution ceases to "
+                "be finite. Take a much smaller step_size. Nothing was written."
+            )
         return Simulations(
             name=self.name,
             values=values,
@@ -179,14 +196,25 @@ class Simulator(ABC):
             drawn[name] = low + (high - low) * torch.tensor(shares, dtype=torch.float64)
         return drawn
 
-    def _require_finite(self, values: Tensor, times: Tensor, first: int, step_size: float | None) -> None:
+    def _require_finite(
+        self, values: Tensor, times: Tensor, first: int, step_size: float | None, lengths: tuple[float, ...]
+    ) -> None:
         bad = ~torch.isfinite(values.flatten(2)).all(-1)
-        if bool(bad.any()):
-            sample, time = bad.nonzero()[0].tolist()
-            raise InputError(
-                f"{self.name}: the solution of sample {first + sample} ceased to be finite before t = "
-                f"{float(times[time]):g}, with steps of {step_size:g}: take a smaller step_size. Nothing was written."
-            )
+        if not bool(bad.any()):
+            return
+        sample, time = bad.nonzero()[0].tolist()
+        told = f"{self.name}: the solution of sample {first + sample} ceased to be finite before t = {times[time]:g}"
+        if step_size is None:
+            raise InputError(f"{told}: its start or its parameters are too large. Nothing was written.")
+        last = values[sample : sample + 1, max(0, time - 1)]
+        courant = self.courant(last, lengths=lengths, step_size=step_size)
+        bound = (
+            "" if courant is None else f", Courant number {float(courant):.2g}, which is stable up to {self.bears:g}"
+        )
+        raise InputError(
+            f"{told}, by step {math.ceil(float(times[time] - times[0]) / step_size)} of {step_size:g}{bound}: take a "
+            "smaller step_size. Nothing was written."
+        )
 
     def _step_error(
         self, values: Tensor, start: Start, times: Tensor, parameters: Parameters, grid: "GridOf", step_size: float

@@ -8,7 +8,15 @@ from integrand.datasets.synthetic.simulator import Simulator
 _IN = "integrand.datasets.synthetic"
 SIMULATORS: dict[str, str] = {
     "pendulum": f"{_IN}.systems.pendulum:Pendulum",
+    "advection": f"{_IN}.equations.advection:Advection",
     "burgers": f"{_IN}.equations.burgers:Burgers",
+    "burgers_etd": f"{_IN}.equations.burgers_etd:BurgersETD",
+    "pdebench_burgers": f"{_IN}.equations.burgers:PDEBenchBurgers",
+    "heat": f"{_IN}.equations.heat:Heat",
+    "wave": f"{_IN}.equations.wave:Wave",
+    "kuramoto_sivashinsky": f"{_IN}.equations.kuramoto_sivashinsky:KuramotoSivashinsky",
+    "korteweg_de_vries": f"{_IN}.equations.korteweg_de_vries:KortewegDeVries",
+    "solitons": f"{_IN}.equations.korteweg_de_vries:Solitons",
 }
 """Simulators by name, ``"module:class"``; each is built without arguments."""
 
