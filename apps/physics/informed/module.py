@@ -49,8 +49,8 @@ class InformedModule(BaseModule):
         observation_weight: of the observations' term.
         balance: whether the terms of the loss are weighted to have gradients of the same norm, by a moving average
             that ends with Adam, as BFGS needs a loss that stays as it is.
-        causal: how strictly the equation is learned in the order of time, see ``causal_weights``; 0 for not at all. While
-            Adam works: BFGS has all times weigh alike.
+        causal: how strictly the equation is learned in the order of time, see ``causal_weights``; 0 for not at all.
+            So while Adam works: BFGS has all times weigh alike.
         learning_rate: peak learning rate of Adam.
         adam_steps: its steps, BFGS takes over then; all the training's where it is no longer than these.
         warmup_steps: steps of linear warm-up.
