@@ -95,8 +95,11 @@ def print_table(results: dict[str, Any]) -> None:
 
     console = Console(soft_wrap=False)
     every, tested = list(next(iter(results["metrics"].values()))), results["samples"]
-    longest = max(map(len, results["metrics"]))
-    metrics = every[: max(3, (console.width - min(longest, 24) - 4) // 10)]  # what fits; the report has all
+    room = console.width - min(max(map(len, results["metrics"])), 24) - 4
+    metrics = [every[0]]
+    for metric in every[1:]:  # what fits; the report has all
+        if sum(max(9, len(one)) + 1 for one in [*metrics, metric]) <= room:
+            metrics.append(metric)
     leaks = ", as published (leaks)" if results.get("protocol") == "as-published" else ""
     table = score_table(f"{results['dataset']}, test part{leaks}, {tested['test']:,} {tested['name']}", metrics)
     for who, scores in results["metrics"].items():
@@ -112,14 +115,20 @@ def print_table(results: dict[str, Any]) -> None:
         aim = better(metric, results)
         change = "reduction" if aim == "lower" else "rise"
         for other, gains in results["gains"].items():
+            if metric not in gains:  # it says nothing of that baseline
+                continue
             gain = gains[metric]
             word = "lower" if (gain["gain"] >= 0) == (aim == "lower") else "higher"
             console.print(
                 f"  {abs(gain['gain']):.1%} {word} than {other} ({change} {gain['low']:.1%} to {gain['high']:.1%})",
                 highlight=False,
             )
+    for remark in results.get("remarks") or []:
+        console.print(remark, highlight=False)
 
 
-def _figure(value: float) -> str:
+def _figure(value: float | None) -> str:
     """Write a figure with four decimals, and a small one with three digits."""
+    if value is None:
+        return "–"
     return f"{value:.4f}" if value == 0 or abs(value) >= 0.01 else f"{value:.2e}"

@@ -45,7 +45,7 @@ class Simulator(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
-    channels: ClassVar[tuple[str, ...]]
+    channels: tuple[str, ...]
     constant_names: ClassVar[tuple[str, ...]] = ()
     parameters: ClassVar[Mapping[str, float]]
     invariants: ClassVar[Mapping[str, Invariant]] = {}
@@ -62,6 +62,8 @@ class Simulator(ABC):
     """Courant number up to which the solver is stable even where nothing damps."""
     dims: ClassVar[int] = 0
     """Axes of the fields; 0 for a system."""
+    transient: ClassVar[float] = 0.0
+    """Time that is solved before the first state that is kept, so that samples begin on the attractor."""
 
     @abstractmethod
     def draw(self, generator: Generator, points: tuple[int, ...], lengths: tuple[float, ...]) -> Start:
@@ -82,9 +84,15 @@ class Simulator(ABC):
         Samples do not influence one another. A solution that ceases to be finite is returned as it is.
         """
 
-    def settle(self, start: Start, parameters: Parameters, *, lengths: tuple[float, ...]) -> Start:
-        """Leave out what comes before the solutions that are wanted, such as a transient; by default nothing."""
-        return start
+    def settle(
+        self, start: Start, parameters: Parameters, *, lengths: tuple[float, ...], step_size: float | None
+    ) -> Start:
+        """Solve for the transient, and return the state after it as the start."""
+        if not self.transient:
+            return start
+        times = torch.tensor([-self.transient, 0.0], dtype=torch.float64, device=start.states.device)
+        settled = self.advance(start, times, parameters, lengths=lengths, step_size=step_size)
+        return start._replace(states=settled[:, -1])
 
     def courant(self, states: Tensor, *, lengths: tuple[float, ...], step_size: float) -> Tensor | None:
         """Return the Courant numbers (N,) of steps from states (N, C, *X); None where steps have no such bound."""
@@ -149,7 +157,7 @@ class Simulator(ABC):
         )
         own = {name: each.to(device) for name, each in drawn.items()}
         with torch.no_grad():
-            start = self.settle(start, own, lengths=grid.lengths)
+            start = self.settle(start, own, lengths=grid.lengths, step_size=step_size)
             values = self.advance(start, times.to(device), own, lengths=grid.lengths, step_size=step_size)
             self._require_finite(values, times, first, step_size, grid.lengths)
             error = 0.0 if step_size is None else self._step_error(values, start, times, own, grid, step_size)

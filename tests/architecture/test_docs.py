@@ -29,6 +29,7 @@ HAND_WRITTEN = {
     "imputation.md",
     "informed.md",
     "prediction.md",
+    "simulators.md",
     "runs.md",
     "contracts.md",
 }

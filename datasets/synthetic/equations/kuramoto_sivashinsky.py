@@ -3,7 +3,6 @@
 import math
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from integrand.core.numerics import PeriodicGrid
@@ -11,9 +10,6 @@ from integrand.datasets.synthetic.equations.convective import ConvectiveEquation
 from integrand.datasets.synthetic.equations.random_fields import sines
 from integrand.datasets.synthetic.equations.spectral import mean
 from integrand.datasets.synthetic.simulator import Generator, Parameters, Start
-
-TRANSIENT = 100.0
-"""Time that is left out at the beginning."""
 
 
 class KuramotoSivashinsky(ConvectiveEquation):
@@ -34,6 +30,7 @@ class KuramotoSivashinsky(ConvectiveEquation):
     parameters: ClassVar = {}
     span, interval, step_size = 28.0, 0.2, 0.025
     points, lengths = (256,), (64.0,)
+    transient = 100.0
     lyapunov = 0.086
     invariants: ClassVar = {"mass": mean}
 
@@ -41,14 +38,15 @@ class KuramotoSivashinsky(ConvectiveEquation):
         """Draw ten sines of at most three waves, as they are before the transient."""
         return Start(sines(generator, points, lengths, terms=10, highest=3)[None])
 
-    def settle(self, start: Start, parameters: Parameters, *, lengths: tuple[float, ...]) -> Start:
-        """Leave the transient out."""
+    def settle(
+        self, start: Start, parameters: Parameters, *, lengths: tuple[float, ...], step_size: float | None
+    ) -> Start:
+        """Solve for the transient on a grid and with a step of its own, whatever those asked for are."""
         (n,) = points = tuple(start.states.shape[2:])
         spacing = self.lengths[0] / self.points[0]
         grid, own = PeriodicGrid(points, lengths), (max(32, 2 * round(lengths[0] / spacing / 2)),)
         before = Start(grid.resample(start.states, own))
-        times = torch.tensor([0.0, TRANSIENT], dtype=torch.float64, device=start.states.device)
-        after = self.advance(before, times, parameters, lengths=lengths, step_size=self.step_size)[:, -1]
+        after = super().settle(before, parameters, lengths=lengths, step_size=self.step_size).states
         # Sampled, not cut to fewer waves, where the grid is coarser.
         stride = math.ceil(own[0] / n)
         return Start(PeriodicGrid(own, lengths).resample(after, (n * stride,))[..., ::stride])
