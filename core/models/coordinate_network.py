@@ -91,10 +91,10 @@ class CoordinateNetwork(nn.Module):
         for fan_in, fan_out in pairwise([2 * frequencies or inputs, *hidden]):
             layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
         self.layers = nn.Sequential(*layers, nn.Linear(hidden[-1], 1))
-        for layer in self.layers[::2]:
-            assert isinstance(layer, nn.Linear)
-            nn.init.xavier_normal_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_normal_(layer.weight)
+                nn.init.zeros_(layer.bias)
 
     def forward(self, points: Tensor) -> Tensor:
         """Evaluate u."""

@@ -274,6 +274,13 @@ def test_files_that_hold_no_points_are_refused(heat, tmp_path: Path, name: str, 
     assert not (tmp_path / "out.csv").exists()
 
 
+def test_arrays_are_answered_by_arrays(heat, tmp_path: Path):
+    np.save(tmp_path / "points.npy", np.array([[0.5, 0.1], [0.2, 0.9]]))
+    found = predict(heat[0], input=tmp_path / "points.npy", output=tmp_path / "out.npy", figure=None)
+    columns = np.load(tmp_path / "out.npy")
+    assert np.array_equal(columns, np.column_stack([found.points, found.values, found.residual]))
+
+
 def test_the_diffusivity_is_found_from_noisy_observations(tmp_path: Path):
     data = InformedData(
         "heat_rod",
@@ -322,10 +329,10 @@ def test_every_way_of_training_lowers_the_error(options: dict, tmp_path: Path):
         assert float((module(points) - exact).norm() / exact.norm()) < 0.05
 
 
-def test_random_waves_solve_an_oscillation():
+def test_random_waves_solve_the_heat_equation():
     seed_everything(0, verbose=False)
-    data = InformedData("oscillator", collocation=200)
-    module = InformedModule(InformedFourier(frequencies=16, width=16, frequency=2.0), adam_steps=100)
+    data = InformedData("heat_rod", collocation=300)
+    module = InformedModule(InformedFourier(frequencies=12, width=12, depth=1, frequency=0.5), adam_steps=100)
     module.build(data)
     module.double()
     optimizer = module.configure_optimizers()
@@ -337,12 +344,12 @@ def test_random_waves_solve_an_oscillation():
         loss.backward()
         return loss
 
-    for _ in range(400):
+    for _ in range(300):
         optimizer.step(closure)
-    points = mesh(data.problem.grid(101))
+    points = mesh(data.problem.grid(31))
+    exact = data.problem.reference(points)
     with torch.no_grad():
-        error = module(points) - data.problem.reference(points)
-    assert float(error.abs().max()) < 1e-2
+        assert float((module(points) - exact).norm() / exact.norm()) < 0.03
 
 
 def test_solvers_grow_until_they_cost_as_much():
@@ -379,7 +386,7 @@ def test_options_that_make_no_sense_are_refused():
         InformedModule(InformedMLP(), causal=1.0).build(data)
     with pytest.raises(InputError, match=r"model\.adam_steps=-1"):
         InformedModule(InformedMLP(), adam_steps=-1)
-    with pytest.raises(InputError, match=r"model\.network\.width=0 must be positive"):
+    with pytest.raises(InputError, match=r"model\.network\.width=0 must be at least 1"):
         InformedModule(InformedMLP(width=0)).build(data)
     wide = InformedModule(InformedMLP(width=100), adam_steps=0)
     wide.build(data)

@@ -117,7 +117,7 @@ def solve(module: InformedModule, points: torch.Tensor) -> tuple[Array, Array]:
     module.eval()
     values, left = [], []
     with torch.no_grad():
-        for part in points.to(device=module.device, dtype=module.dtype).split(AT_ONCE):
+        for part in points.to(device=module.device, dtype=module.floats).split(AT_ONCE):
             values.append(array(module(part)))
             left.append(array(module.residual(part)))
     return np.concatenate(values), np.concatenate(left)

@@ -63,11 +63,10 @@ def _draw_maps(evaluation: Evaluation, run: RunFolder, problem: Problem) -> None
     panels = made.subplots(1, 3, sharey=True)
     error = np.abs(evaluation.solution - evaluation.exact)
     most = float(np.abs(evaluation.exact).max())
-    for axes, title, values in zip(
-        panels, (evaluation.name, "reference"), (evaluation.solution, evaluation.exact), strict=False
-    ):
-        shown = _map(axes, evaluation, values, cmap=FIELD, vmin=-most, vmax=most)
-        axes.set_title(title)
+    _map(panels[0], evaluation, evaluation.solution, cmap=FIELD, vmin=-most, vmax=most)
+    panels[0].set_title(evaluation.name)
+    shown = _map(panels[1], evaluation, evaluation.exact, cmap=FIELD, vmin=-most, vmax=most)
+    panels[1].set_title("reference")
     made.colorbar(shown, ax=panels[:2], label="u", fraction=0.05, pad=0.02)
     shown = _map(panels[2], evaluation, error, cmap=ERRORS, vmin=0)
     panels[2].set_title("size of the error")

@@ -112,7 +112,8 @@ class InformedModule(BaseModule):
         """Make network and sought parameters."""
         if self.network.task is not None:
             return
-        self.network.build(task, hard=self.conditions == "hard")
+        self.network.hard = self.conditions == "hard"
+        self.network.build(task)
         self.problem: Problem = task.of
         for name in task.unknown:
             self.logarithms[name] = torch.nn.Parameter(torch.zeros(()))
@@ -136,13 +137,18 @@ class InformedModule(BaseModule):
         """Evaluate the solution at points (N, d): (N,)."""
         return self.network(points)
 
+    @property
+    def floats(self) -> torch.dtype:
+        """Type of the network's numbers."""
+        return next(self.parameters()).dtype
+
     def residual(self, points: Tensor) -> Tensor:
         """Return the residual of the equation at points (N, d): (N,)."""
         return residual(self.problem, self, points, self.parameters_of_equation)
 
     def terms(self, batch: Points) -> dict[str, Tensor]:
         """Return the terms of the loss, each a mean of squares, causal weights within."""
-        batch = _cast(batch, self.dtype)
+        batch = _cast(batch, self.floats)
         if self.residual_by == "stencil":
             size = round(len(batch.inner) ** (1 / batch.inner.shape[1]))
             left = stencil_residual(self.problem, self, size, self.parameters_of_equation, batch.inner)
@@ -231,7 +237,7 @@ class InformedModule(BaseModule):
             "options": {name: plain(value) for name, value in self.network.hparams.items()},
             "task": self.network.built_for.to_dict(),
             "conditions": self.conditions,
-            "double": self.dtype == torch.float64,
+            "double": self.floats == torch.float64,
             "seconds": self.seconds,
         }
 

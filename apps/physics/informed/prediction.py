@@ -53,12 +53,13 @@ def predict(
     """Write the solution at the points of a file, and a picture of it.
 
     The output has the coordinates, ``u``, ``residual`` (what is left of the equation) and ``flag``: empty where the
-    point lies within what the network was trained on. Points elsewhere are answered and flagged.
+    point lies within what the network was trained on. Points elsewhere are answered and flagged. An ``.npy`` output has
+    the same columns, but for the flags.
 
     Args:
         module: a trained module, on the device it is to run on.
         input: a CSV with a column for each coordinate, or an ``.npy`` file (N, d).
-        output: the CSV to write.
+        output: the CSV or ``.npy`` file to write.
         figure: the picture to write, ``.png``, ``.pdf`` or ``.svg``; None for none.
         notify: told what the user should know, one line each.
 
@@ -87,7 +88,12 @@ def predict(
     columns = {name: points[:, i] for i, name in enumerate(problem.inputs)}
     frame = pd.DataFrame({**columns, "u": values, "residual": left, "flag": predicted.flags})
     picture = None if figure is None else _picture(predicted, problem, figure.suffix)
-    write_atomically(output, frame.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+    if output.suffix == ".npy":
+        content = io.BytesIO()
+        np.save(content, np.column_stack([points, values, left]))
+        write_atomically(output, content.getvalue())
+    else:
+        write_atomically(output, frame.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
     if figure is not None and picture is not None:
         write_atomically(figure, picture)
     return predicted

@@ -29,7 +29,7 @@ class InformedFourier(InformedNetwork):
         self.frequencies, self.frequency = frequencies, frequency
         self.hidden, self.activation = (width,) * depth, activation
 
-    def build_network(self, task: InformedTask) -> CoordinateNetwork:
+    def coordinates(self, task: InformedTask) -> CoordinateNetwork:
         """Make the waves and the layers."""
         box = task.of
         return CoordinateNetwork(

@@ -19,7 +19,7 @@ class InformedMLP(InformedNetwork):
         self.save_hyperparameters()
         self.hidden, self.activation = (width,) * depth, activation
 
-    def build_network(self, task: InformedTask) -> CoordinateNetwork:
+    def coordinates(self, task: InformedTask) -> CoordinateNetwork:
         """Make the layers."""
         box = task.of
         return CoordinateNetwork(box.low, box.high, self.hidden, activation=self.activation, periodic=box.periodic)

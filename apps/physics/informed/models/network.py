@@ -1,53 +1,33 @@
-"""What the networks of this task share: described by options, and built when the problem is known."""
+"""What the networks of this task share: the solution of a problem, its conditions met by form or not."""
 
-from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
-from torch import Tensor, nn
+from torch import Tensor
 
 from integrand.apps.physics.informed.task import InformedTask
-from integrand.core.errors import InputError
+from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.models.coordinate_network import CoordinateNetwork
 from integrand.core.models.hard_conditions import HardConditions
 
 
-class InformedNetwork(HyperparametersMixin, nn.Module):
-    """A network of the coordinates of a problem that is described by its options alone.
+class InformedNetwork(TaskNetwork[InformedTask]):
+    """A solution of a problem as a network of its coordinates, see ``TaskNetwork``.
 
-    A subclass writes ``__init__`` (options, then ``self.save_hyperparameters()``) and ``build_network``.
+    A subclass writes ``__init__`` (options, then ``self.save_hyperparameters()``) and ``coordinates``.
+
+    Attributes:
+        hard: whether the form of the solution meets the problem's conditions; set before it is built.
     """
 
-    task: InformedTask | None = None
+    hard: bool = True
 
-    def build(self, task: InformedTask, *, hard: bool = True) -> None:
-        """Make the parameters; a second call with the same task does nothing.
+    def build_network(self, task: InformedTask) -> None:
+        """Make the network, within the form that meets the conditions."""
+        network, of = self.coordinates(task), task.of
+        self.solution = HardConditions(network, of.lift, of.distance) if self.hard else network
 
-        Args:
-            task: the problem.
-            hard: whether the form of the answer meets the problem's conditions.
-
-        Raises:
-            InputError: an option out of range, or another task than it was built for.
-        """
-        if self.task is not None:
-            if self.task != task:
-                raise InputError("this network was built for another problem: make a new one.")
-            return
-        for name, value in self.hparams.items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and not value > 0:
-                raise InputError(f"model.network.{name}={value} must be positive.")
-        self.task, network = task, self.build_network(task)
-        self.solution = HardConditions(network, task.of.lift, task.of.distance) if hard else network
-
-    def build_network(self, task: InformedTask) -> CoordinateNetwork:
-        """Make the network."""
+    def coordinates(self, task: InformedTask) -> CoordinateNetwork:
+        """Make the network of coordinates."""
         raise NotImplementedError
 
-    def forward(self, points: Tensor) -> Tensor:
+    def forward(self, batch: Tensor) -> Tensor:
         """Evaluate the solution at points (N, d): (N,)."""
-        return self.solution(points)
-
-    @property
-    def built_for(self) -> InformedTask:
-        """The task, once built."""
-        if self.task is None:
-            raise InputError("the network has no parameters yet: call build(task), or let Lightning's setup do it.")
-        return self.task
+        return self.solution(batch)

@@ -57,7 +57,7 @@ class GridSolution:
         """Return the values (N,) at points (N, d), by cubic splines."""
         if len(self.axes) == 1:
             return CubicSpline(self.axes[0], self.values)(points[:, 0])
-        return RectBivariateSpline(*self.axes, self.values).ev(points[:, 0], points[:, 1])
+        return RectBivariateSpline(self.axes[0], self.axes[1], self.values).ev(points[:, 0], points[:, 1])
 
 
 class Problem(ABC):
