@@ -27,6 +27,7 @@ HAND_WRITTEN = {
     "forecasters.md",
     "classification.md",
     "imputation.md",
+    "informed.md",
     "prediction.md",
     "simulators.md",
     "runs.md",
