@@ -109,7 +109,9 @@ class DynamicsModule(TaskModule):
         kind = load(said["network"])
         if not (isinstance(kind, type) and issubclass(kind, cls.networks)):
             raise InputError(f"the checkpoint names {said['network']!r} as its network, which is none of dynamics.")
-        module = cls(kind(**said["options"]), twin=said["twin"])
+        made = kind(**said["options"])
+        assert isinstance(made, DynamicsNetwork)
+        module = cls(made, twin=said["twin"])
         task = cls.described_by(**said["task"])
         for network in (module.network, module.twin):
             if network is not None:
