@@ -268,6 +268,14 @@ def test_a_neural_sde_finds_the_drift_and_noise_of_a_process(damped: DynamicsDat
     assert float(paths[:, -1].std()) == pytest.approx(0.5 / 2**0.5, rel=0.06)
 
 
+def test_a_separable_hamiltonian_moves_either_half_by_the_other_alone(data: DynamicsData):
+    network = small_network("hamiltonian", data, separable=True).double()
+    states = data.test.values[:, 0]
+    moved = network.field(states + torch.tensor([0.0, 0.7])) - network.field(states)
+    assert float(moved[:, 0].abs().min()) > 1e-6
+    assert float(moved[:, 1].abs().max()) < 1e-12
+
+
 # Training
 
 

@@ -3,6 +3,7 @@
 Dimension letters: B batch, S states of a window, D state.
 """
 
+import inspect
 import math
 from typing import Any, ClassVar, Self, get_args
 
@@ -180,7 +181,8 @@ class DynamicsModule(TaskModule):
 
 def twin_of(network: DynamicsNetwork) -> NeuralODENetwork:
     """Return the plain network of the same widths, solved alike."""
-    options = {name: plain(value) for name, value in network.hparams.items()}
+    shared = inspect.signature(NeuralODENetwork).parameters
+    options = {name: plain(value) for name, value in network.hparams.items() if name in shared}
     if network.symplectic:
         options["method"] = "rk4"
     return NeuralODENetwork(**options)
