@@ -27,6 +27,7 @@ HAND_WRITTEN = {
     "forecasters.md",
     "classification.md",
     "imputation.md",
+    "physics.md",
     "informed.md",
     "prediction.md",
     "simulators.md",
