@@ -51,7 +51,7 @@ class Surrogate(TaskNetwork[FieldTask]):
         scale = [*states[1], *task.constant_scale, *task.parameter_scale]
         target_location = [0.0] * len(task.channels) if self.increments else task.target_location
         target_scale = task.increment_scale if self.increments else task.target_scale
-        self.moving = self.hparams.get("frame", "box") == "mean"
+        self.moving = bool(self.hparams.get("galilean", False))
         if self.moving:
             _require_galilean(task)
             location[0], scale[0], target_location = 0.0, task.wave_scale[0], [0.0]
@@ -145,10 +145,10 @@ def _require_galilean(task: FieldTask) -> None:
     known = simulator(task.name) if task.name in SIMULATORS else None
     if task.dims != 1 or len(task.channels) != 1 or not all(task.periodic) or task.constants or task.steady:
         raise InputError(
-            "model.network.frame='mean' is for one velocity on a circle that changes in time, without constants: take "
-            "'box'."
+            "model.network.galilean=true is for one velocity on a circle that changes in time, without constants: "
+            "leave it out."
         )
     if known is not None and not getattr(known, "galilean", False):
         raise InputError(
-            f"model.network.frame='mean': {task.name} is another equation when seen from a moving frame: take 'box'."
+            f"model.network.galilean=true: {task.name} is another equation when seen from a moving frame: leave it out."
         )
