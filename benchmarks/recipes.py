@@ -68,6 +68,14 @@ def _latent_ode(published: float | None, of: str) -> Recipe:
     )
 
 
+_FNO = "FNO without normalisation, Li et al. (2021), Table 1: at 1024 points"
+_FNO_NOTE = (
+    "1,000 training samples on 256 points, 100 test samples, the same functions at each number of points; trained "
+    "without the test part, the epoch with the best validation error"
+)
+_BY_POINTS = {f"relative_l2{points}": "lower" for points in ("", "_1024", "_2048")}
+_TWO_EPOCHS = ("--trainer.max_epochs", "2")
+_COMPILED = ("--model.compile", "true")
 _ETTH1 = {"mse": "lower", "mae": "lower", "crps": "lower"}
 _ETTH1_NOTE = (
     "published split, standardised by its training part, all test windows of stride 1 that lie within the part, "
@@ -104,8 +112,14 @@ RECIPES = {
     "physionet2012_interpolation": _latent_ode(None, "interpolation: half of the values hidden and asked for"),
     "physionet2012_extrapolation_as_published": _latent_ode(2.231e-3, "extrapolation: the second day from the first"),
     "physionet2012_extrapolation": _latent_ode(None, "extrapolation: the second day from the first"),
+    "burgers": Recipe(
+        _BY_POINTS, f"period 2 pi; {_FNO_NOTE}", (2.54e-3, _FNO), quick=_TWO_EPOCHS, options=_COMPILED, app="physics"
+    ),
+    "burgers_unit": Recipe(
+        _BY_POINTS, f"period 1, as printed; {_FNO_NOTE}", (2.54e-3, _FNO), quick=_TWO_EPOCHS, options=_COMPILED, app="physics"
+    ),
 }
-"""By the names of their rows; all but the weather need a download."""
+"""By the names of their rows."""
 
 
 def main() -> None:

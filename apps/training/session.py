@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 import time
 import warnings
@@ -80,7 +81,11 @@ def train(app: Application, request: TrainRequest) -> Trained:
     if not trainer.is_global_zero:
         return Trained(run, 0)
     seconds = {"preparation": started - began, "training": time.monotonic() - started}
-    best = read_checkpoint(run.checkpoints / "best.ckpt", app=app.name)
+    best = run.checkpoints / "best.ckpt"
+    if not best.is_file():  # the training ended before its first validation
+        _notify("note: validation never ran, so there is no best checkpoint: the last one is scored")
+        shutil.copyfile(last, best)
+    best = read_checkpoint(best, app=app.name)
     trained = load(task.module).from_checkpoint(best).to(trainer.strategy.root_device)
     conclude(task, run, trained, data, seed=cli.config.get("seed_everything") or 0, notify=_notify, seconds=seconds)
     _notify(f"done in {time.monotonic() - began:.0f} s: {run.report}")
