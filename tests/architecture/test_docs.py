@@ -29,6 +29,7 @@ HAND_WRITTEN = {
     "imputation.md",
     "prediction.md",
     "simulators.md",
+    "surrogates.md",
     "runs.md",
     "contracts.md",
 }
