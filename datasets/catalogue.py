@@ -510,6 +510,48 @@ _ENTRIES = (
         "Zabusky N. J. and Kruskal M. D. (1965). Interaction of solitons in a collisionless plasma and the "
         "recurrence of initial states. Physical Review Letters 15, 240-243.",
     ),
+    _simulator(
+        "advection_2d",
+        "equations.advection_2d:Advection2d",
+        "advection on a torus",
+        "Trefethen L. N. (2000). Spectral methods in Matlab, Chapter 3. SIAM.",
+    ),
+    _simulator(
+        "heat_2d",
+        "equations.heat_2d:Heat2d",
+        "heat equation on a torus",
+        "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
+    ),
+    _simulator(
+        "wave_2d",
+        "equations.wave_2d:Wave2d",
+        "wave equation on a torus: displacement and velocity",
+        "Euler L. (1766). De motu vibratorio tympanorum.",
+    ),
+    _simulator(
+        "navier_stokes",
+        "equations.navier_stokes:NavierStokes",
+        "incompressible flow on a torus, driven by a constant force: its vorticity",
+        "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
+    ),
+    _simulator(
+        "kolmogorov_flow",
+        "equations.kolmogorov_flow:KolmogorovFlow",
+        "turbulent flow on a torus, driven by a shear: its vorticity",
+        "Kochkov D. et al. (2021). Machine learning-accelerated computational fluid dynamics. PNAS 118.",
+    ),
+    _simulator(
+        "decaying_turbulence",
+        "equations.decaying_turbulence:DecayingTurbulence",
+        "turbulent flow on a torus that decays: its vorticity",
+        "McWilliams J. C. (1984). The emergence of isolated coherent vortices in turbulent flow. JFM 146, 21-43.",
+    ),
+    _simulator(
+        "darcy",
+        "equations.darcy:Darcy",
+        "steady flow through a medium of two permeabilities: its pressure",
+        "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
+    ),
 )
 
 CATALOGUE: dict[str, Dataset] = {entry.name: entry for entry in _ENTRIES}

@@ -125,7 +125,7 @@ def print_table(results: dict[str, Any]) -> None:
     table = score_table(f"{results['dataset']}, test part{leaks}, {tested['test']:,} {tested['name']}", metrics)
     for who, scores in results["metrics"].items():
         style = "bold" if who == results["model"] else None
-        table.add_row(who, *(_figure(scores[metric]) for metric in metrics), style=style)
+        table.add_row(who, *(_figure(scores[metric]) if metric in scores else "–" for metric in metrics), style=style)
     console.print(table)
     for metric, (low, high) in results["intervals"][results["model"]].items():
         console.print(

@@ -113,14 +113,12 @@ class Simulator(ABC):
         Samples do not influence one another. A solution that ceases to be finite is returned as it is.
         """
 
-    def settle(
-        self, start: Start, parameters: Parameters, *, lengths: tuple[float, ...], step_size: float | None
-    ) -> Start:
-        """Solve for the transient, and return the state after it as the start."""
+    def settle(self, start: Start, parameters: Parameters, *, lengths: tuple[float, ...]) -> Start:
+        """Solve for the transient, with steps of the default size, and return the state after it as the start."""
         if not self.transient:
             return start
         times = torch.tensor([-self.transient, 0.0], dtype=torch.float64, device=start.states.device)
-        settled = self.advance(start, times, parameters, lengths=lengths, step_size=step_size)
+        settled = self.advance(start, times, parameters, lengths=lengths, step_size=self.step_size)
         return start._replace(states=settled[:, -1])
 
     def courant(self, states: Tensor, *, lengths: tuple[float, ...], step_size: float) -> Tensor | None:
@@ -186,7 +184,7 @@ class Simulator(ABC):
         )
         own = {name: each.to(device) for name, each in drawn.items()}
         with torch.no_grad():
-            start = self.settle(start, own, lengths=grid.lengths, step_size=step_size)
+            start = self.settle(start, own, lengths=grid.lengths)
             try:
                 values = self.advance(start, times.to(device), own, lengths=grid.lengths, step_size=step_size)
             except StepTooLong as error:

@@ -23,9 +23,9 @@ def bar(path: Path, frames: int = 6) -> Path:
 
 def test_every_frame_is_there_in_its_order(tmp_path: Path):
     with Image.open(bar(tmp_path / "bar.gif")) as read:
-        assert (read.n_frames, read.info["duration"], read.info["loop"]) == (6, 40, 0)
+        assert (getattr(read, "n_frames", 1), read.info["duration"], read.info["loop"]) == (6, 40, 0)
         dark = []
-        for i in range(read.n_frames):
+        for i in range(6):
             read.seek(i)
             dark.append(float((np.asarray(read.convert("L")) < 128).mean()))
     np.testing.assert_allclose(dark, np.arange(6) / 6, atol=0.02)

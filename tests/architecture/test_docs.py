@@ -27,6 +27,8 @@ HAND_WRITTEN = {
     "forecasters.md",
     "classification.md",
     "imputation.md",
+    "physics.md",
+    "informed.md",
     "prediction.md",
     "simulators.md",
     "surrogates.md",

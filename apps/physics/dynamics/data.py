@@ -4,6 +4,7 @@ Dimension letters: N samples, T times, D state.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -140,9 +141,9 @@ class DynamicsData(PartsData):
         )
         self.observed = observed
         self.checksum = f"{seen.checksum[:8]}{self.test.checksum[:8]}"
-        rows = [tuple(range(a, b)) for a, b in zip(ends, (*ends[1:], self.samples), strict=True)]
+        train, validation, test = (tuple(range(a, b)) for a, b in pairwise((*ends, self.samples)))
         of = {"dataset": self.dataset, "checksum": self.checksum, "test_span": float(self.test.times[-1])}
-        self.split = IndexSplit(*rows, of)
+        self.split = IndexSplit(train, validation, test, of)
 
     def windows(self, part: str) -> StateWindows:
         """Return the windows of ``"train"``, ``"validation"`` or ``"test"``."""

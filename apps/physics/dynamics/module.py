@@ -3,6 +3,7 @@
 Dimension letters: B batch, S states of a window, D state.
 """
 
+import inspect
 import math
 from typing import Any, ClassVar, Self, get_args
 
@@ -109,7 +110,9 @@ class DynamicsModule(TaskModule):
         kind = load(said["network"])
         if not (isinstance(kind, type) and issubclass(kind, cls.networks)):
             raise InputError(f"the checkpoint names {said['network']!r} as its network, which is none of dynamics.")
-        module = cls(kind(**said["options"]), twin=said["twin"])
+        made = kind(**said["options"])
+        assert isinstance(made, DynamicsNetwork)
+        module = cls(made, twin=said["twin"])
         task = cls.described_by(**said["task"])
         for network in (module.network, module.twin):
             if network is not None:
@@ -178,7 +181,8 @@ class DynamicsModule(TaskModule):
 
 def twin_of(network: DynamicsNetwork) -> NeuralODENetwork:
     """Return the plain network of the same widths, solved alike."""
-    options = {name: plain(value) for name, value in network.hparams.items()}
+    shared = inspect.signature(NeuralODENetwork).parameters
+    options = {name: plain(value) for name, value in network.hparams.items() if name in shared}
     if network.symplectic:
         options["method"] = "rk4"
     return NeuralODENetwork(**options)

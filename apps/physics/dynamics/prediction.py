@@ -79,7 +79,7 @@ def predict(
     if (far := int((away > 4).sum())) > 0:
         notify(f"{far} of {len(starts)} starts lie more than 4 deviations from what training saw: do not rely on them")
     times = every * np.arange(round(span / every * (1 - 1e-12)) + 1)
-    states = rollout(precise(module.network), torch.from_numpy(starts), torch.from_numpy(times)).states
+    states = rollout(precise(module.network), torch.tensor(starts), torch.tensor(times)).states
     made = Trajectories(times, states.cpu().double().numpy())
     picture = None if figure is None else _picture(made, task, figure.suffix)
     _write(made, task, output)

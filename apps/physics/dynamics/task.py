@@ -3,6 +3,7 @@
 Dimension letters: N samples, T times, D state.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -67,13 +68,13 @@ class DynamicsTask:
         """Dimension D of the state."""
         return len(self.channels)
 
-    def invariants(self) -> dict[str, Invariant]:
+    def invariants(self) -> dict[str, Callable[[Tensor], Tensor]]:
         """Return what exact solutions keep, as functions of states (N, T, D) alone; none for data from a file."""
         if self.system not in SIMULATORS:
             return {}
         return {name: self._bound(each) for name, each in simulator(self.system).invariants.items()}
 
-    def _bound(self, invariant: Any) -> Any:
+    def _bound(self, invariant: Invariant) -> Callable[[Tensor], Tensor]:
         def of(states: Tensor) -> Tensor:
             count = len(states)
             values = {

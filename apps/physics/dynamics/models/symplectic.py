@@ -2,11 +2,10 @@
 
 from torch import Tensor
 
-from integrand.apps.physics.dynamics.models.angles import energy_of
-from integrand.apps.physics.dynamics.models.network import DynamicsNetwork, turns
+from integrand.apps.physics.dynamics.models.hamiltonian import separable
+from integrand.apps.physics.dynamics.models.network import DynamicsNetwork
 from integrand.apps.physics.dynamics.task import DynamicsTask
 from integrand.core.errors import unknown
-from integrand.core.fields.hamiltonian import SeparableHamiltonian
 from integrand.core.numerics.methods.symplectic import COMPOSITIONS
 
 
@@ -48,15 +47,7 @@ class SymplecticNetwork(DynamicsNetwork):
         """Make the field."""
         if self.method not in COMPOSITIONS:
             raise unknown("symplectic method", self.method, COMPOSITIONS)
-        half = task.dim // 2
-        angles = turns(task)
-        of_p = {channel - half: unit for channel, unit in angles.items() if channel >= half}
-        of_q = {channel: unit for channel, unit in angles.items() if channel < half}
-        self.flow = SeparableHamiltonian(
-            task.dim,
-            kinetic=energy_of(half, of_p, self.hidden, self.activation),
-            potential=energy_of(half, of_q, self.hidden, self.activation),
-        )
+        self.flow = separable(task, self.hidden, self.activation)
 
     def standard_energy(self, y: Tensor) -> Tensor:
         """Return H', (B,)."""

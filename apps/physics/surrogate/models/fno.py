@@ -1,11 +1,11 @@
 """Fourier neural operators as surrogates."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import nn
 
 from integrand.apps.physics.surrogate.models.surrogate import Surrogate
-from integrand.core.errors import InputError
+from integrand.core.errors import InputError, unknown
 from integrand.core.operators import FNO, FactorizedFNO
 from integrand.datasets.fields import FieldTask
 
@@ -34,6 +34,10 @@ class FNOSurrogate(Surrogate):
         coordinates: whether the coordinates of each point are further inputs.
         padding: zeros appended to each axis within, as a share of its points; for data that are not periodic.
         residual: see ``Surrogate``.
+        frame: ``"box"``, or ``"mean"`` to look at the field from its mean flow: for equations u_t + u u_x = L u.
+
+    Raises:
+        InputError: options or data that do not go together.
 
     Source: Li et al. (2021), Fourier neural operator for parametric partial differential equations.
     """
@@ -50,9 +54,12 @@ class FNOSurrogate(Surrogate):
         coordinates: bool = True,
         padding: float = 0.0,
         residual: bool | None = None,
+        frame: Literal["box", "mean"] = "box",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        if frame not in ("box", "mean"):
+            raise unknown("model.network.frame", frame, ("box", "mean"))
 
     def build_operator(self, task: FieldTask) -> nn.Module:
         """Return the FNO."""
