@@ -29,7 +29,7 @@ class FieldTask:
         constants: K names of fields that do not change in time.
         parameters: names of the parameters that differ between samples, which the network is told.
         shape: points along each axis, as trained.
-        lengths: of the box along each axis.
+        lengths: of the box along each axis; from the first point to the last where it is not periodic.
         periodic: for each axis, whether its ends are joined.
         steady: whether there is no time: constants are mapped to the solution.
         interval: time between two states; 0 where steady.
@@ -113,7 +113,7 @@ class FieldTask:
             constants=list(training.constant_names),
             parameters=varying,
             shape=list(training.shape),
-            lengths=list(training.lengths),
+            lengths=list(training.extents),
             periodic=list(training.periodic),
             steady=steady,
             interval=0.0 if steady else _interval(training),

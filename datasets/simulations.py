@@ -99,6 +99,14 @@ class Simulations:
         """Distance of neighbours along each axis."""
         return tuple(float(x[1] - x[0]) for x in self.coordinates)
 
+    @property
+    def extents(self) -> tuple[float, ...]:
+        """Length of the box along periodic axes, along others from the first point to the last."""
+        return tuple(
+            length if joined else float(x[-1] - x[0])
+            for x, length, joined in zip(self.coordinates, self.lengths, self.periodic, strict=True)
+        )
+
     def select(self, samples: Sequence[int] | Tensor) -> "Simulations":
         """Return some of the samples."""
         index = torch.as_tensor(samples, dtype=torch.long)

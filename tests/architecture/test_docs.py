@@ -31,6 +31,7 @@ HAND_WRITTEN = {
     "informed.md",
     "prediction.md",
     "simulators.md",
+    "surrogates.md",
     "runs.md",
     "contracts.md",
 }

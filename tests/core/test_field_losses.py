@@ -46,7 +46,7 @@ def test_relative_h1_of_waves(n: int, length: float, scale: float):
 
 
 def test_relative_h1_of_waves_in_two_dimensions():
-    x, y = circle(12)[:, None], circle(10)[None]  # phases; along y the box is pi long, so wave numbers are twice as many
+    x, y = circle(12)[:, None], circle(10)[None]  # phases; along y the box is pi long
     truth, error = x.sin() * y.cos(), 0.3 * (2 * x).cos() * (2 * y).sin()
     made = relative_h1(truth + error, truth, lengths=(2 * math.pi, math.pi))
     assert made.item() == pytest.approx(0.3 * math.sqrt((1 + 4 + 16) / (1 + 1 + 4)), rel=1e-12)

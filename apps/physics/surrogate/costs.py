@@ -75,32 +75,42 @@ def reference_seconds(equation: Equation, given: Simulations) -> float:
 
 
 def coarse_solver(equation: Equation, test: Simulations, budget: float) -> Solver | None:
-    """Return the finest coarser solver that takes at most ``budget`` seconds a sample; the cheapest where none does.
+    """Return the finest coarser solver that takes at most ``budget`` seconds a sample; the coarsest where none does.
 
     It thins the grid of the test samples by 2, 4, 8, ... and takes steps as many times as long. Its solutions are
     brought to the grid of the test samples, by Fourier series where that is periodic. None where no coarser grid will
     do.
     """
     few = test.select(range(min(TIMED, len(test))))
-    best, stride = None, 2
+    found: tuple[int, float | None, float] | None = None
+    stride = 2
     while min(test.shape) // stride >= COARSEST:
-        fits = all((n - 1 if not p else n) % stride == 0 for n, p in zip(test.shape, test.periodic, strict=True))
-        step = _step(test)
-        longer = None if step is None else min(step * stride, float(test.times.diff().min()))
-        if fits:
-            try:
-                seconds = seconds_of(lambda s=stride, h=longer: solve(equation, few, s, h), len(few))
-                values = solve(equation, test, stride, longer)
-            except (InputError, SolveError):
-                values = None
-            if values is not None:
-                shape = tuple(values.shape[3:])
-                fine = resampled(values, test.shape, periodic=test.periodic)
-                best = Solver(fine, shape, longer, seconds)
-                if seconds <= budget:
-                    return best
+        if all((n if joined else n - 1) % stride == 0 for n, joined in zip(test.shape, test.periodic, strict=True)):
+            step = _step(test)
+            # Steps as long as the stored interval at most: there the solver must stop anyway.
+            longer = None if step is None else min(step * stride, float(test.times.diff().min()))
+            seconds = _seconds(equation, few, stride, longer)
+            if seconds is not None:
+                found = stride, longer, seconds
+            if seconds is not None and seconds <= budget:
+                break
         stride *= 2
-    return best
+    if found is None:
+        return None
+    stride, step, seconds = found
+    try:
+        values = solve(equation, test, stride, step)
+    except (InputError, SolveError):  # one of the samples that were not timed
+        return None
+    return Solver(resampled(values, test.shape, periodic=test.periodic), tuple(values.shape[3:]), step, seconds)
+
+
+def _seconds(equation: Equation, few: Simulations, stride: int, step_size: float | None) -> float | None:
+    """Return what a solver takes for a sample; None where it cannot solve them."""
+    try:
+        return seconds_of(lambda: solve(equation, few, stride, step_size), len(few))
+    except (InputError, SolveError):
+        return None
 
 
 def _step(given: Simulations) -> float | None:

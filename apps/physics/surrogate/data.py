@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from integrand.apps.application import load
 from integrand.apps.physics.surrogate import TASK
 from integrand.apps.training.parts_data import PartsData
 from integrand.core.errors import InputError, unknown
@@ -20,6 +21,8 @@ from integrand.datasets.synthetic.simulators import SIMULATORS, simulator
 
 FRACTIONS = (0.8, 0.1, 0.1)
 FILES = (".h5", ".hdf5")
+PUBLISHED = {"darcy_neuralop": ("integrand.datasets.real.darcy_neuralop:load", "train", "test_32", 2)}
+"""Data with a split of their own: reader, its part to train on, its part to test on, and the stride between the two."""
 NOISE_KEY = 0x6E6F697365
 """Tells the generator of noise from that of other things with the same seed."""
 
@@ -33,7 +36,8 @@ class SurrogateData(PartsData):
 
     Args:
         dataset: a simulator of an equation, or the path of an ``.h5`` file or a folder of such.
-        samples: training, validation and test samples of a simulator.
+        samples: training, validation and test samples of a simulator; of data with a split of their own the second is
+            how many training samples are set aside for validation.
         fractions: shares of training, validation and test samples of a file.
         points: solved for along each axis; one number for all axes; the equation's own where None.
         lengths: of the box along each axis, likewise.
@@ -133,18 +137,19 @@ class SurrogateData(PartsData):
         """Simulate or read, split, thin and standardise; a second call does nothing."""
         if self._parts:
             return
-        every = self._read() if self.is_file else self._simulated(self.points)
-        self.simulations_provenance = dict(every.provenance)
-        self.test = every.select(self.split.test)
-        train = every.select(self.split.train).every(self.train_every)
+        self._test_every = self.train_every
+        parts = self._published() if self.dataset in PUBLISHED else self._split()
+        self.test = parts["test"]
+        train = parts["train"].every(self.train_every)
         steps = self._train_steps(train)
         self.task = FieldTask.of(train, steps=steps)
         seen = slice(None) if steps is None else slice(steps + 1)
-        for part in PARTS:
-            own = every.select(self.split.rows(part)).every(self.train_every) if part != "train" else train
-            if part != "test":
-                own = self._noisy(_until(own, seen), part)
-            self._parts[part] = FieldWindows(own, self.horizon if part == "train" else None)
+        validation = self._noisy(_until(parts["validation"].every(self.train_every), seen), "validation")
+        self._parts = {
+            "train": FieldWindows(self._noisy(_until(train, seen), "train"), self.horizon),
+            "validation": FieldWindows(validation),
+            "test": FieldWindows(self.test.every(self._test_every)),
+        }
 
     def windows(self, part: str) -> FieldWindows:
         """Return the windows of ``"train"``, ``"validation"`` or ``"test"``, at the trained resolution."""
@@ -162,11 +167,11 @@ class SurrogateData(PartsData):
         self.setup()
         have = self.test.shape[0]
         if resolution is None:
-            return self.test.every(self.train_every)
+            return self.test.every(self._test_every)
         for stride in range(1, have + 1):
             if len(range(0, have, stride)) == resolution and (not self.test.periodic[0] or have % stride == 0):
                 return self.test.every(stride)
-        if self.is_file:
+        if self.is_file or self.dataset in PUBLISHED:
             raise InputError(
                 f"resolution={resolution}: the data have {have} points along the first axis, of which every second, "
                 f"third, ... can be taken: give a divisor of {have}."
@@ -192,6 +197,26 @@ class SurrogateData(PartsData):
             "seed": self.split_seed,
             "step_size": self.step_size,
         }
+
+    def _split(self) -> dict[str, Simulations]:
+        """Simulate or read all samples, and return the parts."""
+        every = self._read() if self.is_file else self._simulated(self.points)
+        return {part: every.select(self.split.rows(part)) for part in PARTS}
+
+    def _published(self) -> dict[str, Simulations]:
+        """Return the parts of data with a split of their own, validation taken from training."""
+        place, train, test, stride = PUBLISHED[self.dataset]
+        read = load(place)
+        given, tested = read(train), read(test)
+        self.checksum = hashlib.sha256((given.checksum + tested.checksum).encode()).hexdigest()[:16]
+        self._test_every = stride * self.train_every
+        aside, count = self.samples[1], len(given)
+        if aside >= count:
+            raise InputError(f"data.samples={list(self.samples)}: {self.dataset} has {count} training samples in all.")
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(self.split_seed)).tolist()
+        rows = tuple(sorted(order[aside:])), tuple(sorted(order[:aside])), tuple(range(count, count + len(tested)))
+        self.split = IndexSplit(*rows, self._of())
+        return {"train": given.select(rows[0]), "validation": given.select(rows[1]), "test": tested}
 
     def _simulated(self, points: Any, samples: int | None = None) -> Simulations:
         if self.dataset not in SIMULATORS:

@@ -268,7 +268,7 @@ def _tables(name: str, sweep: dict[int, Tensor], costs: dict[str, Any], data: Su
         label = f"the same, {_grid(costs['coarse_points'])} points{_step(costs['coarse_step'])}"
         rows[label] = {"seconds a sample": costs["coarse_seconds"]}
         if not costs["coarse_within_budget"]:
-            note += " No coarser solver costs as little as the network; the table of scores has the cheapest."
+            note += " No coarser solver costs as little as the network; the table of scores has the coarsest."
     tables = [{"caption": "What a solution costs", "rows": rows, "better": {"seconds a sample": "lower"}, "note": note}]
     if sweep:
         trained = data.task.shape[0]

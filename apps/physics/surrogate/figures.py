@@ -259,13 +259,14 @@ def _animate(evaluation: Evaluation, run: RunFolder) -> None:
         axes.set_ylabel(test.channels[0])
         axes.margins(x=0)
         drawn.legend(loc="outside upper left", ncols=2)
-        panels, images = [axes], []
+        panels, moving = [axes], [true.set_ydata, guess.set_ydata]
     else:
         drawn = figure(WIDE * 0.6, 2.6)
         panels = list(drawn.subplots(1, 2))
-        images = []
+        moving = []
         for axes, values, title in zip(panels, (truth, made), ("truth", evaluation.name), strict=True):
-            images.append(axes.imshow(values[0].T, origin="lower", cmap=SIGNED, vmin=-bound, vmax=bound))
+            image = axes.imshow(values[0].T, origin="lower", cmap=SIGNED, vmin=-bound, vmax=bound)
+            moving.append(image.set_data)
             axes.set_xticks([])
             axes.set_yticks([])
             axes.grid(False)
@@ -276,12 +277,8 @@ def _animate(evaluation: Evaluation, run: RunFolder) -> None:
         time = float(test.times[step])
         beyond = ", beyond the trained time" if until is not None and time > until * (1 + 1e-9) else ""
         panels[0].set_title(f"t = {time:.3g}{beyond}")
-        if test.dims == 1:
-            true.set_ydata(truth[step])
-            guess.set_ydata(made[step])
-        else:
-            images[0].set_data(truth[step].T)
-            images[1].set_data(made[step].T)
+        for change, values in zip(moving, (truth, made), strict=True):
+            change(values[step].T)
 
     save_animation(
         drawn,

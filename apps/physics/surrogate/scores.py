@@ -86,7 +86,7 @@ def score(prediction: Tensor, test: Simulations, equation: Equation | None) -> F
     fields = {
         "relative_l2": relative_l2(later, truth, dims=test.dims),
         "vrmse": vrmse(later, truth, dims=test.dims),
-        "relative_h1": relative_h1(later, truth, lengths=test.lengths, periodic=test.periodic),
+        "relative_h1": relative_h1(later, truth, lengths=test.extents, periodic=test.periodic),
     }
     if all(test.periodic):
         bands = band_errors(later, truth, dims=test.dims)
@@ -101,7 +101,7 @@ def score(prediction: Tensor, test: Simulations, equation: Equation | None) -> F
         for threshold in THRESHOLDS:
             samples[f"correlation_time_{threshold}"] = correlation_time(whole, test.times, threshold).mean(1)
     if (velocity := _velocity(test)) is not None:
-        fields["divergence"] = divergence(later[:, :, velocity], lengths=test.lengths, periodic=test.periodic)[
+        fields["divergence"] = divergence(later[:, :, velocity], lengths=test.extents, periodic=test.periodic)[
             ..., None
         ]
         samples["divergence"] = _bounded(fields["divergence"]).mean((1, 2))

@@ -35,6 +35,10 @@ class Surrogate(TaskNetwork[FieldTask]):
     always_increments: ClassVar[bool] = False
     """Whether N answers a change whatever the task, so that there is no option for it."""
     operator: nn.Module
+    location: Tensor
+    scale: Tensor
+    target_location: Tensor
+    target_scale: Tensor
 
     def build_operator(self, task: FieldTask) -> nn.Module:
         """Return N for ``task.inputs`` and ``len(task.channels)`` channels."""
@@ -66,7 +70,9 @@ class Surrogate(TaskNetwork[FieldTask]):
             self.register_buffer(name, column, persistent=False)
         self.operator = self.build_operator(task)
 
-    def forward(self, state: Tensor | None, constants: Tensor | None, parameters: Mapping[str, Tensor]) -> Tensor:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # a rollout has no batch to hand on
+        self, state: Tensor | None, constants: Tensor | None, parameters: Mapping[str, Tensor]
+    ) -> Tensor:
         """Return the next state, or the steady solution, (B, C, *X), in the channels' own units.
 
         Args:
