@@ -26,7 +26,8 @@ class Recipe:
     """A recipe that is measured.
 
     Attributes:
-        metrics: of its test part, each a row; and whether less of it is better.
+        metrics: of its test part, each a row; and whether less of it is better. ``relative_l2_at_1024`` is that of the
+            same test samples on another number of points.
         note: what the figures are of.
         published: best published figure of the first metric, and where it stands.
         quick: options that make a run of some seconds.
@@ -73,7 +74,7 @@ _FNO_NOTE = (
     "1,000 training samples on 256 points, 100 test samples, the same functions at each number of points; trained "
     "without the test part, the epoch with the best validation error"
 )
-_BY_POINTS = {f"relative_l2{points}": "lower" for points in ("", "_1024", "_2048")}
+_BY_POINTS = {f"relative_l2{points}": "lower" for points in ("", "_at_1024", "_at_2048")}
 _TWO_EPOCHS = ("--trainer.max_epochs", "2")
 _COMPILED = ("--model.compile", "true")
 _ETTH1 = {"mse": "lower", "mae": "lower", "crps": "lower"}
@@ -116,7 +117,12 @@ RECIPES = {
         _BY_POINTS, f"period 2 pi; {_FNO_NOTE}", (2.54e-3, _FNO), quick=_TWO_EPOCHS, options=_COMPILED, app="physics"
     ),
     "burgers_unit": Recipe(
-        _BY_POINTS, f"period 1, as printed; {_FNO_NOTE}", (2.54e-3, _FNO), quick=_TWO_EPOCHS, options=_COMPILED, app="physics"
+        _BY_POINTS,
+        f"period 1, as printed; {_FNO_NOTE}",
+        (2.54e-3, _FNO),
+        quick=_TWO_EPOCHS,
+        options=_COMPILED,
+        app="physics",
     ),
 }
 """By the names of their rows."""
@@ -141,12 +147,14 @@ def _measure(recipe: str, what: Recipe, given: argparse.Namespace) -> None:
         raise SystemExit(f"the seeds were scored on different splits: {hashes}")
     for place, (metric, better) in enumerate(what.metrics.items()):
         published, source = what.published if what.published and place == 0 else (None, None)
+        _, at, points = metric.partition("_at_")
         scores = {
             name: [result["metrics"][name][metric] for result in results]
             for name, own in results[0]["metrics"].items()
             if own.get(metric) is not None
         }
-        ours = scores.pop(model)
+        # At other resolutions than the one trained on, the model alone is asked.
+        ours = [result["sweep"][points] for result in results] if at else scores.pop(model)
         row = {
             "row": f"{recipe}_{metric}",
             "command": f"python benchmarks/recipes.py --recipes {recipe} --seeds {given.seeds}"
