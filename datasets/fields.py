@@ -38,6 +38,8 @@ class FieldTask:
         location, scale: of the states that a step starts from.
         target_location, target_scale: of those that it leads to, or of the solution.
         increment_scale: standard deviation of the change in a step.
+        wave_scale, target_wave_scale, increment_wave_scale: the same three deviations of what is left when each state
+            has lost its mean over the box.
         constant_location, constant_scale: of the constants.
         parameter_location, parameter_scale: of the parameters.
     """
@@ -59,6 +61,9 @@ class FieldTask:
     target_location: list[float]
     target_scale: list[float]
     increment_scale: list[float]
+    wave_scale: list[float]
+    target_wave_scale: list[float]
+    increment_wave_scale: list[float]
     constant_location: list[float]
     constant_scale: list[float]
     parameter_location: list[float]
@@ -98,6 +103,7 @@ class FieldTask:
         constants = training.values.new_zeros(1, 0, 1) if training.constants is None else training.constants
         location, scale = _statistics(before, 2)
         target_location, target_scale = _statistics(after, 2)
+        waves_before, waves_after = _waves(before), _waves(after)
         constant_location, constant_scale = _statistics(constants, 1)
         parameter_location, parameter_scale = _statistics(own, 1)
         return cls(
@@ -118,6 +124,9 @@ class FieldTask:
             target_location=target_location,
             target_scale=target_scale,
             increment_scale=target_scale if steady else _statistics(after - before, 2)[1],
+            wave_scale=_statistics(waves_before, 2)[1],
+            target_wave_scale=_statistics(waves_after, 2)[1],
+            increment_wave_scale=_statistics(waves_after if steady else waves_after - waves_before, 2)[1],
             constant_location=constant_location,
             constant_scale=constant_scale,
             parameter_location=parameter_location,
@@ -133,6 +142,12 @@ def _statistics(values: Tensor, axis: int) -> tuple[list[float], list[float]]:
     mean, deviation = flat.mean(1), flat.std(1, unbiased=False)
     still = deviation <= 1e-12 * flat.abs().amax(1)
     return mean.tolist(), torch.where(still, 1.0, deviation).tolist()
+
+
+def _waves(values: Tensor) -> Tensor:
+    """Return fields (N, T, C, *X) less their mean over the box."""
+    flat = values.flatten(3)
+    return (flat - flat.mean(-1, keepdim=True)).view_as(values)
 
 
 def _interval(simulations: Simulations) -> float:

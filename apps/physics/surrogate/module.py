@@ -3,6 +3,7 @@
 Dimension letters: B batch, W states of a window, C channels, X Y Z grid.
 """
 
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -43,6 +44,8 @@ class SurrogateModule(TaskModule):
         residual: weight of the equation's residual on states rolled out, beside its rate of change; simulators alone,
             with a horizon of 2 or more.
         conservation: weight of the drift of what the equation conserves; simulators alone.
+        mirror: whether half of each batch, drawn anew, is replaced by its mirror image -u(-x), which solves the same
+            equation; simulators that say so alone.
         compile: whether to compile the network for training; pays in long trainings.
 
     Raises:
@@ -79,6 +82,7 @@ class SurrogateModule(TaskModule):
         input_noise: float = 0.0,
         residual: float = 0.0,
         conservation: float = 0.0,
+        mirror: bool = False,
         compile: bool = False,
     ) -> None:
         super().__init__(
@@ -101,6 +105,7 @@ class SurrogateModule(TaskModule):
         self.loss_name: Loss = loss
         self.horizon_growth, self.pushforward, self.input_noise = horizon_growth, pushforward, input_noise
         self.residual_weight, self.conservation_weight, self.compiled = residual, conservation, compile
+        self.mirror = mirror
         self.equation: Equation | None = None
 
     def build(self, data: Any) -> None:
@@ -109,14 +114,15 @@ class SurrogateModule(TaskModule):
         task: FieldTask = data.task
         if notice := self.network.notice(task):
             data.advise(notice)
-        if self.residual_weight or self.conservation_weight:
-            self.equation = self._equation(task, data)
+        if self.residual_weight or self.conservation_weight or self.mirror:
+            found = self._equation(task, data)
+            self.equation = found if self.residual_weight or self.conservation_weight else None
         if self.compiled:
             self.network.operator.compile()
 
     def _equation(self, task: FieldTask, data: Any) -> Equation:
-        """Return the equation of the data, for the terms of the loss that need it."""
-        asked = "residual" if self.residual_weight else "conservation"
+        """Return the equation of the data, for what needs to know it."""
+        asked = "residual" if self.residual_weight else "conservation" if self.conservation_weight else "mirror"
         if data.is_file or task.name not in SIMULATORS:
             raise InputError(f"model.{asked} needs an equation, and {task.name!r} is none that can be simulated here.")
         found = simulator(task.name)
@@ -128,10 +134,14 @@ class SurrogateModule(TaskModule):
             )
         if self.conservation_weight and not found.invariants:
             raise InputError(f"model.conservation={self.conservation_weight:g}: {task.name} conserves nothing.")
+        if self.mirror and not (found.mirror and found.periodic and found.dims == 1):
+            raise InputError(f"model.mirror=true: mirror images of {task.name} do not solve it: leave it out.")
         return found
 
     def loss(self, batch: FieldBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Roll out from the first state of each window and average the errors of all states that have a gradient."""
+        if self.mirror:
+            batch = _mirrored(batch)
         states, first = self._unrolled(batch)
         truth = batch.values[:, first : first + states.shape[1]]
         error = self._errors(states, truth).mean()
@@ -212,3 +222,13 @@ class SurrogateModule(TaskModule):
         error = relative_l2(states[:, first:], batch.values[:, first:], dims=task.dims)
         # A rollout that blew up is bad, not absent: its error counts as a thousand.
         return {"relative_l2": error.nan_to_num(1e3, 1e3, 1e3).clamp(max=1e3)}, None
+
+
+def _mirrored(batch: FieldBatch) -> FieldBatch:
+    """Return a batch whose samples are mirror images -u(-x), each with probability one half.
+
+    Turned end for end, the points 0, h, ..., L - h of a circle are those of the image but for a shift by h.
+    """
+    values = batch.values
+    turned = torch.rand(len(values), *[1] * (values.dim() - 1), device=values.device) < 0.5
+    return replace(batch, values=torch.where(turned, -values.flip(-1), values))

@@ -22,6 +22,7 @@ class BurgersETD(ConvectiveEquation):
     """
 
     name = "burgers_etd"
+    mirror = True
     summary = "viscous Burgers equation on a circle, by steps"
     source = "Li et al. (2021), Section 5.1"
     parameters: ClassVar = {"viscosity": 0.1}

@@ -28,6 +28,7 @@ class ConvectiveEquation(SpectralEquation):
     channels = ("u",)
     solver = "Fourier series, ETDRK4"
     dims = 1
+    galilean = True
     bears = 2.8
 
     @abstractmethod

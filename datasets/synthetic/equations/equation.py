@@ -24,12 +24,16 @@ class Equation(Simulator):
         periodic: whether the ends of the axes are joined.
         lyapunov: the largest exponent, per unit of time, with the defaults; 0 where it is not chaotic.
         steady: whether the solution does not depend on time: it then has one time, 0, and constants say which it is.
+        galilean: whether u(x, t) = m + v(x - m t, t) solves the equation wherever v does, for every constant m.
+        mirror: whether -u(-x, t) solves the equation wherever u does.
     """
 
     points: ClassVar[tuple[int, ...]]
     lengths: ClassVar[tuple[float, ...]]
     periodic: ClassVar[bool] = True
     steady: ClassVar[bool] = False
+    galilean: ClassVar[bool] = False
+    mirror: ClassVar[bool] = False
     lyapunov: ClassVar[float] = 0.0
 
     def grid(self, points: tuple[int, ...] | None, lengths: tuple[float, ...] | None) -> GridOf:

@@ -25,6 +25,7 @@ class KuramotoSivashinsky(ConvectiveEquation):
     """
 
     name = "kuramoto_sivashinsky"
+    mirror = True
     summary = "Kuramoto-Sivashinsky equation on a circle, chaotic"
     source = "Brandstetter, Welling and Worrall (2022)"
     parameters: ClassVar = {}

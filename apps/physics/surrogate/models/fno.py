@@ -34,6 +34,10 @@ class FNOSurrogate(Surrogate):
         coordinates: whether the coordinates of each point are further inputs.
         padding: zeros appended to each axis within, as a share of its points; for data that are not periodic.
         residual: see ``Surrogate``.
+        galilean: whether to look at a field from its own mean flow: for equations u_t + u u_x = L u.
+
+    Raises:
+        InputError: options or data that do not go together.
 
     Source: Li et al. (2021), Fourier neural operator for parametric partial differential equations.
     """
@@ -50,6 +54,7 @@ class FNOSurrogate(Surrogate):
         coordinates: bool = True,
         padding: float = 0.0,
         residual: bool | None = None,
+        galilean: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()

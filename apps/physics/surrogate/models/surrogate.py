@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError
+from integrand.core.numerics import PeriodicGrid
 from integrand.datasets.fields import FieldTask
+from integrand.datasets.synthetic.simulators import SIMULATORS, simulator
 
 
 class Surrogate(TaskNetwork[FieldTask]):
@@ -47,11 +49,18 @@ class Surrogate(TaskNetwork[FieldTask]):
         states = ([], []) if task.steady else (task.location, task.scale)
         location = [*states[0], *task.constant_location, *task.parameter_location]
         scale = [*states[1], *task.constant_scale, *task.parameter_scale]
+        target_location = [0.0] * len(task.channels) if self.increments else task.target_location
+        target_scale = task.increment_scale if self.increments else task.target_scale
+        self.moving = bool(self.hparams.get("galilean", False))
+        if self.moving:
+            _require_galilean(task)
+            location[0], scale[0], target_location = 0.0, task.wave_scale[0], [0.0]
+            target_scale = task.increment_wave_scale if self.increments else task.target_wave_scale
         for name, values in (
             ("location", location),
             ("scale", scale),
-            ("target_location", [0.0] * len(task.channels) if self.increments else task.target_location),
-            ("target_scale", task.increment_scale if self.increments else task.target_scale),
+            ("target_location", target_location),
+            ("target_scale", target_scale),
         ):
             column = torch.tensor(values, dtype=torch.float32).view(-1, *[1] * task.dims)
             self.register_buffer(name, column, persistent=False)
@@ -65,7 +74,28 @@ class Surrogate(TaskNetwork[FieldTask]):
             constants: (B, K, *X), or None.
             parameters: (B,) each; those that the task does not name are not read.
         """
+        if self.moving and state is not None:
+            return self.in_mean_frame(state, constants, parameters)
         return self.answer(state, self.operator(self.inputs(state, constants, parameters)))
+
+    def in_mean_frame(self, state: Tensor, constants: Tensor | None, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Return the next state as seen from the mean flow m, in which N is asked, and brought back:
+
+            u(x, t) = m + v(x - m t, t),    v of mean zero.
+
+        Equations u_t + u u_x = L u have this symmetry of Galilei, and keep m. Here both hold whatever N is: it need
+        learn neither how fast a field is carried along nor that its mean stays.
+        """
+        mean = state.mean(-1, keepdim=True)
+        waves = state - mean
+        moved = self.answer(waves, self.operator(self.inputs(waves, constants, parameters)))
+        moved = moved - moved.mean(-1, keepdim=True)
+        task = self.built_for
+        grid = PeriodicGrid(tuple(state.shape[2:]), tuple(task.lengths))
+        # With no odd derivative of the Nyquist wave, as its sine cannot be seen on the grid.
+        slope = grid.derivative_symbol(0, moved)
+        carried = grid.inverse(grid.transform(moved) * torch.exp(-slope * (mean * task.interval).to(moved.dtype)))
+        return mean + carried.to(state)
 
     def inputs(self, state: Tensor | None, constants: Tensor | None, parameters: Mapping[str, Tensor]) -> Tensor:
         """Return the standardised channels that N reads."""
@@ -103,4 +133,22 @@ class Surrogate(TaskNetwork[FieldTask]):
         return (
             f"the data are not periodic along {axes}, and the network joins the ends of each axis: give it room with "
             "--model.network.padding 0.125"
+        )
+
+
+def _require_galilean(task: FieldTask) -> None:
+    """Refuse a moving frame where the equation is another one there.
+
+    Raises:
+        InputError: not a single velocity on a circle, or an equation known to have another form.
+    """
+    known = simulator(task.name) if task.name in SIMULATORS else None
+    if task.dims != 1 or len(task.channels) != 1 or not all(task.periodic) or task.constants or task.steady:
+        raise InputError(
+            "model.network.galilean=true is for one velocity on a circle that changes in time, without constants: "
+            "leave it out."
+        )
+    if known is not None and not getattr(known, "galilean", False):
+        raise InputError(
+            f"model.network.galilean=true: {task.name} is another equation when seen from a moving frame: leave it out."
         )
