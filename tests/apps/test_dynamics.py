@@ -388,3 +388,19 @@ def test_the_pictures_are_drawn(
     }
     for one in captions:
         assert imread(run.figures / one["file"]).std() > 0.01
+
+
+def test_a_system_of_more_dimensions_is_scored_and_drawn(
+    double: DynamicsData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("integrand.apps.physics.dynamics.animation.FRAMES", 3)
+    module = DynamicsModule(small_network("neural_ode", double))
+    evaluation = evaluate(module, double, name="neural_ode", seed=0, notify=lambda line: None)
+    assert list(evaluation.results["metrics"]) == ["neural_ode", "persistence", "linear map"]
+    assert list(evaluation.results["by_channel"]["neural_ode"]) == double.task.channels
+    run = RunFolder(tmp_path / "run")
+    run.figures.mkdir(parents=True)
+    draw(evaluation, run, double.task)
+    assert {one["file"] for one in read_captions(run.figures)} == {
+        *("motion.gif", "invariants.png", "errors.png", "trajectories.png", "phase.png", "field.png")
+    }

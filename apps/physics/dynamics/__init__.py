@@ -38,5 +38,5 @@ TASK = Task(
     predict=f"{_IN}.prediction:predict",
     reads="initial states as .npy, .h5 or .csv",
     writes="trajectories in the same form, and a figure",
-    product="trajectories",
+    product="paths",
 )

@@ -17,6 +17,8 @@ SHOWN = 4.0
 """Units of time that are shown, the last of the trajectory."""
 FRAMES = 130
 """At most."""
+SECONDS = 6.0
+"""That the animation takes, about."""
 WIDTH = 7.0
 
 
@@ -67,7 +69,7 @@ def draw_motion(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> N
         f"The {shown} {task.time_word} of a test trajectory, the one whose error is the median"
         + (f", and the true {metric_name(invariant)} of each over the whole of it." if invariant else "."),
         title="The motion",
-        fps=20,
+        fps=max(5.0, min(25.0, len(rows) / SECONDS)),
     )
 
 
