@@ -298,6 +298,27 @@ _ENTRIES = (
         ),
         loader="integrand.datasets.real.ucr_uea:arrow_head",
     ),
+    Dataset(
+        name="darcy_neuralop",
+        summary="Darcy's flow on small grids: 1,000 permeabilities and pressures of 16 x 16 points, 50 for tests, also "
+        "on 32 x 32",
+        source="the package neuraloperator 0.3.0 (https://pypi.org/project/neuraloperator/0.3.0/)",
+        licence="MIT",
+        citation="Kossaifi J. et al. (2024). A library for learning neural operators. arXiv:2412.10354; Li Z. et al. "
+        "(2021). Fourier neural operator for parametric partial differential equations. ICLR.",
+        size=3_955_522,
+        splits="official: 1,000 training and 50 test samples; validation is a share of the training samples",
+        files=(
+            RemoteFile(
+                path="darcy_neuralop/neuraloperator-0.3.0-py3-none-any.whl",
+                url="https://files.pythonhosted.org/packages/4f/f7/348ab3c87fc72eab58fdb765fa411042a25be246599ad09731be"
+                "11f42317/neuraloperator-0.3.0-py3-none-any.whl",
+                sha256="483b358f2d9823c2ccb5dd0c1af8d21f879fd103806ad42959ebb975260e6ec4",
+                size=3_955_522,
+            ),
+        ),
+        loader="integrand.datasets.real.darcy_neuralop:load",
+    ),
     _synthetic(
         "periodic",
         "1,000 sine waves of random frequency, 100 random times each: 1 channel",
@@ -445,6 +466,48 @@ _ENTRIES = (
         "Korteweg-de Vries equation on a circle, from three solitons",
         "Zabusky N. J. and Kruskal M. D. (1965). Interaction of solitons in a collisionless plasma and the "
         "recurrence of initial states. Physical Review Letters 15, 240-243.",
+    ),
+    _simulator(
+        "advection_2d",
+        "equations.advection_2d:Advection2d",
+        "advection on a torus",
+        "Trefethen L. N. (2000). Spectral methods in Matlab, Chapter 3. SIAM.",
+    ),
+    _simulator(
+        "heat_2d",
+        "equations.heat_2d:Heat2d",
+        "heat equation on a torus",
+        "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
+    ),
+    _simulator(
+        "wave_2d",
+        "equations.wave_2d:Wave2d",
+        "wave equation on a torus: displacement and velocity",
+        "Euler L. (1766). De motu vibratorio tympanorum.",
+    ),
+    _simulator(
+        "navier_stokes",
+        "equations.navier_stokes:NavierStokes",
+        "incompressible flow on a torus, driven by a constant force: its vorticity",
+        "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
+    ),
+    _simulator(
+        "kolmogorov_flow",
+        "equations.kolmogorov_flow:KolmogorovFlow",
+        "turbulent flow on a torus, driven by a shear: its vorticity",
+        "Kochkov D. et al. (2021). Machine learning-accelerated computational fluid dynamics. PNAS 118.",
+    ),
+    _simulator(
+        "decaying_turbulence",
+        "equations.decaying_turbulence:DecayingTurbulence",
+        "turbulent flow on a torus that decays: its vorticity",
+        "McWilliams J. C. (1984). The emergence of isolated coherent vortices in turbulent flow. JFM 146, 21-43.",
+    ),
+    _simulator(
+        "darcy",
+        "equations.darcy:Darcy",
+        "steady flow through a medium of two permeabilities: its pressure",
+        "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
     ),
 )
 

@@ -33,6 +33,35 @@ class Start(NamedTuple):
     constants: Tensor | None = None
 
 
+class StepTooLong(InputError):
+    """A step whose Courant number is above what its method bears.
+
+    Attributes:
+        sample: counted from the first that is being solved.
+    """
+
+    def __init__(
+        self, name: str, *, sample: int, step: int, t: float, courant: float, bears: float, size: float
+    ) -> None:
+        self.sample = sample
+        self._told = (name, step, t, courant, bears, size)
+        super().__init__(self._message(sample))
+
+    def counted_from(self, first: int) -> "StepTooLong":
+        """Return the same error with samples counted from ``first``."""
+        self.sample += first
+        self.args = (self._message(self.sample),)
+        return self
+
+    def _message(self, sample: int) -> str:
+        name, step, t, courant, bears, size = self._told
+        cure = f"step_size={0.9 * size * bears / courant:.2g}" if math.isfinite(courant) else "a smaller step_size"
+        return (
+            f"{name}: step {step} of sample {sample}, at t = {t:g}, has Courant number {courant:.3g} with "
+            f"step_size={size:g} ({bears:g} is the most): take {cure}, or fewer points. Nothing was written."
+        )
+
+
 class Simulator(ABC):
     """A differential equation with its initial states and a reference solver, batched, on any device, in float64.
 
@@ -84,14 +113,12 @@ class Simulator(ABC):
         Samples do not influence one another. A solution that ceases to be finite is returned as it is.
         """
 
-    def settle(
-        self, start: Start, parameters: Parameters, *, lengths: tuple[float, ...], step_size: float | None
-    ) -> Start:
-        """Solve for the transient, and return the state after it as the start."""
+    def settle(self, start: Start, parameters: Parameters, *, lengths: tuple[float, ...]) -> Start:
+        """Solve for the transient, with steps of the default size, and return the state after it as the start."""
         if not self.transient:
             return start
         times = torch.tensor([-self.transient, 0.0], dtype=torch.float64, device=start.states.device)
-        settled = self.advance(start, times, parameters, lengths=lengths, step_size=step_size)
+        settled = self.advance(start, times, parameters, lengths=lengths, step_size=self.step_size)
         return start._replace(states=settled[:, -1])
 
     def courant(self, states: Tensor, *, lengths: tuple[float, ...], step_size: float) -> Tensor | None:
@@ -157,8 +184,11 @@ class Simulator(ABC):
         )
         own = {name: each.to(device) for name, each in drawn.items()}
         with torch.no_grad():
-            start = self.settle(start, own, lengths=grid.lengths, step_size=step_size)
-            values = self.advance(start, times.to(device), own, lengths=grid.lengths, step_size=step_size)
+            start = self.settle(start, own, lengths=grid.lengths)
+            try:
+                values = self.advance(start, times.to(device), own, lengths=grid.lengths, step_size=step_size)
+            except StepTooLong as error:
+                raise error.counted_from(first) from None
             self._require_finite(values, times, first, step_size, grid.lengths)
             error = 0.0 if step_size is None else self._step_error(values, start, times, own, grid, step_size)
         if math.isnan(error):

@@ -50,8 +50,17 @@ class Equation(Simulator):
         return dict(self.invariants)
 
     @abstractmethod
-    def residual(self, values: Tensor, times: Tensor, parameters: Parameters, *, lengths: tuple[float, ...]) -> Tensor:
+    def residual(
+        self,
+        values: Tensor,
+        times: Tensor,
+        parameters: Parameters,
+        *,
+        lengths: tuple[float, ...],
+        constants: Tensor | None = None,
+    ) -> Tensor:
         """Return what is left of the equation, (N, T', C, *X), when evenly spaced states (N, T, C, *X) are put into it.
 
         Derivatives in space are spectral where the box is periodic, those in time of central differences: T' = T - 2.
+        A steady equation has T' = T. ``constants`` (N, K, *X) are the constant fields, where the equation has any.
         """

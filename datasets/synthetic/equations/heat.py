@@ -35,4 +35,4 @@ class Heat(LinearEquation):
 
     def linear(self, grid: PeriodicGrid, parameters: Parameters, like: Tensor) -> Tensor:
         """Return -kappa k^2."""
-        return coefficient("diffusivity", parameters, like, positive=True) * grid.laplacian_symbol(like)
+        return coefficient("diffusivity", parameters, like, positive=True, dims=grid.dims) * grid.laplacian_symbol(like)

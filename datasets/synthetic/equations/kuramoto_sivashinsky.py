@@ -38,15 +38,13 @@ class KuramotoSivashinsky(ConvectiveEquation):
         """Draw ten sines of at most three waves, as they are before the transient."""
         return Start(sines(generator, points, lengths, terms=10, highest=3)[None])
 
-    def settle(
-        self, start: Start, parameters: Parameters, *, lengths: tuple[float, ...], step_size: float | None
-    ) -> Start:
-        """Solve for the transient on a grid and with a step of its own, whatever those asked for are."""
+    def settle(self, start: Start, parameters: Parameters, *, lengths: tuple[float, ...]) -> Start:
+        """Solve for the transient on a grid of its own, whatever the one asked for is."""
         (n,) = points = tuple(start.states.shape[2:])
         spacing = self.lengths[0] / self.points[0]
         grid, own = PeriodicGrid(points, lengths), (max(32, 2 * round(lengths[0] / spacing / 2)),)
         before = Start(grid.resample(start.states, own))
-        after = super().settle(before, parameters, lengths=lengths, step_size=self.step_size).states
+        after = super().settle(before, parameters, lengths=lengths).states
         # Sampled, not cut to fewer waves, where the grid is coarser.
         stride = math.ceil(own[0] / n)
         return Start(PeriodicGrid(own, lengths).resample(after, (n * stride,))[..., ::stride])

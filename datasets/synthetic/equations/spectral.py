@@ -21,7 +21,15 @@ class SpectralEquation(Equation):
     def rate(self, values: Tensor, times: Tensor, parameters: Parameters, *, lengths: tuple[float, ...]) -> Tensor:
         """Return R(u), in the shape of states (N, T, C, *X) at times (T,)."""
 
-    def residual(self, values: Tensor, times: Tensor, parameters: Parameters, *, lengths: tuple[float, ...]) -> Tensor:
+    def residual(
+        self,
+        values: Tensor,
+        times: Tensor,
+        parameters: Parameters,
+        *,
+        lengths: tuple[float, ...],
+        constants: Tensor | None = None,
+    ) -> Tensor:
         """Return u_t - R(u), (N, T - 2, C, *X), with u_t by central differences: of second order in the interval."""
         apart = (times[2:] - times[:-2]).to(values)
         found = (values[:, 2:] - values[:, :-2]) / apart.view(-1, *[1] * (values.dim() - 2))

@@ -51,8 +51,9 @@ class Wave(SpectralEquation):
             return start.states.unsqueeze(1)
         grid = PeriodicGrid(tuple(start.states.shape[2:]), lengths)
         u, v = (each.unsqueeze(1) for each in grid.transform(start.states).unbind(1))  # (N, 1, M)
-        frequency = coefficient("speed", parameters, start.states) * grid.wavenumbers(start.states)[0]
-        t = (times[1:] - times[0]).to(start.states)[:, None]
+        wave = (-grid.laplacian_symbol(start.states)).sqrt()
+        frequency = coefficient("speed", parameters, start.states, dims=grid.dims) * wave
+        t = (times[1:] - times[0]).to(start.states).view(-1, *[1] * grid.dims)
         turned, sine = torch.cos(frequency * t), torch.sin(frequency * t)
         # sin(w t) / w, which is t where w = 0
         lag = torch.where(frequency == 0, t, sine / torch.where(frequency == 0, 1, frequency))
@@ -63,24 +64,30 @@ class Wave(SpectralEquation):
         """Return v and c^2 u_xx."""
         u, v = values.unbind(2)
         grid = PeriodicGrid(tuple(values.shape[3:]), lengths)
-        return torch.stack([v, coefficient("speed", parameters, values) ** 2 * grid.laplacian(u)], dim=2)
+        square = coefficient("speed", parameters, values, dims=grid.dims) ** 2
+        return torch.stack([v, square * grid.laplacian(u)], dim=2)
 
     @staticmethod
     def _mean_velocity(values: Tensor, parameters: Parameters) -> Tensor:
-        return values[:, :, 1].mean(-1)
+        return values[:, :, 1].flatten(2).mean(-1)
 
     invariants: ClassVar = {"mean velocity": _mean_velocity}
 
     def invariants_on(self, lengths: tuple[float, ...]) -> dict[str, Invariant]:
-        """Return the mean velocity, the energy v^2 / 2 + c^2 u_x^2 / 2 and the momentum -v u_x, per length."""
+        """Return the mean velocity, the energy v^2 / 2 + c^2 |grad u|^2 / 2 and the momentum -v grad u, per volume."""
 
         def energy(values: Tensor, parameters: Parameters) -> Tensor:
             u, v = values.unbind(2)
-            bent = PeriodicGrid(tuple(u.shape[2:]), lengths).laplacian(u)  # the mean of u_x^2 is that of -u u_xx
-            return (v.square() - coefficient("speed", parameters, u, dims=1) ** 2 * u * bent).mean(-1) / 2
+            bent = PeriodicGrid(tuple(u.shape[2:]), lengths).laplacian(u)  # the mean of |grad u|^2 is that of -u bent
+            square = coefficient("speed", parameters, u, dims=self.dims) ** 2
+            return (v.square() - square * u * bent).flatten(2).mean(-1) / 2
 
-        def momentum(values: Tensor, parameters: Parameters) -> Tensor:
-            u, v = values.unbind(2)
-            return -(v * PeriodicGrid(tuple(u.shape[2:]), lengths).derivative(u, 0)).mean(-1)
+        def momentum(axis: int) -> Invariant:
+            def along(values: Tensor, parameters: Parameters) -> Tensor:
+                u, v = values.unbind(2)
+                return -(v * PeriodicGrid(tuple(u.shape[2:]), lengths).derivative(u, axis)).flatten(2).mean(-1)
 
-        return {**self.invariants, "energy": energy, "momentum": momentum}
+            return along
+
+        names = ("momentum",) if self.dims == 1 else tuple(f"momentum {axis}" for axis in "xyz"[: self.dims])
+        return {**self.invariants, "energy": energy, **{name: momentum(i) for i, name in enumerate(names)}}

@@ -95,13 +95,6 @@ class System(Simulator):
         )
         return solution.states
 
-    def settle(self, start: Start, parameters: Parameters, *, lengths: tuple[float, ...] = ()) -> Start:
-        """Follow the transient, with the steps of the default size, and return where it ends."""
-        if not self.transient:
-            return start
-        times = torch.tensor([-self.transient, 0.0], dtype=torch.float64, device=start.states.device)
-        return start._replace(states=self.advance(start, times, parameters, step_size=self.step_size)[:, -1])
-
     def derivatives(self, values: Tensor, times: Tensor, parameters: Parameters) -> Tensor:
         """Return dy/dt (N, T, D) along solutions (N, T, D)."""
         rows = values.shape[1]
