@@ -318,11 +318,12 @@ def test_observations_are_noisy_as_asked_and_validation_has_its_own():
 
 
 @pytest.mark.parametrize(
-    "options", [{"residual": "stencil"}, {"conditions": "soft", "balance": True}, {"causal": 1.0, "candidates": 2}]
+    ("options", "epochs"),
+    [({"residual": "stencil"}, 3), ({"conditions": "soft", "balance": True}, 5), ({"causal": 1.0}, 3)],
 )
-def test_every_way_of_training_lowers_the_error(options: dict, tmp_path: Path):
+def test_every_way_of_training_comes_near(options: dict, epochs: int, tmp_path: Path):
     data = InformedData("heat_rod", collocation=400, condition_points=64)
-    module = fitted(data, epochs=3, folder=tmp_path, **options)
+    module = fitted(data, epochs=epochs, folder=tmp_path, **options)
     points = mesh(data.problem.grid(21))
     exact = data.problem.reference(points)
     with torch.no_grad():

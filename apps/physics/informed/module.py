@@ -47,8 +47,8 @@ class InformedModule(BaseModule):
         conditions: ``"hard"``, met by form; ``"soft"``, a term each; ``"none"``: as if they were unknown, for observed
             solutions alone.
         observation_weight: of the observations' term.
-        balance: whether the terms of the loss are weighted to have gradients of the same norm, by a moving average
-            that ends with Adam, as BFGS needs a loss that stays as it is.
+        balance: whether conditions and observations are weighted up to the gradient of the residual's term, see
+            ``gradient_balance``, by a moving average that ends with Adam, as BFGS needs a loss that stays as it is.
         causal: how strictly the equation is learned in the order of time, see ``causal_weights``; 0 for not at all.
             So while Adam works: BFGS has all times weigh alike.
         learning_rate: peak learning rate of Adam.
@@ -131,7 +131,7 @@ class InformedModule(BaseModule):
 
     def found(self) -> dict[str, float]:
         """Return the sought parameters as they are now."""
-        return {name: float(self.parameters_of_equation[name]) for name in self.network.built_for.unknown}
+        return {name: float(self.parameters_of_equation[name].detach()) for name in self.network.built_for.unknown}
 
     def forward(self, points: Tensor) -> Tensor:
         """Evaluate the solution at points (N, d): (N,)."""
@@ -170,6 +170,9 @@ class InformedModule(BaseModule):
         terms = self.terms(batch)
         if self.balance and self._may_reweigh() and self.global_step % BALANCED_EVERY == 0:
             new = gradient_balance(list(terms.values()), self.parameters())
+            new = (new / new[0]).clamp(
+                min=1
+            )  # the equation alone is solved by nothing at all: no condition weighs less
             old = self._weights.get("balance", torch.ones_like(new))
             self._weights["balance"] = KEPT * old + (1 - KEPT) * new
         total = sum(terms.values(), torch.zeros_like(terms["residual"]))

@@ -75,13 +75,13 @@ class Helmholtz(Problem):
         k = self.given(parameters)["wavenumber"]
         axis = np.linspace(-1, 1, cells + 1)
         inner, h = axis[1:-1], axis[1] - axis[0]
-        ones = np.ones(len(inner))
-        second = sp.diags_array([ones[1:], -2 * ones, ones[1:]], offsets=[-1, 0, 1]) / h**2
-        eye = sp.identity(len(inner))
+        n = len(inner)
+        second = (sp.eye_array(n, k=1) + sp.eye_array(n, k=-1) - 2 * sp.eye_array(n)) / h**2
+        eye = sp.eye_array(n)
         x, y = np.meshgrid(inner, inner, indexing="ij")
         right = self.force(torch.from_numpy(np.stack([x.ravel(), y.ravel()], axis=1))).numpy()
-        matrix = sp.kron(second, eye) + sp.kron(eye, second) + k**2 * sp.identity(len(inner) ** 2)
-        values = np.pad(np.asarray(spsolve(sp.csc_matrix(matrix), right)).reshape(x.shape), 1)
+        matrix = sp.kron(second, eye) + sp.kron(eye, second) + k**2 * sp.eye_array(n**2)
+        values = np.pad(np.asarray(spsolve(sp.csc_array(matrix), right)).reshape(x.shape), 1)
         return GridSolution((axis, axis), values)
 
 
