@@ -24,6 +24,7 @@ from integrand.core.fields.periodic_forcing import PeriodicForcing
 from integrand.core.fields.port_hamiltonian import PortHamiltonian, Power
 from integrand.core.fields.relaxation import Relaxation
 from integrand.core.fields.time_embedding import TimeEmbedding
+from integrand.core.fields.universal import UniversalField
 
 __all__ = [
     "MLP",
@@ -55,4 +56,5 @@ __all__ = [
     "Relaxation",
     "SeparableHamiltonian",
     "TimeEmbedding",
+    "UniversalField",
 ]
