@@ -28,7 +28,8 @@ class LyapunovSpectrum(NamedTuple):
     def kaplan_yorke(self) -> Tensor:
         """Dimension j + (l_1 + ... + l_j) / |l_j+1| of the attractor, (B,).
 
-        j is the most exponents, from the largest on, whose sum is not negative. With fewer exponents than dimensions it is at least what it says.
+        j is the most exponents, from the largest on, whose sum is not negative. With fewer exponents than dimensions it
+        is at least what it says.
 
         Source: Kaplan and Yorke (1979), Chaotic behavior of multidimensional difference equations.
         """
@@ -55,8 +56,8 @@ def lyapunov_spectrum(
         dV/dt = J(y) V,    V(t + h) = Q R,    V <- Q,    l_k = (sum of ln |R_kk|) / duration
 
     The tangent vectors V are carried along with the state by the derivative of f in their directions, and made
-    orthonormal again every ``renormalise``. They sum to the mean divergence of f; one of a bounded solution that meets no
-    equilibrium is 0.
+    orthonormal again every ``renormalise``. They sum to the mean divergence of f; one of a bounded solution that
+    meets no equilibrium is 0.
 
     Args:
         field: f, called ``field(t, y)``, with samples that are independent.
