@@ -27,14 +27,16 @@ class Command:
 
 
 _COMMANDS = (
-    Command("list", "show applications, recipes, models, data sets and solver methods", "integrand.apps.commands.list"),
+    Command(
+        "list", "show applications, recipes, models, data sets, simulators, methods", "integrand.apps.commands.list"
+    ),
     Command("train", "train a model and leave a run folder with a report", "integrand.apps.commands.train"),
     Command(
         "evaluate", "measure a run's model on its test data, beside the baselines", "integrand.apps.commands.evaluate"
     ),
     Command("predict", "apply a run's model to a file", "integrand.apps.commands.predict"),
     Command("report", "write the report of one run, or one that compares several", "integrand.apps.commands.report"),
-    Command("data", "list, describe, download and check data sets", "integrand.apps.commands.data"),
+    Command("data", "list, describe, download, check and simulate data sets", "integrand.apps.commands.data"),
     Command("doctor", "check Python, packages, devices and folders", "integrand.apps.commands.doctor"),
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in _COMMANDS}

@@ -7,6 +7,7 @@ from integrand.core.errors import unknown
 
 APPLICATIONS: dict[str, str] = {
     "timeseries": "integrand.apps.timeseries",
+    "physics": "integrand.apps.physics",
 }
 """Applications by name, each the package whose ``APPLICATION`` declares it; importing one imports nothing heavy."""
 

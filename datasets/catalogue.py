@@ -44,7 +44,8 @@ class Dataset:
         embedded: whether it comes with the package and needs no download.
         synthetic: whether it is made when it is used, from a seed: there is no file.
         files: what a download fetches; empty where ``embedded`` or ``synthetic``.
-        loader: ``"module:function"`` that returns the data, or None where there is none yet.
+        loader: ``"module:function"`` that returns the data, or ``"module:Class"`` of a simulator; None where there is
+            none yet.
         table: the same for the data as a table, where ``loader`` gives labelled series.
         notice: what every report on the data must say first, if anything.
     """
@@ -80,6 +81,21 @@ def _synthetic(name: str, summary: str, source: str) -> Dataset:
         splits="none published: split by series, or in time",
         synthetic=True,
         loader=f"integrand.datasets.synthetic.{name}:{name}",
+    )
+
+
+def _simulator(name: str, summary: str, source: str, folder: str, kind: str) -> Dataset:
+    """A system or an equation that the class ``kind`` of ``datasets/synthetic/``, in a file of its name, simulates."""
+    return Dataset(
+        name=name,
+        summary=summary,
+        source="simulated by integrand, after the paper",
+        licence="CC0-1.0",
+        citation=source,
+        size=0,
+        splits="by seed: parts are made apart, as many samples as are asked for",
+        synthetic=True,
+        loader=f"integrand.datasets.synthetic.{folder}.{name}:{kind}",
     )
 
 
@@ -145,6 +161,29 @@ _ENTRIES = (
         splits="in time: 70 % training, 10 % validation, 20 % test unless the recipe says otherwise, as its own does",
         embedded=True,
         loader="integrand.datasets.real.sunspots:load",
+    ),
+    Dataset(
+        name="hare_lynx",
+        summary="pelts of snowshoe hare and Canada lynx, yearly, 1900 to 1920: 21 rows, 2 channels",
+        source="Hudson's Bay Company, in Howard (2009) after Odum, through the Stan case study of Carpenter (2018)",
+        licence="public domain",
+        citation="Howard P. (2009). Modeling Basics. Lecture notes, Math 442, Texas A&M University.",
+        size=320,
+        splits="none published: in time",
+        embedded=True,
+        loader="integrand.datasets.real.hare_lynx:load",
+    ),
+    Dataset(
+        name="planets",
+        summary="positions and velocities of the Sun and eight planets, every 16 days, 1900 to 2050: 3,424 rows",
+        source="Jet Propulsion Laboratory, ephemeris DE421, through the Python package de421 2008.1",
+        licence="MIT",
+        citation="Folkner W. M., Williams J. G. and Boggs D. H. (2009). The planetary and lunar ephemeris DE 421. IPN "
+        "Progress Report 42-178.",
+        size=364_516,
+        splits="none published: in time",
+        embedded=True,
+        loader="integrand.datasets.real.planets:load",
     ),
     Dataset(
         name="etth1",
@@ -287,6 +326,85 @@ _ENTRIES = (
         "1,000 runs of a chemical clock, 20 to 30 random times each, one or both of 2 substances seen at a time",
         "De Brouwer E., Simm J., Arany A. and Moreau Y. (2019). GRU-ODE-Bayes: Continuous modeling of "
         "sporadically-observed time series. NeurIPS.",
+    ),
+    _simulator(
+        "pendulum",
+        "mathematical pendulum: angle and momentum",
+        "Greydanus S., Dzamba M. and Yosinski J. (2019). Hamiltonian neural networks. NeurIPS.",
+        "systems",
+        "Pendulum",
+    ),
+    _simulator(
+        "damped_pendulum",
+        "pendulum with linear and quadratic friction: angle and velocity",
+        "Nelson R. A. and Olsson M. G. (1986). The pendulum: rich physics from a simple system. American Journal of "
+        "Physics 54, 112-121.",
+        "systems",
+        "DampedPendulum",
+    ),
+    _simulator(
+        "double_pendulum",
+        "planar double pendulum: angles and momenta",
+        "Landau L. D. and Lifshitz E. M. (1976). Mechanics, 3rd edition, Section 5. Butterworth-Heinemann.",
+        "systems",
+        "DoublePendulum",
+    ),
+    _simulator(
+        "spring_chain",
+        "masses joined by springs, free ends: displacements and momenta",
+        "Goldstein H., Poole C. and Safko J. (2002). Classical mechanics, 3rd edition, Chapter 6. Addison-Wesley.",
+        "systems",
+        "SpringChain",
+    ),
+    _simulator(
+        "two_body",
+        "two bodies in the plane, nearly circular orbits: positions and momenta",
+        "Greydanus S., Dzamba M. and Yosinski J. (2019). Hamiltonian neural networks. NeurIPS.",
+        "systems",
+        "TwoBody",
+    ),
+    _simulator(
+        "three_body",
+        "three bodies in the plane, near the equilateral solution: positions and momenta",
+        "Greydanus S., Dzamba M. and Yosinski J. (2019). Hamiltonian neural networks. NeurIPS.",
+        "systems",
+        "ThreeBody",
+    ),
+    _simulator(
+        "lotka_volterra",
+        "prey and predators",
+        "Rackauckas C. et al. (2020). Universal differential equations for scientific machine learning. "
+        "arXiv:2001.04385.",
+        "systems",
+        "LotkaVolterra",
+    ),
+    _simulator(
+        "van_der_pol",
+        "Van der Pol oscillator: position and velocity",
+        "van der Pol B. (1926). On relaxation-oscillations. Philosophical Magazine 2, 978-992.",
+        "systems",
+        "VanDerPol",
+    ),
+    _simulator(
+        "lorenz63",
+        "Lorenz system of 1963, three variables, chaotic",
+        "Lorenz E. N. (1963). Deterministic nonperiodic flow. Journal of the Atmospheric Sciences 20, 130-141.",
+        "systems",
+        "Lorenz63",
+    ),
+    _simulator(
+        "lorenz96",
+        "Lorenz system of 1996, forty variables on a circle, chaotic",
+        "Lorenz E. N. (1996). Predictability: a problem partly solved. Seminar on Predictability, ECMWF.",
+        "systems",
+        "Lorenz96",
+    ),
+    _simulator(
+        "burgers",
+        "viscous Burgers equation on a circle",
+        "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
+        "equations",
+        "Burgers",
     ),
 )
 

@@ -135,3 +135,43 @@ class Simulations:
         for part in [*parts, *([] if self.constants is None else [self.constants])]:
             sha.update(part.detach().cpu().contiguous().numpy().tobytes())
         return sha.hexdigest()[:16]
+
+
+def joined(parts: Sequence[Simulations]) -> Simulations:
+    """Return the samples of several as one: the same times, grid, channels, constants and names of parameters.
+
+    What is known of how they were made is the first part's; its ``time_step_error`` is the greatest of all.
+
+    Raises:
+        InputError: they differ in more than their samples.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    for other in parts[1:]:
+        for label, one, two in (
+            ("grid", first.coordinates, other.coordinates),
+            ("times", (first.times,), (other.times,)),
+        ):
+            if len(one) != len(two) or not all(torch.equal(a, b) for a, b in zip(one, two, strict=True)):
+                raise InputError(f"{first.name} and {other.name} have not the same {label}: they cannot be joined.")
+        for label in ("channels", "constant_names", "lengths", "periodic"):
+            if getattr(first, label) != getattr(other, label):
+                raise InputError(
+                    f"{first.name} and {other.name} have not the same {label} ({getattr(first, label)} and "
+                    f"{getattr(other, label)}): they cannot be joined."
+                )
+        if first.parameters.keys() != other.parameters.keys():
+            raise InputError(f"{first.name} and {other.name} have not the same parameters: they cannot be joined.")
+    errors = [part.provenance["time_step_error"] for part in parts if "time_step_error" in part.provenance]
+    return replace(
+        first,
+        values=torch.cat([part.values for part in parts]),
+        parameters={name: torch.cat([part.parameters[name] for part in parts]) for name in first.parameters},
+        constants=(
+            None
+            if first.constants is None
+            else torch.cat([part.constants for part in parts if part.constants is not None])
+        ),
+        provenance={**first.provenance, **({"time_step_error": max(map(float, errors))} if errors else {})},
+    )

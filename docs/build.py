@@ -69,6 +69,8 @@ def commands_page() -> str:
     ]
     for command in COMMANDS.values():
         lines += _help("integrand", command.name)
+        if command.name == "data":
+            lines += _help("integrand", command.name, "simulate")
         if command.name == "train":
             for app in APPLICATIONS:
                 lines += _help("integrand", command.name, app)

@@ -1,4 +1,4 @@
-"""``integrand data``: list, describe, download and check the data sets."""
+"""``integrand data``: list, describe, download and check the data sets, and simulate others."""
 
 import hashlib
 from dataclasses import dataclass
@@ -39,22 +39,31 @@ EMBEDDED: dict[str, EmbeddedFile] = {
     "sunspots": EmbeddedFile(
         "real/sunspots.csv.xz", "90e64f92f715176c7e4787ccd8a7abf2dfd4f942f06c1b289517da8a69a1c680", 309
     ),
+    "hare_lynx": EmbeddedFile("real/hare_lynx.csv", "51ab3a3912b247c09e12058593abbcf5cbe65f15dd9db7f7e0d5184d655500e4", 21),
+    "planets": EmbeddedFile(
+        "real/planets.csv.xz", "0ef4fb05d1eee72a316b7888f6bd98b3268f86cb968a1dacce256aa3a01c5121", 3_424
+    ),
 }
 
 
 def run(arguments: list[str]) -> int:
-    """Carry out ``list``, ``show NAME``, ``download NAME`` or ``check NAME``."""
+    """Carry out ``list``, ``show NAME``, ``download NAME``, ``check NAME`` or ``simulate NAME``, which has options."""
+    if arguments[:1] == [SIMULATE]:
+        from integrand.apps.commands.simulate import run as simulate
+
+        return simulate(arguments[1:])
     parser = CommandParser(
         "integrand data",
-        description="List, describe, download and check data sets.",
+        description="List, describe, download and check data sets; simulate new ones.",
         examples=(
             "integrand data list",
             "integrand data show etth1        source, licence, citation, splits, files",
             "integrand data download etth1    fetch what is missing; continues where it stopped",
             "integrand data check etth1       compare every byte with the catalogue's checksums",
+            "integrand data simulate burgers  solutions of an equation; see 'integrand data simulate --help'",
         ),
     )
-    parser.add_argument("action", choices=("list", *ACTIONS), help="list, show, download or check")
+    parser.add_argument("action", choices=("list", *ACTIONS, SIMULATE), help="list, show, download, check or simulate")
     parser.add_argument("name", nargs="?", metavar="NAME", help="the data set; 'list' needs none")
     given = parser.parse_args(arguments)
     if given.action == "list":
@@ -64,6 +73,8 @@ def run(arguments: list[str]) -> int:
         return 0
     if given.name is None:
         raise InputError(f"missing NAME, the data set to {given.action}: one of {', '.join(CATALOGUE)}.")
+    if given.action == SIMULATE:
+        raise InputError("'simulate' comes first: integrand data simulate NAME.")
     ACTIONS[given.action](find(given.name))
     return 0
 
@@ -140,7 +151,8 @@ def check_embedded(entry: Dataset, folder: Path) -> int:
     if found != known.sha256:
         raise InputError(f"{path} is damaged: sha256 {found} where {known.sha256} is right; {cure}.")
     assert entry.loader is not None, f"{entry.name} has a file and no loader"
-    rows = sum(len(series.times) for series in load(entry.loader)().series)
+    data = load(entry.loader)()
+    rows = sum(len(series.times) for series in data.series) if hasattr(data, "series") else len(data) * len(data.times)
     if rows != known.rows:
         raise InputError(f"{entry.name} loads as {rows:,} rows where {known.rows:,} are right: {cure}.")
     return rows
@@ -167,3 +179,4 @@ def _megabytes(size: int) -> str:
 
 ACTIONS = {"show": _show, "download": _download, "check": _check}
 """What is done with a data set that is named."""
+SIMULATE = "simulate"

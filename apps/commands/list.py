@@ -18,17 +18,17 @@ def run(arguments: list[str]) -> int:
         description="Show what there is to choose from.",
         examples=("integrand list", "integrand list recipes", "integrand list methods"),
     )
-    parser.add_argument("list", nargs="?", choices=(*LISTS, "methods"), help="one list; all in short where left out")
+    parser.add_argument("list", nargs="?", choices=(*LISTS, *HEAVY), help="one list; all in short where left out")
     chosen = parser.parse_args(arguments).list
-    if chosen == "methods":
-        print(columns(_methods(), indent=0))
+    if chosen in HEAVY:
+        print(columns(HEAVY[chosen][1](), indent=0))
     elif chosen:
         print(columns(LISTS[chosen][1](), indent=0) or "none")
     else:
         for title, rows in LISTS.values():
             print(f"{title}\n{columns(rows()) or '  none'}\n")
         # They are named by code that imports torch, for which a list of everything need not wait.
-        print("solver methods\n  integrand list methods")
+        print("\n\n".join(f"{title}\n  integrand list {name}" for name, (title, _) in HEAVY.items()))
     return 0
 
 
@@ -80,6 +80,17 @@ def _methods() -> Rows:
     return [(name, ", ".join(engine for engine, methods in METHODS.items() if name in methods)) for name in names]
 
 
+def _simulators() -> Rows:
+    from integrand.datasets.synthetic.simulators import SIMULATORS, simulator  # imports torch
+
+    rows: Rows = []
+    for name in SIMULATORS:
+        one = simulator(name)
+        parameters = ", ".join(f"{word}={value:g}" for word, value in one.parameters.items()) or "no parameters"
+        rows.append((name, f"{one.dims}-D field" if one.dims else "system", parameters, one.summary))
+    return rows
+
+
 LISTS: dict[str, tuple[str, Callable[[], Rows]]] = {
     "apps": ("applications", _apps),
     "recipes": ("recipes (integrand train APP --recipe NAME)", _recipes),
@@ -87,3 +98,8 @@ LISTS: dict[str, tuple[str, Callable[[], Rows]]] = {
     "datasets": ("data sets (integrand train APP --dataset NAME)", _datasets),
 }
 """The lists that need no torch, each with its title and what makes its rows."""
+HEAVY: dict[str, tuple[str, Callable[[], Rows]]] = {
+    "methods": ("solver methods", _methods),
+    "simulators": ("simulators (integrand data simulate NAME)", _simulators),
+}
+"""The lists that need it."""

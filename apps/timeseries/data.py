@@ -1,14 +1,6 @@
-"""What the data modules of every task share: loaders over three parts that go on exactly where they stopped."""
+"""How options of readers are named in training."""
 
 import re
-from typing import Any
-
-import torch
-from lightning import LightningDataModule
-from torch.utils.data import Dataset
-
-from integrand.datasets.irregular import IrregularBatch
-from integrand.datasets.loader import ResumableLoader
 
 
 def as_data_options(text: str) -> str:
@@ -20,66 +12,3 @@ def as_data_options(text: str) -> str:
     """
     text = re.sub(r"--(time|group|variable|value)-column", r"--data.\1_column", text)
     return text.replace("--duplicates", "--data.duplicates")
-
-
-class PartsData(LightningDataModule):
-    """A data module of a training, a validation and a test part.
-
-    A subclass sets the attributes in ``__init__`` and fills ``_parts`` in ``setup``, each a data set whose
-    ``__getitems__`` gives a batch.
-
-    Attributes:
-        batch_size: samples a training batch; other parts come in larger ones.
-        num_workers: processes that load batches; 0 for the training process.
-        seed: of order and of whatever is drawn at random.
-    """
-
-    batch_size: int
-    num_workers: int
-    seed: int
-    _parts: dict[str, Any]
-
-    def prepare_data(self) -> None:
-        """Check on one process that the data can be read, before others try."""
-        self.setup()
-
-    def setup(self, stage: str | None = None) -> None:
-        """Read, split and scale the data; a second call does nothing."""
-        raise NotImplementedError
-
-    @property
-    def validates(self) -> bool:
-        """Whether there is a validation part."""
-        self.setup()
-        return len(self._parts["validation"]) > 0
-
-    def train_dataloader(self) -> ResumableLoader:
-        """Return shuffled training batches, what is random in them new each epoch."""
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> ResumableLoader | list[Any]:
-        """Return validation batches, the same each time; none where there is no such part."""
-        return self._loader("validation") if self.validates else []
-
-    def test_dataloader(self) -> ResumableLoader:
-        """Return test batches, the same each time."""
-        return self._loader("test")
-
-    def transfer_batch_to_device(
-        self, batch: IrregularBatch, device: torch.device, dataloader_idx: int
-    ) -> IrregularBatch:
-        """Move a batch, without waiting where memory is page-locked."""
-        return batch.to(device, non_blocking=True)
-
-    def _loader(self, part: str, *, shuffle: bool = False) -> ResumableLoader:
-        self.setup()
-        dataset: Dataset = self._parts[part]
-        on_host = self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
-        return ResumableLoader(
-            dataset,
-            batch_size=self.batch_size if part == "train" else max(256, self.batch_size),
-            shuffle=shuffle,
-            seed=self.seed,
-            num_workers=self.num_workers,
-            pin_memory=not on_host,
-        )

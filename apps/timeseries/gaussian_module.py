@@ -6,8 +6,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from integrand.apps.timeseries.module import TaskModule
-from integrand.apps.timeseries.network import GaussianAnswer, TaskNetwork
+from integrand.apps.timeseries.network import GaussianAnswer
+from integrand.apps.training.task_module import TaskModule
+from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError, unknown
 from integrand.core.losses import gaussian_crps, gaussian_nll
 from integrand.datasets.irregular import IrregularBatch
@@ -29,6 +30,7 @@ class GaussianModule(TaskModule):
         noise: that unit; with ``"squared"`` alone.
     """
 
+    app: ClassVar[str] = "timeseries"
     monitor: ClassVar[str] = "validation/crps"
     validated: ClassVar[tuple[str, ...]] = ("crps", "mae")
 

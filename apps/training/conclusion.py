@@ -112,14 +112,20 @@ def print_table(results: dict[str, Any]) -> None:
         aim = better(metric, results)
         change = "reduction" if aim == "lower" else "rise"
         for other, gains in results["gains"].items():
+            if metric not in gains:  # it says nothing of that baseline
+                continue
             gain = gains[metric]
             word = "lower" if (gain["gain"] >= 0) == (aim == "lower") else "higher"
             console.print(
                 f"  {abs(gain['gain']):.1%} {word} than {other} ({change} {gain['low']:.1%} to {gain['high']:.1%})",
                 highlight=False,
             )
+    for remark in results.get("remarks") or []:
+        console.print(remark, highlight=False)
 
 
-def _figure(value: float) -> str:
+def _figure(value: float | None) -> str:
     """Write a figure with four decimals, and a small one with three digits."""
+    if value is None:
+        return "–"
     return f"{value:.4f}" if value == 0 or abs(value) >= 0.01 else f"{value:.2e}"

@@ -121,11 +121,16 @@ def save(drawn: Figure, path: Path, caption: str, *, title: str | None = None) -
     with style():
         drawn.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
     write_atomically(path, content.getvalue())
+    note(path, caption, title=title)
+    return path
+
+
+def note(path: Path, caption: str, *, title: str | None = None) -> None:
+    """Write the caption of a picture into ``captions.json`` beside it; see ``save``."""
     entry = {"file": path.name, "title": title or path.stem.replace("_", " ").capitalize(), "caption": caption}
     entries = {one["file"]: one for one in read_captions(path.parent)}
     entries[path.name] = entry
     write_json(path.parent / "captions.json", list(entries.values()))
-    return path
 
 
 def read_captions(folder: Path) -> list[dict[str, str]]:

@@ -9,7 +9,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from integrand.apps.training.animations import ANIMATION_DPI
 from integrand.apps.training.figures import (
+    DPI,
     TRAINING_FIGURES,
     draw_training,
     metric_name,
@@ -66,7 +68,7 @@ def write_report(run: RunFolder, path: Path | None = None) -> Path:
         "subtitle": _label(run),
         "notice": _notice(results),
         "verdict": verdict(results),
-        "more": further(results),
+        "more": [*further(results), *(results.get("remarks") or [])],
         "facts": _facts(results, environment, run),
         "data": _data(results, environment),
         "tables": [results_table(results), *channel_tables(results)],
@@ -220,15 +222,22 @@ def _pictures(run: RunFolder) -> list[tuple[str, Picture]]:
     pictures = []
     for entry in read_captions(run.figures):
         content = (run.figures / entry["file"]).read_bytes()
-        if content[:8] != b"\x89PNG\r\n\x1a\n" or len(content) < 24:
-            raise InputError(f"{run.figures / entry['file']} is no PNG: `integrand evaluate {run.path}` draws it anew.")
-        width, height = struct.unpack(">II", content[16:24])
-        natural = width / 150 * CSS_INCH
+        if content[:8] == b"\x89PNG\r\n\x1a\n" and len(content) >= 24:
+            kind, dpi = "png", DPI
+            width, height = struct.unpack(">II", content[16:24])
+        elif content[:6] == b"GIF89a" and len(content) >= 10:
+            kind, dpi = "gif", ANIMATION_DPI
+            width, height = struct.unpack("<HH", content[6:10])
+        else:
+            raise InputError(
+                f"{run.figures / entry['file']} is neither PNG nor GIF: `integrand evaluate {run.path}` draws it anew."
+            )
+        natural = width / dpi * CSS_INCH
         least = SMALLEST_TEXT * natural
         picture = Picture(
             title=entry["title"],
             caption=entry["caption"],
-            data="data:image/png;base64," + base64.b64encode(content).decode(),
+            data=f"data:image/{kind};base64," + base64.b64encode(content).decode(),
             width=width,
             height=height,
             least=round(least),

@@ -16,6 +16,7 @@ from integrand.core.models.ode_rnn import ODERNN
 from integrand.core.models.online_cde import OnlineCDE, OnlineState
 from integrand.core.models.piecewise_ode import PiecewiseODE
 from integrand.core.models.second_order_ode import SecondOrderODE, SecondOrderTrajectory
+from integrand.core.models.semilinear_pde import LearnedSymbol, SemilinearPDE
 
 __all__ = [
     "ODERNN",
@@ -33,6 +34,7 @@ __all__ = [
     "LatentPath",
     "LatentSDE",
     "LatentTrajectory",
+    "LearnedSymbol",
     "LocalTerm",
     "LogNCDE",
     "MethodOfLines",
@@ -46,5 +48,6 @@ __all__ = [
     "PiecewiseODE",
     "SecondOrderODE",
     "SecondOrderTrajectory",
+    "SemilinearPDE",
     "Transported",
 ]

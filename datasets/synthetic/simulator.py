@@ -44,7 +44,7 @@ class Simulator(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
-    channels: ClassVar[tuple[str, ...]]
+    channels: tuple[str, ...]
     constant_names: ClassVar[tuple[str, ...]] = ()
     parameters: ClassVar[Mapping[str, float]]
     invariants: ClassVar[Mapping[str, Invariant]] = {}
@@ -59,6 +59,8 @@ class Simulator(ABC):
     units: ClassVar[Mapping[str, str]] = {}
     dims: ClassVar[int] = 0
     """Axes of the fields; 0 for a system."""
+    transient: ClassVar[float] = 0.0
+    """Time that is solved before the first state that is kept, so that samples begin on the attractor."""
 
     @abstractmethod
     def draw(self, generator: Generator, points: tuple[int, ...], lengths: tuple[float, ...]) -> Start:
@@ -138,6 +140,10 @@ class Simulator(ABC):
         )
         own = {name: each.to(device) for name, each in drawn.items()}
         with torch.no_grad():
+            if self.transient:
+                before = torch.tensor([float(times[0]) - self.transient, float(times[0])], dtype=torch.float64)
+                settled = self.advance(start, before.to(device), own, lengths=grid.lengths, step_size=step_size)
+                start = start._replace(states=settled[:, -1])
             values = self.advance(start, times.to(device), own, lengths=grid.lengths, step_size=step_size)
             self._require_finite(values, times, first, step_size)
             error = 0.0 if step_size is None else self._step_error(values, start, times, own, grid, step_size)

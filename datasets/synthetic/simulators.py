@@ -1,6 +1,7 @@
 """The simulators there are, by name. A new one is a file and a line here; importing one imports no other."""
 
 import importlib
+import inspect
 
 from integrand.core.errors import unknown
 from integrand.datasets.synthetic.simulator import Simulator
@@ -8,23 +9,43 @@ from integrand.datasets.synthetic.simulator import Simulator
 _IN = "integrand.datasets.synthetic"
 SIMULATORS: dict[str, str] = {
     "pendulum": f"{_IN}.systems.pendulum:Pendulum",
+    "damped_pendulum": f"{_IN}.systems.damped_pendulum:DampedPendulum",
+    "double_pendulum": f"{_IN}.systems.double_pendulum:DoublePendulum",
+    "spring_chain": f"{_IN}.systems.spring_chain:SpringChain",
+    "two_body": f"{_IN}.systems.two_body:TwoBody",
+    "three_body": f"{_IN}.systems.three_body:ThreeBody",
+    "lotka_volterra": f"{_IN}.systems.lotka_volterra:LotkaVolterra",
+    "van_der_pol": f"{_IN}.systems.van_der_pol:VanDerPol",
+    "lorenz63": f"{_IN}.systems.lorenz63:Lorenz63",
+    "lorenz96": f"{_IN}.systems.lorenz96:Lorenz96",
     "burgers": f"{_IN}.equations.burgers:Burgers",
 }
-"""Simulators by name, ``"module:class"``; each is built without arguments."""
+"""Simulators by name, ``"module:class"``; each can be built without arguments."""
 
 
-def simulator(name: str) -> Simulator:
+def simulator(name: str, **options: int) -> Simulator:
     """Return the simulator called ``name``; upper and lower case, ``-`` and ``_`` are the same.
 
+    Args:
+        name: one of ``SIMULATORS``.
+        options: of its size, such as the ``masses`` of ``spring_chain``; most have none.
+
     Raises:
-        InputError: there is none of that name; the message names the nearest.
+        InputError: there is none of that name, or it has no such option; the message names the nearest.
 
     Example:
         >>> simulator("pendulum").channels
         ('angle', 'momentum')
+        >>> simulator("spring_chain", masses=2).channels
+        ('position_1', 'position_2', 'momentum_1', 'momentum_2')
     """
     path = SIMULATORS.get(name.strip().lower().replace("-", "_"))
     if path is None:
         raise unknown("simulator", name, SIMULATORS)
     module, _, attribute = path.partition(":")
-    return getattr(importlib.import_module(module), attribute)()
+    kind = getattr(importlib.import_module(module), attribute)
+    known = [] if kind.__init__ is object.__init__ else list(inspect.signature(kind).parameters)
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {name}", option, known)
+    return kind(**options)

@@ -309,7 +309,7 @@ def test_data_check_of_a_download(capsys: pytest.CaptureFixture[str], monkeypatc
         ("check eth1", "unknown data set 'eth1': did you mean 'etth1'?"),
         ("download", f"missing NAME, the data set to download: one of {', '.join(CATALOGUE)}."),
         ("list etth1", "'list' takes no name, got 'etth1': write 'integrand data show etth1'."),
-        ("", "missing action (list, show, download or check): see 'integrand data --help'."),
+        ("", "missing action (list, show, download, check or simulate): see 'integrand data --help'."),
         ("download etth1 --force", "unknown option '--force'"),
     ],
 )

@@ -292,7 +292,7 @@ def test_medical_reports_say_what_they_are_not(tmp_path: Path) -> None:
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     run = a_run(tmp_path)
     (run.figures / "horizon.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"horizon\.png is no PNG"):
+    with pytest.raises(InputError, match=r"horizon\.png is neither PNG nor GIF"):
         write_report(run)
     (run.figures / "captions.json").write_text("[")
     write_report(run)

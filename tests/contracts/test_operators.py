@@ -8,6 +8,7 @@ from module_laws import B, ModuleCase, ModuleLaws
 from torch import Generator, Tensor
 
 from integrand.core.models.neural_pde import LocalTerm, NeuralPDE
+from integrand.core.models.semilinear_pde import SemilinearPDE
 from integrand.core.operators.boundary import Dirichlet, Neumann
 from integrand.core.operators.deeponet import DeepONet
 from integrand.core.operators.graph_operator import GraphOperator
@@ -92,6 +93,13 @@ CASES = [
         fields(2, 10, 9),
         solve([0.0, 0.05, 0.1]),
         operations=20_000,  # differences at the walls multiply rounding by 8 / h^2 times the step, each time
+    ),
+    ModuleCase(
+        "semilinear-pde",
+        lambda: SemilinearPDE(2, (3.0,), hidden=(8,), source=True, step_size=0.1),
+        fields(2, 18),
+        call=solve([0.0, 0.2, 0.3]),
+        operations=10_000,
     ),
 ]
 

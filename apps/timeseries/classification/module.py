@@ -10,8 +10,8 @@ from torch import Tensor
 from integrand.apps.timeseries.classification.data import standardised
 from integrand.apps.timeseries.classification.models.classifier import Classifier
 from integrand.apps.timeseries.classification.task import ClassificationTask
-from integrand.apps.timeseries.module import TaskModule
-from integrand.apps.timeseries.network import TaskNetwork
+from integrand.apps.training.task_module import TaskModule
+from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError
 from integrand.datasets.irregular import IrregularBatch
 from integrand.datasets.labelled import LabelledSeries, Rows
@@ -39,6 +39,7 @@ class ClassificationModule(TaskModule):
         Trainer(max_epochs=60).fit(module, data)
     """
 
+    app: ClassVar[str] = "timeseries"
     monitor: ClassVar[str] = "validation/nll"
     networks: ClassVar[type[TaskNetwork]] = Classifier
     described_by: ClassVar[type] = ClassificationTask

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from integrand.apps.timeseries.forecasting.models.forecaster import Forecaster
 from integrand.apps.timeseries.gaussian_module import GaussianModule, Score
-from integrand.apps.timeseries.network import TaskNetwork
+from integrand.apps.training.task_network import TaskNetwork
 from integrand.datasets.forecasting import ForecastTask
 
 

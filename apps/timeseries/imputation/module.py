@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from integrand.apps.timeseries.gaussian_module import GaussianModule, Score
 from integrand.apps.timeseries.imputation.models.imputer import Imputer
-from integrand.apps.timeseries.network import TaskNetwork
+from integrand.apps.training.task_network import TaskNetwork
 from integrand.datasets.imputation import ImputationTask
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from integrand.apps.timeseries.classification.task import ClassificationTask
 from integrand.apps.timeseries.neighbours import before
-from integrand.apps.timeseries.network import TaskNetwork
+from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError
 from integrand.datasets.irregular import IrregularBatch
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from integrand.apps.timeseries.neighbours import before
-from integrand.apps.timeseries.network import GaussianAnswer, TaskNetwork
+from integrand.apps.timeseries.network import GaussianAnswer
+from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError
 from integrand.core.fields.periodic_forcing import harmonics
 from integrand.datasets.forecasting import ForecastTask

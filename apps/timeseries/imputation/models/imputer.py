@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from integrand.apps.timeseries.neighbours import Nearest, after, before, interpolated
-from integrand.apps.timeseries.network import GaussianAnswer, TaskNetwork
+from integrand.apps.timeseries.network import GaussianAnswer
+from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError
 from integrand.core.fields.periodic_forcing import harmonics
 from integrand.core.numerics import SolverStats

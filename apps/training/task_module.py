@@ -7,8 +7,8 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from integrand.apps.application import load
-from integrand.apps.timeseries.network import TaskNetwork
 from integrand.apps.training.module import BaseModule, plain
+from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError
 
 
@@ -23,7 +23,6 @@ class TaskModule(BaseModule):
         learning_rate, weight_decay, warmup_steps, ema_decay: see ``BaseModule``.
     """
 
-    app: ClassVar[str] = "timeseries"
     networks: ClassVar[type[TaskNetwork]]
     described_by: ClassVar[type]
     validated: ClassVar[tuple[str, ...]]

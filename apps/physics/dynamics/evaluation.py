@@ -1,0 +1,331 @@
+"""Predicting the test trajectories from their starts, and scoring them beside a plain network and simple baselines.
+
+Dimension letters: N trajectories, T times, D state.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from integrand.apps.physics.dynamics.baselines import LinearMap, Persistence
+from integrand.apps.physics.dynamics.data import DynamicsData
+from integrand.apps.physics.dynamics.metrics import (
+    drift,
+    invariant_scale,
+    relative_l2,
+    step_errors,
+    valid_time,
+)
+from integrand.apps.physics.dynamics.models.network import DynamicsNetwork, Rollout
+from integrand.apps.physics.dynamics.module import DynamicsModule
+from integrand.apps.physics.dynamics.task import DynamicsTask
+from integrand.datasets.splits import PARTS
+from integrand.datasets.synthetic.simulator import Start
+
+Array = np.ndarray
+Notify = Callable[[str], None]
+PLAIN = "plain network"
+TIMED = 200
+"""Intervals over which the seconds of a solve are measured."""
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Trajectories as one of those compared predicts them.
+
+    Attributes:
+        states: (N, T, D) in the channels' own units.
+        errors: (N, T), see ``step_errors``.
+        invariants: (N, T) each, by name.
+        scores: (N,) each metric of every trajectory; None where the metric says nothing of it.
+    """
+
+    states: Array
+    errors: Array
+    invariants: dict[str, Array]
+    scores: dict[str, Array | None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the figures and the report are drawn from.
+
+    Attributes:
+        name: the model's name in ``predictions``.
+        times: (T,) of the test part.
+        exact: (N, T, D).
+        invariants: (N, T) each of the exact solution, by name.
+        scales: of the invariants.
+        predictions: of the model and of each baseline.
+        networks: the model, and the plain network where there is one, in float64.
+        results: what goes to ``results.json``.
+    """
+
+    name: str
+    times: Array
+    exact: Array
+    invariants: dict[str, Array]
+    scales: dict[str, float]
+    predictions: dict[str, Prediction]
+    networks: dict[str, DynamicsNetwork]
+    results: dict[str, Any]
+
+
+def evaluate(module: DynamicsModule, data: DynamicsData, *, name: str, seed: int, notify: Notify) -> Evaluation:
+    """Predict every test trajectory from its start and score it, and the baselines alike.
+
+    Networks are solved in float64, so that what is measured is what they learned and not rounding.
+
+    Args:
+        module: the trained module.
+        data: its data.
+        name: the model's name in the tables.
+        seed: what the run was seeded with, for the record.
+        notify: told what is being done, one line each.
+    """
+    data.setup()
+    task, exact = data.task, data.test.values.double().cpu()
+    times = data.test.times.double().cpu()
+    networks = {name: precise(module.network)}
+    if module.twin is not None:
+        networks[PLAIN] = precise(module.twin)
+    judge = Judge(data)
+    predictions = {}
+    for who, network in networks.items():
+        notify(f"predicting {len(exact)} test trajectories to t = {float(times[-1]):g} with the {who}")
+        predictions[who] = judge.score(rollout(network, exact[:, 0], times).states.cpu().numpy())
+    location, scale = np.asarray(task.location), np.asarray(task.scale)
+    seen = (data.observed[list(data.split.train)].double().numpy() - location) / scale
+    for baseline in (Persistence(), LinearMap()):
+        baseline.fit(seen, task.interval)
+        states = baseline.predict((exact[:, 0].numpy() - location) / scale, times.numpy())
+        predictions[baseline.name] = judge.score(states * scale + location, still=baseline.name == Persistence.name)
+    notify("measuring what a solve costs")
+    speed = measured_speed(networks, data)
+    return Evaluation(
+        name=name,
+        times=times.numpy(),
+        exact=exact.numpy(),
+        invariants=judge.invariants,
+        scales=judge.scales,
+        predictions=predictions,
+        networks=networks,
+        results=_results(name, predictions, networks, data, judge, speed, seed),
+    )
+
+
+def precise(network: DynamicsNetwork) -> DynamicsNetwork:
+    """Return a copy in float64, on its device where that has such numbers, else on the host."""
+    made, device = copy.deepcopy(network), next(network.parameters()).device
+    try:
+        return made.to(device, torch.float64).eval()
+    except TypeError:
+        return made.to("cpu", torch.float64).eval()
+
+
+def rollout(network: DynamicsNetwork, start: torch.Tensor, times: torch.Tensor) -> Rollout:
+    """Predict from states (N, D) over times (T,), in the network's precision and on its device."""
+    weight = next(network.parameters())
+    return network.predict(start.to(weight), times.to(weight))
+
+
+class Judge:
+    """Scores predictions of the test part of some data."""
+
+    def __init__(self, data: DynamicsData) -> None:
+        self.task: DynamicsTask = data.task
+        self.exact = data.test.values.double().cpu()
+        self.times = data.test.times.double().cpu().numpy()
+        self.of = self.task.invariants()
+        self.invariants = self.values(self.exact.numpy())
+        starts = data.seen.values[list(data.split.train), :1]
+        self.scales = {name: invariant_scale(each(starts)[:, 0].cpu().numpy()) for name, each in self.of.items()}
+        self.inside = self.times <= self.task.span * (1 + 1e-9)
+
+    def values(self, states: Array) -> dict[str, Array]:
+        """Return the invariants of states (N, T, D), (N, T) each."""
+        return {name: each(torch.from_numpy(states)).numpy() for name, each in self.of.items()}
+
+    def standardised(self, states: Array) -> Array:
+        """Return states in units of the training part."""
+        return (states - np.asarray(self.task.location)) / np.asarray(self.task.scale)
+
+    def score(self, states: Array, *, still: bool = False) -> Prediction:
+        """Score predicted states (N, T, D); one that stands still keeps every invariant, which is no merit."""
+        ours, exact = self.standardised(states), self.standardised(self.exact.numpy())
+        errors, values = step_errors(ours, exact), self.values(states)
+        scores: dict[str, Array | None] = {"relative_l2": relative_l2(ours, exact)}
+        if not self.inside.all():
+            scores["relative_l2_trained"] = relative_l2(ours[:, self.inside], exact[:, self.inside])
+        scores["valid_time"] = np.array([self.task.in_units(t) for t in valid_time(errors, self.times)])
+        for name, value in values.items():
+            most, end = drift(value, self.scales[name])
+            scores[f"{name}_drift"], scores[f"{name}_drift_end"] = (None, None) if still else (most, end)
+        if "energy" in values:
+            scores["energy_mse"] = None if still else np.square(values["energy"] - self.invariants["energy"]).mean(1)
+        deviation = exact.std((0, 1))
+        scores["nrmse"] = np.sqrt(np.square(ours - exact).mean(1) / np.square(deviation)).mean(-1)
+        return Prediction(states, errors, values, scores)
+
+    def by_channel(self, prediction: Prediction) -> dict[str, dict[str, float]]:
+        """Return the error of each channel over all trajectories and times, by its deviation."""
+        error = np.sqrt(np.square(prediction.states - self.exact.numpy()).mean((0, 1)))
+        deviation = self.exact.numpy().std((0, 1))
+        return {
+            channel: {"nrmse": float(error[d] / max(deviation[d], 1e-300))}
+            for d, channel in enumerate(self.task.channels)
+        }
+
+    def about(self) -> dict[str, str]:
+        """Say what each metric is."""
+        task = self.task
+        told = {
+            "relative_l2": "relative L2 error of a whole test trajectory in standardised states",
+            "relative_l2_trained": f"the same up to t = {task.span:g}, as long as training trajectories are",
+            "valid_time": f"time until the error exceeds 0.4 deviations, in {task.time_word}, at most "
+            f"{task.in_units(float(self.times[-1])):.3g} (Pathak et al. 2018)",
+            "nrmse": "root mean squared error of a channel by its deviation, mean over channels",
+            "energy_mse": "mean squared difference to the exact energy, as Greydanus et al. (2019) have it",
+        }
+        for name, scale in self.scales.items():
+            told[f"{name}_drift"] = f"largest distance of the true {name} from its start, in units of {scale:.4g}"
+            told[f"{name}_drift_end"] = "the same at the end of the trajectory"
+        return told
+
+
+def measured_speed(networks: dict[str, DynamicsNetwork], data: DynamicsData) -> dict[str, dict[str, Any]]:
+    """Measure the seconds that a solve of the test trajectories over their first intervals takes, each by itself.
+
+    The reference is the simulator's own solver and equation, in float64, as the networks are.
+    """
+    times = data.test.times[: TIMED + 1].double()
+    start = data.test.values[:, 0].double()
+    task, system = data.task, data.system
+    found: dict[str, dict[str, Any]] = {}
+
+    def timed(solve: Callable[[], object]) -> float:
+        began = time.perf_counter()
+        solve()
+        return time.perf_counter() - began
+
+    parameters = {
+        name: torch.full((len(start),), value, dtype=torch.float64) for name, value in task.parameters.items()
+    }
+    step = data.step_size or system.step_size
+    found["reference"] = {
+        "solver": f"{system.solver}, step {step:g}" if step else system.solver,
+        "seconds": timed(lambda: system.advance(Start(start), times, parameters, step_size=step)),
+    }
+    for who, network in networks.items():
+        found[who] = {
+            "solver": network.solver_words(),
+            "seconds": timed(lambda network=network: rollout(network, start, times)),
+        }
+    for one in found.values():
+        one.update(trajectories=len(start), span=float(times[-1]))
+    return found
+
+
+def _results(
+    name: str,
+    predictions: dict[str, Prediction],
+    networks: dict[str, DynamicsNetwork],
+    data: DynamicsData,
+    judge: Judge,
+    speed: dict[str, dict[str, Any]],
+    seed: int,
+) -> dict[str, Any]:
+    metrics = {
+        who: {metric: None if of is None else _number(of.mean()) for metric, of in one.scores.items()}
+        for who, one in predictions.items()
+    }
+    shown = [metric for metric in metrics[name] if metric in ("relative_l2", "valid_time") or metric == "energy_drift"]
+    intervals, gains = compared(name, predictions, shown)
+    return {
+        "app": "physics",
+        "task": "dynamics",
+        "dataset": data.dataset,
+        "split_hash": data.split.hash,
+        "seed": seed,
+        "model": name,
+        "metrics": metrics,
+        "intervals": intervals,
+        "gains": gains,
+        "by_channel": {who: judge.by_channel(one) for who, one in predictions.items()},
+        "about": judge.about(),
+        "better": {metric: "higher" if metric == "valid_time" else "lower" for metric in metrics[name]},
+        "bootstrap": {"of": "trajectories", "resamples": RESAMPLES, "level": 0.95},
+        "samples": {"name": "trajectories", **{part: len(data.split.rows(part)) for part in PARTS}},
+        "speed": speed,
+        "remarks": remarks(name, metrics, networks, data, speed),
+    }
+
+
+def compared(
+    name: str, predictions: dict[str, Prediction], metrics: list[str], *, seed: int = 0
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return 95 % intervals of metrics, and of the model's gains over the others, by resampling trajectories."""
+    count = len(next(iter(predictions.values())).errors)
+    pick = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
+    intervals: dict[str, Any] = {who: {} for who in predictions}
+    gains: dict[str, Any] = {who: {} for who in predictions if who != name}
+    for metric in metrics:
+        ours = predictions[name].scores[metric]
+        assert ours is not None
+        for who, one in predictions.items():
+            theirs = one.scores[metric]
+            if theirs is None:
+                continue
+            intervals[who][metric] = [_number(x) for x in np.quantile(theirs[pick].mean(1), [0.025, 0.975])]
+            if who == name or not theirs.mean() > 0:
+                continue
+            drawn = 1 - ours[pick].mean(1) / np.maximum(theirs[pick].mean(1), 1e-300)
+            if metric == "valid_time":
+                drawn = -drawn
+            gain = (1 - ours.mean() / theirs.mean()) * (-1 if metric == "valid_time" else 1)
+            low, high = np.quantile(drawn, [0.025, 0.975])
+            gains[who][metric] = {"gain": _number(gain), "low": _number(low), "high": _number(high)}
+    return intervals, gains
+
+
+def remarks(
+    name: str,
+    metrics: dict[str, dict[str, float | None]],
+    networks: dict[str, DynamicsNetwork],
+    data: DynamicsData,
+    speed: dict[str, dict[str, Any]],
+) -> list[str]:
+    """Say what the table cannot: ratios of drifts, how all was solved, what it costs, and how far it goes."""
+    task, told = data.task, []
+    for invariant in task.invariants():
+        ours, plain = (metrics.get(who, {}).get(f"{invariant}_drift") for who in (name, PLAIN))
+        if ours and plain:
+            units = task.in_units(float(data.test.times[-1]))
+            told.append(
+                f"Over {units:.3g} {task.time_word} the {invariant} of {name} leaves its start by {ours:.2e} at most, "
+                f"that of the plain network by {plain:.2e}: {plain / ours:.3g} times as far."
+            )
+    solvers = {who: network.solver_words() for who, network in networks.items()}
+    if len(set(solvers.values())) == 1:
+        both = ", both networks" if len(solvers) > 1 else ""
+        told.append(f"Solved in float64 by {solvers[name]}{both}.")
+    else:
+        told.append(f"Solved in float64: {'; '.join(f'{who} by {words}' for who, words in solvers.items())}.")
+    reference, ours = speed["reference"], speed[name]
+    ratio = reference["seconds"] / ours["seconds"]
+    word = f"{ratio:.3g} times as fast as" if ratio >= 1 else f"{1 / ratio:.3g} times slower than"
+    told.append(
+        f"A solve of {ours['trajectories']} trajectories to t = {ours['span']:g} takes {ours['seconds']:.2g} s, {word} "
+        f"the reference solver ({reference['solver']}, {reference['seconds']:.2g} s)."
+    )
+    return told + [f"{line[0].upper()}{line[1:]}." for line in data.beyond()]
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
