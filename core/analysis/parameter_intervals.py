@@ -32,7 +32,7 @@ def parameter_intervals(fit: TrajectoryFit, *, level: float = 0.95) -> dict[str,
     structure: constants that the known part lacks are taken over by the others.
 
     Args:
-        fit: of a ``UniversalField``.
+        fit: of a ``UniversalField``, or of a field that is made of one.
         level: probability with which an interval covers the truth.
 
     Raises:
@@ -40,9 +40,10 @@ def parameter_intervals(fit: TrajectoryFit, *, level: float = 0.95) -> dict[str,
 
     Source: Seber and Wild (1989), Nonlinear regression, Sections 5.1 and 5.2.
     """
-    field = fit.field
-    if not isinstance(field, UniversalField):
-        raise InputError(f"a {type(field).__name__} has no constants to identify: fit a UniversalField.")
+    inside = {prefix: each for prefix, each in fit.field.named_modules() if isinstance(each, UniversalField)}
+    if len(inside) != 1:
+        raise InputError(f"a {type(fit.field).__name__} has no constants to identify: fit a UniversalField.")
+    ((prefix, field),) = inside.items()
     if not 0 < level < 1:
         raise InputError(f"level={level!r} is out of range: between 0 and 1, such as 0.95.")
     if not fit.freedom > 0:
@@ -52,7 +53,7 @@ def parameter_intervals(fit: TrajectoryFit, *, level: float = 0.95) -> dict[str,
     quantile = float(student.ppf((1 + level) / 2, fit.freedom))
     found = {}
     for name, value in field.constants().items():
-        place = fit.slices[f"raw.{name}"]
+        place = fit.slices[f"{prefix}.raw.{name}".lstrip(".")]
         reach = quantile * float(fit.covariance[place, place].sqrt())
         estimate = float(value.detach())
         if name in field.positive:

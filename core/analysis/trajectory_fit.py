@@ -83,6 +83,7 @@ def fit_trajectories(
     *,
     penalised: Sequence[str] = (),
     mask: Tensor | None = None,
+    starts: Tensor | None = None,
     method: str = "rk4",
     step_size: float | None = None,
     most_steps: int = 60,
@@ -109,6 +110,7 @@ def fit_trajectories(
         times: (T,) or (W, T).
         penalised: parameters, by the beginnings of their names, that have a prior; the others are free.
         mask: (W, T, D) bool, True where observed; everywhere when None. The first state of a window must be observed.
+        starts: (W, D), where the search for the starts begins; at the observed ones when None.
         method: of ``solve_ode``.
         step_size: likewise.
         most_steps: Gauss-Newton steps at most.
@@ -133,6 +135,8 @@ def fit_trajectories(
     priors; Bock (1983), Recent advances in parameter identification techniques for O.D.E., for multiple shooting.
     """
     problem = _Problem(field, observed, times, penalised, mask, {"method": method, "step_size": step_size})
+    if starts is not None:
+        problem.starts = starts.to(problem.observed)
     return problem.solve(most_steps, tolerance, notify or (lambda line: None))
 
 

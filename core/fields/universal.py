@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from integrand.core.errors import InputError, listed, unknown
 from integrand.core.fields.activations import joined_input
 from integrand.core.fields.dimensions import check_state, check_widths
+from integrand.core.fields.mlp import ACTIVATIONS
 
 Known = Callable[[Tensor, Tensor, Mapping[str, Tensor]], Tensor]
 """The known part: time, states (B, D) and constants by name, (B,) each, to slopes (B, D)."""
@@ -38,6 +39,7 @@ class UniversalField(nn.Module):
         guesses: starting values of theta, by name.
         positive: those of theta that are positive; they are learned through their logarithm.
         hidden: widths of the hidden layers of N.
+        activation: of them, one of ``core.fields.mlp.ACTIVATIONS``.
         acts_on: channels on which the remainder acts; all where None.
         sees: channels that it depends on; all where None.
         vanishes_without: channels at whose zero it vanishes.
@@ -75,6 +77,7 @@ class UniversalField(nn.Module):
         *,
         positive: Sequence[str] = (),
         hidden: Sequence[int] = (16, 16),
+        activation: str = "tanh",
         acts_on: Sequence[int] | None = None,
         sees: Sequence[int] | None = None,
         vanishes_without: Sequence[int] = (),
@@ -101,7 +104,7 @@ class UniversalField(nn.Module):
                 for name, value in guesses.items()
             }
         )
-        self.network = _Remainder(len(self.sees), len(self.acts_on), hidden, time) if remainder is None else remainder
+        self.network = _Remainder(len(self.sees), len(self.acts_on), hidden, activation, time) if remainder is None else remainder
         for name in ("center", "scale", "rate"):
             self.register_buffer(name, torch.zeros(dim) if name == "center" else torch.ones(dim))
 
@@ -151,11 +154,13 @@ class UniversalField(nn.Module):
 class _Remainder(nn.Sequential):
     """N(t, x), a multilayer perceptron from the seen channels to those acted on."""
 
-    def __init__(self, seen: int, acted: int, hidden: Sequence[int], time: bool) -> None:
+    def __init__(self, seen: int, acted: int, hidden: Sequence[int], activation: str, time: bool) -> None:
         check_widths(acted, hidden)
+        if activation not in ACTIVATIONS:
+            raise unknown("activation", activation, ACTIVATIONS)
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise((seen + int(time), *hidden)):
-            layers += [nn.Linear(fan_in, fan_out), nn.Tanh()]
+            layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
         super().__init__(*layers, nn.Linear((seen + int(time), *hidden)[-1], acted))
         self.time = time
 

@@ -8,6 +8,7 @@ NETWORKS = {
     "symplectic": ("symplectic:SymplecticNetwork", "learned kinetic and potential energies, stepped symplectically"),
     "lagrangian": ("lagrangian:LagrangianNetwork", "Euler-Lagrange equations with learned mass and potential"),
     "port_hamiltonian": ("port_hamiltonian:PortHamiltonianNetwork", "a learned energy that friction takes away"),
+    "universal": ("universal:UniversalNetwork", "known physics with unknown constants, and a network for the rest"),
     "neural_ode": ("neural_ode:NeuralODENetwork", "a plain network as the right-hand side"),
     "neural_sde": ("neural_sde:NeuralSDENetwork", "drift and noise of a system that is driven at random"),
 }
@@ -20,7 +21,7 @@ TASK = Task(
     data=f"{_IN}.data:DynamicsData",
     models={name: f"{_IN}.models.{path}" for name, (path, _) in NETWORKS.items()},
     model_summaries={name: summary for name, (_, summary) in NETWORKS.items()},
-    datasets=("pendulum",),
+    datasets=("pendulum", "damped_pendulum", "lotka_volterra", "lorenz63"),
     default_recipe="pendulum",
     evaluate=f"{_IN}.evaluation:evaluate",
     figures=f"{_IN}.figures:draw",
@@ -28,4 +29,5 @@ TASK = Task(
     reads="initial states as .npy, .h5 or .csv",
     writes="trajectories in the same form, and a figure",
     product="trajectories",
+    identify=f"{_IN}.identification:identify",
 )
