@@ -39,7 +39,9 @@ EMBEDDED: dict[str, EmbeddedFile] = {
     "sunspots": EmbeddedFile(
         "real/sunspots.csv.xz", "90e64f92f715176c7e4787ccd8a7abf2dfd4f942f06c1b289517da8a69a1c680", 309
     ),
-    "hare_lynx": EmbeddedFile("real/hare_lynx.csv", "51ab3a3912b247c09e12058593abbcf5cbe65f15dd9db7f7e0d5184d655500e4", 21),
+    "hare_lynx": EmbeddedFile(
+        "real/hare_lynx.csv", "51ab3a3912b247c09e12058593abbcf5cbe65f15dd9db7f7e0d5184d655500e4", 21
+    ),
     "planets": EmbeddedFile(
         "real/planets.csv.xz", "0ef4fb05d1eee72a316b7888f6bd98b3268f86cb968a1dacce256aa3a01c5121", 3_424
     ),

@@ -14,6 +14,8 @@ from integrand.apps.commands.parsing import CommandParser
 from integrand.core.errors import InputError
 
 PACKED = (".gz", ".xz")
+ARRAYS = (".npy", ".h5", ".hdf5")
+"""Files that are answered by files of their kind; all others by a CSV."""
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -45,7 +47,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _predict(module: Any, predict: Any, given: dict[str, Any], task: Any) -> int:
-    given["output"] = given["output"] or Path(f"{_stem(given['input'])}_{task.product.removesuffix('s')}.csv")
+    suffix = given["input"].suffix if given["input"].suffix in ARRAYS else ".csv"
+    given["output"] = given["output"] or Path(f"{_stem(given['input'])}_{task.product.removesuffix('s')}{suffix}")
     given["figure"] = given["figure"] or given["output"].parent / f"{given['output'].stem}.png"
     predict(module, **_taken(given, predict, task), notify=_notify)
     width = len(task.product) + 1
@@ -98,11 +101,13 @@ def _parser() -> CommandParser:
             "integrand predict runs/timeseries/weather/1 --input new.csv --output next.csv --horizon 12 --every 0.5",
             "tail -n +1 -f station.csv | integrand predict runs/timeseries/weather/1 --stream --at 1,6",
             "integrand predict runs/timeseries/weather_imputation/1 --input gaps.csv --scores",
+            "integrand predict runs/physics/burgers/1 --input starts.npy --steps 1",
+            "integrand predict runs/physics/pendulum/1 --input starts.csv --span 100 --every 0.1",
         ),
     )
     parser.add_argument("run", metavar="RUN", help="folder of a run")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", metavar="FILE", type=Path, help="what the run's task reads, a CSV")
+    source.add_argument("--input", metavar="FILE", type=Path, help="what the run's task reads, a CSV or an array")
     source.add_argument(
         "--stream", action="store_true", help="read rows from standard input instead, and answer each as it comes"
     )
@@ -131,7 +136,7 @@ def _parser() -> CommandParser:
         "--every",
         metavar="STEP",
         type=float,
-        help="time between forecasts (as between training rows), or between further rows to impute (none)",
+        help="time between forecasts or states (as in training), or between further rows to impute (none)",
     )
     parser.add_argument(
         "--at", metavar="LEADS", type=_numbers, help="forecast just so long after the last row, such as 3,7.5,24"
@@ -148,6 +153,16 @@ def _parser() -> CommandParser:
         default=None,  # an option that was not given is none that a task refuses
         help="tell how badly each observed value fits the others, in standard deviations; imputation alone",
     )
+    parser.add_argument("--span", type=float, help="how long a trajectory of a system is (as long as trained)")
+    parser.add_argument("--steps", type=int, help="how many steps a surrogate of fields makes (as many as trained)")
+    parser.add_argument(
+        "--parameter",
+        metavar="NAME=VALUE",
+        type=_parameter,
+        action="append",
+        dest="parameters",
+        help="of the equation, where the network is told it and the file does not say; once for each",
+    )
     parser.add_argument("--accelerator", default="auto", help="as in Lightning's Trainer: auto, cpu, gpu, mps")
     return parser
 
@@ -159,6 +174,16 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(
             f"expected numbers with commas between, such as 3,7.5,24, got {text!r}"
         ) from None
+
+
+def _parameter(text: str) -> tuple[str, float]:
+    name, equals, value = text.partition("=")
+    try:
+        if not (name and equals):
+            raise ValueError
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, such as viscosity=0.01, got {text!r}") from None
 
 
 def _stem(path: Path) -> str:

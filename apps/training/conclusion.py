@@ -95,8 +95,11 @@ def print_table(results: dict[str, Any]) -> None:
 
     console = Console(soft_wrap=False)
     every, tested = list(next(iter(results["metrics"].values()))), results["samples"]
-    longest = max(map(len, results["metrics"]))
-    metrics = every[: max(3, (console.width - min(longest, 24) - 4) // 10)]  # what fits; the report has all
+    room = console.width - min(max(map(len, results["metrics"])), 24) - 4
+    metrics = [every[0]]
+    for metric in every[1:]:  # what fits; the report has all
+        if sum(max(9, len(one)) + 1 for one in [*metrics, metric]) <= room:
+            metrics.append(metric)
     leaks = ", as published (leaks)" if results.get("protocol") == "as-published" else ""
     table = score_table(f"{results['dataset']}, test part{leaks}, {tested['test']:,} {tested['name']}", metrics)
     for who, scores in results["metrics"].items():

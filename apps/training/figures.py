@@ -15,9 +15,10 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from integrand.apps.training.files import write_atomically, write_json
 from integrand.apps.training.metrics_log import read_metrics
@@ -227,6 +228,34 @@ def spread_apart(centres: Sequence[float], sizes: Sequence[float], room: float) 
             places[i] = start + sizes[i] / 2
             start += sizes[i]
     return places
+
+
+def log_axis(axis: Axis) -> None:
+    """Give an axis a logarithmic scale, its powers of ten written without markup, which pictures do not read.
+
+    Example:
+        >>> axes = figure(2, 2).subplots()
+        >>> log_axis(axes.yaxis)
+        >>> axes.yaxis.get_major_formatter()(0.001, None)
+        '10⁻³'
+    """
+    (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
+    axis.set_major_locator(LogLocator(10, numticks=7))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: power_of_ten(x)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def power_of_ten(x: float) -> str:
+    """Return a number as a power of ten, 1 and 10 as they are, and "" where it is none.
+
+    Example:
+        >>> power_of_ten(1e-12), power_of_ten(10), power_of_ten(20)
+        ('10⁻¹²', '10', '')
+    """
+    power = round(math.log10(x)) if x > 0 else 0
+    if not math.isclose(x, 10.0**power, rel_tol=1e-6):
+        return ""
+    return f"{x:g}" if power in (0, 1) else "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def draw_training(run: RunFolder) -> list[Path]:

@@ -120,6 +120,13 @@ def evaluate(module: DynamicsModule, data: DynamicsData, *, name: str, seed: int
     )
 
 
+def typical(evaluation: Evaluation) -> int:
+    """Return the number of the test trajectory whose error is the median."""
+    errors = evaluation.predictions[evaluation.name].scores["relative_l2"]
+    assert errors is not None
+    return int(np.argsort(errors)[len(errors) // 2])
+
+
 def precise(network: DynamicsNetwork) -> DynamicsNetwork:
     """Return a copy in float64, on its device where that has such numbers, else on the host."""
     made, device = copy.deepcopy(network), next(network.parameters()).device
