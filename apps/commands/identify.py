@@ -59,4 +59,6 @@ def _lengths(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(word) for word in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected whole numbers with commas between, such as 4,12, got {text!r}") from None
+        raise argparse.ArgumentTypeError(
+            f"expected whole numbers with commas between, such as 4,12, got {text!r}"
+        ) from None

@@ -104,7 +104,9 @@ class UniversalField(nn.Module):
                 for name, value in guesses.items()
             }
         )
-        self.network = _Remainder(len(self.sees), len(self.acts_on), hidden, activation, time) if remainder is None else remainder
+        self.network = (
+            _Remainder(len(self.sees), len(self.acts_on), hidden, activation, time) if remainder is None else remainder
+        )
         for name in ("center", "scale", "rate"):
             self.register_buffer(name, torch.zeros(dim) if name == "center" else torch.ones(dim))
 

@@ -27,6 +27,7 @@ HAND_WRITTEN = {
     "forecasters.md",
     "classification.md",
     "imputation.md",
+    "identification.md",
     "prediction.md",
     "runs.md",
     "contracts.md",

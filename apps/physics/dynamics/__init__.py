@@ -9,6 +9,7 @@ NETWORKS = {
     "lagrangian": ("lagrangian:LagrangianNetwork", "Euler-Lagrange equations with learned mass and potential"),
     "port_hamiltonian": ("port_hamiltonian:PortHamiltonianNetwork", "a learned energy that friction takes away"),
     "universal": ("universal:UniversalNetwork", "known physics with unknown constants, and a network for the rest"),
+    "polynomial": ("polynomial:PolynomialNetwork", "a polynomial, of whose terms few remain"),
     "neural_ode": ("neural_ode:NeuralODENetwork", "a plain network as the right-hand side"),
     "neural_sde": ("neural_sde:NeuralSDENetwork", "drift and noise of a system that is driven at random"),
 }

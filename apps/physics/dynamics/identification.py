@@ -1,4 +1,4 @@
-"""``integrand identify``: the constants of a universal differential equation with intervals, and what it learned beside.
+"""``integrand identify``: the constants of a universal differential equation with intervals, and the rest.
 
 Dimension letters: N trajectories, T times, D state, P points.
 """
@@ -27,7 +27,7 @@ from integrand.datasets.synthetic.systems.system import System
 
 Array = np.ndarray
 LENGTHS = (4, 12)
-"""Lengths of windows where neither the command nor the run names any, as far as trajectories are that long."""
+"""Lengths of windows where neither the command nor the run names any."""
 SHOWN = 2000
 """Points in the figure at most."""
 
@@ -113,7 +113,7 @@ def identify(
         raise InputError(f"--level {level:g} is out of range: between 0 and 1, such as 0.95.")
     data.setup()
     observed = data.observed[list(data.split.train)]
-    lengths = windows or tuple(each for each in LENGTHS if each <= observed.shape[1]) or (observed.shape[1],)
+    lengths = windows or refined_lengths(run) or LENGTHS
     network = network.double()
     fit = refine(network, observed, data.task.interval, lengths, notify=notify)
     truths = data.task.parameters if data.task.system in SIMULATORS else {}
@@ -138,6 +138,14 @@ def identify(
     write_json(run.path / "parameters.json", asdict(found))
     picture = draw(network, states, learned, true, run.figures / "remainder.png", dataset=data.dataset)
     return [*told(found), f"written: {run.path / 'parameters.json'}, {picture}"]
+
+
+def refined_lengths(run: RunFolder) -> tuple[int, ...]:
+    """Return the lengths of windows that a run was refined with, none where it was not."""
+    import yaml
+
+    said = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    return tuple(said.get("model", {}).get("refine") or ())
 
 
 def remainders(network: UniversalNetwork, states: Tensor, truths: Mapping[str, float]) -> tuple[Tensor, Tensor | None]:

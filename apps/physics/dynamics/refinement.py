@@ -56,7 +56,9 @@ def refine(
     fit = None
     for length in lengths:
         if not 2 <= length <= observed.shape[1]:
-            raise InputError(f"a window of {length} states does not fit trajectories of {observed.shape[1]}: 2 or more.")
+            raise InputError(
+                f"a window of {length} states does not fit trajectories of {observed.shape[1]}: 2 or more."
+            )
         many = observed.shape[1] // length
         windows = states[:, : many * length].reshape(-1, length, dim)
         times = torch.arange(length, dtype=torch.float64, device=states.device) * (interval * rate)

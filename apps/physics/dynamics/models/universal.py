@@ -9,7 +9,6 @@ from integrand.apps.physics.dynamics.models.network import DynamicsNetwork
 from integrand.apps.physics.dynamics.task import DynamicsTask
 from integrand.core.errors import InputError, unknown
 from integrand.core.fields import UniversalField
-from integrand.core.fields.universal import Known
 from integrand.datasets.synthetic.simulators import simulator
 from integrand.datasets.synthetic.systems.system import System
 
