@@ -32,6 +32,7 @@ class Recipe:
         quick: options that make a run of some seconds.
         recipe: its name, where the rows have another.
         options: added to its command.
+        app: the application it is of.
     """
 
     metrics: dict[str, str]
@@ -40,6 +41,7 @@ class Recipe:
     quick: tuple[str, ...] = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "4")
     recipe: str | None = None
     options: tuple[str, ...] = ()
+    app: str = "timeseries"
 
 
 def _imputation(recipe: str, model: str | None) -> Recipe:
@@ -117,7 +119,7 @@ def main() -> None:
 def _measure(recipe: str, what: Recipe, given: argparse.Namespace) -> None:
     seeds = list(range(given.seeds))
     options = what.options + (what.quick if given.quick else ())
-    runs = [_run(what.recipe or recipe, seed, options) for seed in seeds]
+    runs = [_run(what.app, what.recipe or recipe, seed, options) for seed in seeds]
     results = [run["results"] for run in runs]
     model = results[0]["model"]
     hashes = sorted({result["split_hash"] for result in results})
@@ -125,7 +127,11 @@ def _measure(recipe: str, what: Recipe, given: argparse.Namespace) -> None:
         raise SystemExit(f"the seeds were scored on different splits: {hashes}")
     for place, (metric, better) in enumerate(what.metrics.items()):
         published, source = what.published if what.published and place == 0 else (None, None)
-        scores = {name: [result["metrics"][name][metric] for result in results] for name in results[0]["metrics"]}
+        scores = {
+            name: [result["metrics"][name][metric] for result in results]
+            for name, own in results[0]["metrics"].items()
+            if own.get(metric) is not None
+        }
         ours = scores.pop(model)
         row = {
             "row": f"{recipe}_{metric}",
@@ -162,14 +168,14 @@ def _parse() -> argparse.Namespace:
     return given
 
 
-def _run(recipe: str, seed: int, options: tuple[str, ...]) -> dict[str, Any]:
+def _run(app: str, recipe: str, seed: int, options: tuple[str, ...]) -> dict[str, Any]:
     """Train and evaluate once; the seconds are those a user waits, from command to report."""
     with tempfile.TemporaryDirectory() as folder:
-        words = ["train", "timeseries", "--recipe", recipe, "--seed", str(seed), "--runs", folder, *options]
+        words = ["train", app, "--recipe", recipe, "--seed", str(seed), "--runs", folder, *options]
         began = time.perf_counter()
         subprocess.run([sys.executable, "-m", "integrand", *words], check=True)
         seconds = time.perf_counter() - began
-        (run,) = Path(folder, "timeseries", recipe).iterdir()
+        (run,) = Path(folder, app, recipe).iterdir()
         results = json.loads((run / "results.json").read_text(encoding="utf-8"))
         threads = json.loads((run / "environment.json").read_text(encoding="utf-8"))["threads"]
     return {"results": results, "seconds": seconds, "threads": threads}

@@ -84,8 +84,8 @@ def _synthetic(name: str, summary: str, source: str) -> Dataset:
     )
 
 
-def _simulator(name: str, summary: str, source: str, folder: str, kind: str) -> Dataset:
-    """A system or an equation that the class ``kind`` of ``datasets/synthetic/``, in a file of its name, simulates."""
+def _simulator(name: str, place: str, summary: str, source: str) -> Dataset:
+    """A system or an equation that the class at ``place`` in ``datasets/synthetic/`` simulates."""
     return Dataset(
         name=name,
         summary=summary,
@@ -95,7 +95,7 @@ def _simulator(name: str, summary: str, source: str, folder: str, kind: str) -> 
         size=0,
         splits="by seed: parts are made apart, as many samples as are asked for",
         synthetic=True,
-        loader=f"integrand.datasets.synthetic.{folder}.{name}:{kind}",
+        loader=f"integrand.datasets.synthetic.{place}",
     )
 
 
@@ -298,6 +298,27 @@ _ENTRIES = (
         ),
         loader="integrand.datasets.real.ucr_uea:arrow_head",
     ),
+    Dataset(
+        name="darcy_neuralop",
+        summary="Darcy's flow on small grids: 1,000 permeabilities and pressures of 16 x 16 points, 50 for tests, also "
+        "on 32 x 32",
+        source="the package neuraloperator 0.3.0 (https://pypi.org/project/neuraloperator/0.3.0/)",
+        licence="MIT",
+        citation="Kossaifi J. et al. (2024). A library for learning neural operators. arXiv:2412.10354; Li Z. et al. "
+        "(2021). Fourier neural operator for parametric partial differential equations. ICLR.",
+        size=3_955_522,
+        splits="official: 1,000 training and 50 test samples; validation is a share of the training samples",
+        files=(
+            RemoteFile(
+                path="darcy_neuralop/neuraloperator-0.3.0-py3-none-any.whl",
+                url="https://files.pythonhosted.org/packages/4f/f7/348ab3c87fc72eab58fdb765fa411042a25be246599ad09731be"
+                "11f42317/neuraloperator-0.3.0-py3-none-any.whl",
+                sha256="483b358f2d9823c2ccb5dd0c1af8d21f879fd103806ad42959ebb975260e6ec4",
+                size=3_955_522,
+            ),
+        ),
+        loader="integrand.datasets.real.darcy_neuralop:load",
+    ),
     _synthetic(
         "periodic",
         "1,000 sine waves of random frequency, 100 random times each: 1 channel",
@@ -329,82 +350,164 @@ _ENTRIES = (
     ),
     _simulator(
         "pendulum",
+        "systems.pendulum:Pendulum",
         "mathematical pendulum: angle and momentum",
         "Greydanus S., Dzamba M. and Yosinski J. (2019). Hamiltonian neural networks. NeurIPS.",
-        "systems",
-        "Pendulum",
     ),
     _simulator(
         "damped_pendulum",
+        "systems.damped_pendulum:DampedPendulum",
         "pendulum with linear and quadratic friction: angle and velocity",
         "Nelson R. A. and Olsson M. G. (1986). The pendulum: rich physics from a simple system. American Journal of "
         "Physics 54, 112-121.",
-        "systems",
-        "DampedPendulum",
     ),
     _simulator(
         "double_pendulum",
+        "systems.double_pendulum:DoublePendulum",
         "planar double pendulum: angles and momenta",
         "Landau L. D. and Lifshitz E. M. (1976). Mechanics, 3rd edition, Section 5. Butterworth-Heinemann.",
-        "systems",
-        "DoublePendulum",
     ),
     _simulator(
         "spring_chain",
+        "systems.spring_chain:SpringChain",
         "masses joined by springs, free ends: displacements and momenta",
         "Goldstein H., Poole C. and Safko J. (2002). Classical mechanics, 3rd edition, Chapter 6. Addison-Wesley.",
-        "systems",
-        "SpringChain",
     ),
     _simulator(
         "two_body",
+        "systems.two_body:TwoBody",
         "two bodies in the plane, nearly circular orbits: positions and momenta",
         "Greydanus S., Dzamba M. and Yosinski J. (2019). Hamiltonian neural networks. NeurIPS.",
-        "systems",
-        "TwoBody",
     ),
     _simulator(
         "three_body",
+        "systems.three_body:ThreeBody",
         "three bodies in the plane, near the equilateral solution: positions and momenta",
         "Greydanus S., Dzamba M. and Yosinski J. (2019). Hamiltonian neural networks. NeurIPS.",
-        "systems",
-        "ThreeBody",
     ),
     _simulator(
         "lotka_volterra",
+        "systems.lotka_volterra:LotkaVolterra",
         "prey and predators",
         "Rackauckas C. et al. (2020). Universal differential equations for scientific machine learning. "
         "arXiv:2001.04385.",
-        "systems",
-        "LotkaVolterra",
     ),
     _simulator(
         "van_der_pol",
+        "systems.van_der_pol:VanDerPol",
         "Van der Pol oscillator: position and velocity",
         "van der Pol B. (1926). On relaxation-oscillations. Philosophical Magazine 2, 978-992.",
-        "systems",
-        "VanDerPol",
     ),
     _simulator(
         "lorenz63",
+        "systems.lorenz63:Lorenz63",
         "Lorenz system of 1963, three variables, chaotic",
         "Lorenz E. N. (1963). Deterministic nonperiodic flow. Journal of the Atmospheric Sciences 20, 130-141.",
-        "systems",
-        "Lorenz63",
     ),
     _simulator(
         "lorenz96",
+        "systems.lorenz96:Lorenz96",
         "Lorenz system of 1996, forty variables on a circle, chaotic",
         "Lorenz E. N. (1996). Predictability: a problem partly solved. Seminar on Predictability, ECMWF.",
-        "systems",
-        "Lorenz96",
+    ),
+    _simulator(
+        "advection",
+        "equations.advection:Advection",
+        "advection on a circle",
+        "Takamoto M. et al. (2022). PDEBench: an extensive benchmark for scientific machine learning. NeurIPS.",
     ),
     _simulator(
         "burgers",
-        "viscous Burgers equation on a circle",
+        "equations.burgers:Burgers",
+        "viscous Burgers equation on a circle, exact",
         "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
-        "equations",
-        "Burgers",
+    ),
+    _simulator(
+        "burgers_etd",
+        "equations.burgers_etd:BurgersETD",
+        "viscous Burgers equation on a circle, by steps",
+        "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
+    ),
+    _simulator(
+        "pdebench_burgers",
+        "equations.burgers:PDEBenchBurgers",
+        "viscous Burgers equation, exact, with the starts of PDEBench",
+        "Takamoto M. et al. (2022). PDEBench: an extensive benchmark for scientific machine learning. NeurIPS.",
+    ),
+    _simulator(
+        "heat",
+        "equations.heat:Heat",
+        "heat equation on a circle",
+        "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
+    ),
+    _simulator(
+        "wave",
+        "equations.wave:Wave",
+        "wave equation on a circle: displacement and velocity",
+        "d'Alembert J. (1747). Recherches sur la courbe que forme une corde tendue mise en vibration. Berlin.",
+    ),
+    _simulator(
+        "kuramoto_sivashinsky",
+        "equations.kuramoto_sivashinsky:KuramotoSivashinsky",
+        "Kuramoto-Sivashinsky equation on a circle, chaotic",
+        "Brandstetter J., Welling M. and Worrall D. E. (2022). Lie point symmetry data augmentation for neural "
+        "PDE solvers. ICML.",
+    ),
+    _simulator(
+        "korteweg_de_vries",
+        "equations.korteweg_de_vries:KortewegDeVries",
+        "Korteweg-de Vries equation on a circle, from long sines",
+        "Brandstetter J., Welling M. and Worrall D. E. (2022). Lie point symmetry data augmentation for neural "
+        "PDE solvers. ICML.",
+    ),
+    _simulator(
+        "solitons",
+        "equations.korteweg_de_vries:Solitons",
+        "Korteweg-de Vries equation on a circle, from three solitons",
+        "Zabusky N. J. and Kruskal M. D. (1965). Interaction of solitons in a collisionless plasma and the "
+        "recurrence of initial states. Physical Review Letters 15, 240-243.",
+    ),
+    _simulator(
+        "advection_2d",
+        "equations.advection_2d:Advection2d",
+        "advection on a torus",
+        "Trefethen L. N. (2000). Spectral methods in Matlab, Chapter 3. SIAM.",
+    ),
+    _simulator(
+        "heat_2d",
+        "equations.heat_2d:Heat2d",
+        "heat equation on a torus",
+        "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
+    ),
+    _simulator(
+        "wave_2d",
+        "equations.wave_2d:Wave2d",
+        "wave equation on a torus: displacement and velocity",
+        "Euler L. (1766). De motu vibratorio tympanorum.",
+    ),
+    _simulator(
+        "navier_stokes",
+        "equations.navier_stokes:NavierStokes",
+        "incompressible flow on a torus, driven by a constant force: its vorticity",
+        "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
+    ),
+    _simulator(
+        "kolmogorov_flow",
+        "equations.kolmogorov_flow:KolmogorovFlow",
+        "turbulent flow on a torus, driven by a shear: its vorticity",
+        "Kochkov D. et al. (2021). Machine learning-accelerated computational fluid dynamics. PNAS 118.",
+    ),
+    _simulator(
+        "decaying_turbulence",
+        "equations.decaying_turbulence:DecayingTurbulence",
+        "turbulent flow on a torus that decays: its vorticity",
+        "McWilliams J. C. (1984). The emergence of isolated coherent vortices in turbulent flow. JFM 146, 21-43.",
+    ),
+    _simulator(
+        "darcy",
+        "equations.darcy:Darcy",
+        "steady flow through a medium of two permeabilities: its pressure",
+        "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
     ),
 )
 

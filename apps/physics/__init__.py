@@ -2,10 +2,12 @@
 
 from integrand.apps.application import Application
 from integrand.apps.physics.dynamics import TASK as DYNAMICS
+from integrand.apps.physics.informed import TASK as INFORMED
+from integrand.apps.physics.surrogate import TASK as SURROGATE
 
 APPLICATION = Application(
     name="physics",
     summary="dynamics of systems and fields, learned so that what physics conserves is kept",
     package="integrand.apps.physics",
-    tasks=(DYNAMICS,),
+    tasks=(DYNAMICS, SURROGATE, INFORMED),
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning import LightningDataModule, Trainer
@@ -30,15 +31,35 @@ def conclude(
     seed: int,
     notify: Callable[[str], None],
     seconds: dict[str, float] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Score the module on the test part beside the baselines; write results, figures and report; print the table."""
+    """Score the module on the test part beside the baselines; write results, figures and report; print the table.
+
+    Args:
+        task: what the module was trained for.
+        run: the run's folder.
+        module: trained, on the device it is to run on.
+        data: its data.
+        seed: what the run was seeded with.
+        notify: told what is being done.
+        seconds: what was spent on earlier phases.
+        options: further arguments of the task's ``evaluate``; those that are None are not given.
+
+    Raises:
+        InputError: the task's ``evaluate`` does not take an option.
+    """
     from integrand.apps.training.figures import draw_training
     from integrand.apps.training.report import write_report
 
     seconds = dict(seconds or {})
     environment = run.read("environment.json")
     began = time.monotonic()
-    evaluation = load(task.evaluate)(module, data, name=environment["model"], seed=seed, notify=notify)
+    evaluate = load(task.evaluate)
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    for name in given:
+        if name not in inspect.signature(evaluate).parameters:
+            raise InputError(f"option --{name.replace('_', '-')} is not for {task.name}: leave it out.")
+    evaluation = evaluate(module, data, name=environment["model"], seed=seed, notify=notify, **given)
     seconds["evaluation"] = time.monotonic() - began
     run.write("results.json", evaluation.results)
     began = time.monotonic()
@@ -104,7 +125,7 @@ def print_table(results: dict[str, Any]) -> None:
     table = score_table(f"{results['dataset']}, test part{leaks}, {tested['test']:,} {tested['name']}", metrics)
     for who, scores in results["metrics"].items():
         style = "bold" if who == results["model"] else None
-        table.add_row(who, *(_figure(scores[metric]) for metric in metrics), style=style)
+        table.add_row(who, *(_figure(scores[metric]) if metric in scores else "–" for metric in metrics), style=style)
     console.print(table)
     for metric, (low, high) in results["intervals"][results["model"]].items():
         console.print(

@@ -84,7 +84,7 @@ _STYLE: dict[Any, Any] = {
 HIGHER_IS_BETTER = frozenset(("accuracy", "auprc", "auroc", "average_precision", "f1", "psnr", "r2", "ssim"))
 """Metrics of which more is better."""
 _ACRONYMS = (
-    *("crps", "mae", "mse", "rmse", "mase", "nll", "elbo", "kl"),
+    *("crps", "mae", "mse", "rmse", "nrmse", "vrmse", "mase", "nll", "elbo", "kl"),
     *("auroc", "auprc", "ece", "f1", "psnr", "ssim", "fid"),
 )
 
@@ -151,7 +151,9 @@ def metric_name(name: str) -> str:
         ('CRPS', 'field loss')
     """
     word = name.rpartition("/")[2]
-    return word.upper() if word in _ACRONYMS else word.replace("_", " ")
+    if word in _ACRONYMS:
+        return word.upper()
+    return word.replace("_", " ").replace(" l2", " L2").replace(" h1", " H1")
 
 
 def smooth(values: Array, window: int) -> Array:

@@ -20,7 +20,7 @@ from integrand.apps.training.figures import (
 from integrand.apps.training.files import write_atomically
 from integrand.apps.training.metrics_log import read_metrics
 from integrand.apps.training.run_folder import RunFolder
-from integrand.apps.training.tables import channel_tables, comparison_table, results_table
+from integrand.apps.training.tables import channel_tables, comparison_table, further_tables, results_table
 from integrand.apps.training.verdict import better, distance, further, is_number, verdict
 from integrand.core.errors import InputError
 from integrand.datasets.catalogue import CATALOGUE, RESEARCH_ONLY, find
@@ -71,7 +71,7 @@ def write_report(run: RunFolder, path: Path | None = None) -> Path:
         "more": [*further(results), *(results.get("remarks") or [])],
         "facts": _facts(results, environment, run),
         "data": _data(results, environment),
-        "tables": [results_table(results), *channel_tables(results)],
+        "tables": [results_table(results), *channel_tables(results), *further_tables(results)],
         "about": _about(results),
         "pictures": [picture for name, picture in pictures if name not in TRAINING_FIGURES],
         "training": [picture for name, picture in pictures if name in TRAINING_FIGURES],

@@ -101,6 +101,23 @@ def channel_tables(results: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
+def further_tables(results: Mapping[str, Any]) -> list[Table]:
+    """Set what an application tells besides: ``results["tables"]``, each with rows of figures by name and column.
+
+    A table is ``{"caption", "rows": {ROW: {COLUMN: figure}}, "better": {COLUMN: "lower" or "higher"}, "note"}``; the
+    best of a column is in bold where ``better`` says which way that is.
+    """
+    tables = []
+    for one in results.get("tables") or []:
+        columns = list(dict.fromkeys(column for row in one["rows"].values() for column in row))
+        made = [
+            _cells([row.get(column) for row in one["rows"].values()], one["better"].get(column)) for column in columns
+        ]
+        rows = [([name], [column[i] for column in made], False) for i, name in enumerate(one["rows"])]
+        tables.append(Table(one["caption"], [""], columns, rows, one["note"]))
+    return tables
+
+
 def comparison_table(labels: Sequence[str], results: Sequence[Mapping[str, Any]], comparable: bool) -> Table:
     """Set several runs beside each other; a baseline with the same numbers in several runs stands in it once.
 

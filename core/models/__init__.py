@@ -3,7 +3,9 @@
 from integrand.core.models.augmented_ode import AugmentedODE, AugmentedTrajectory
 from integrand.core.models.continuous_normalizing_flow import ContinuousNormalizingFlow, FlowLikelihood, Transported
 from integrand.core.models.controlled_model import ControlledModel, ControlledOutput
+from integrand.core.models.coordinate_network import CoordinateNetwork
 from integrand.core.models.gru_ode_bayes import Filtered, FilterState, Gaussians, GRUODEBayes
+from integrand.core.models.hard_conditions import HardConditions
 from integrand.core.models.latent_ode import LatentODE, LatentTrajectory
 from integrand.core.models.latent_sde import LatentPath, LatentSDE
 from integrand.core.models.log_ncde import LogNCDE
@@ -25,11 +27,13 @@ __all__ = [
     "ContinuousNormalizingFlow",
     "ControlledModel",
     "ControlledOutput",
+    "CoordinateNetwork",
     "FilterState",
     "Filtered",
     "FlowLikelihood",
     "GRUODEBayes",
     "Gaussians",
+    "HardConditions",
     "LatentODE",
     "LatentPath",
     "LatentSDE",

@@ -94,6 +94,10 @@ class PeriodicGrid:
                 f"coefficients have shape {tuple(coefficients.shape)}: for a grid of {self.shape} they end in "
                 f"{self._halved}."
             )
+        if not coefficients.numel():  # which the FFT refuses in two dimensions
+            return coefficients.new_empty(
+                *coefficients.shape[: -self.dims], *self.shape, dtype=coefficients.dtype.to_real()
+            )
         return torch.fft.irfftn(coefficients, s=self.shape, dim=self._axes)
 
     def wavenumbers(self, like: Tensor) -> tuple[Tensor, ...]:

@@ -62,7 +62,9 @@ def load(bodies: Sequence[str] = BODIES) -> Simulations:
     names, orders, *rows = lzma.decompress(FILE.read_bytes()).decode("ascii").splitlines()
     table = np.array([row.split(",") for row in rows], dtype=np.int64)
     place = {name: i for i, name in enumerate(names.split(","))}
-    channels = tuple(f"{body}_{component}" for v in ("", "v") for body in bodies for component in (f"{v}x", f"{v}y", f"{v}z"))
+    channels = tuple(
+        f"{body}_{component}" for v in ("", "v") for body in bodies for component in (f"{v}x", f"{v}y", f"{v}z")
+    )
     columns = []
     for i, channel in enumerate(channels):
         column = table[:, place[channel]]

@@ -3,6 +3,7 @@
 Dimension letters: N samples, T times, C channels, X Y Z grid.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, NamedTuple
@@ -32,6 +33,35 @@ class Start(NamedTuple):
     constants: Tensor | None = None
 
 
+class StepTooLong(InputError):
+    """A step whose Courant number is above what its method bears.
+
+    Attributes:
+        sample: counted from the first that is being solved.
+    """
+
+    def __init__(
+        self, name: str, *, sample: int, step: int, t: float, courant: float, bears: float, size: float
+    ) -> None:
+        self.sample = sample
+        self._told = (name, step, t, courant, bears, size)
+        super().__init__(self._message(sample))
+
+    def counted_from(self, first: int) -> "StepTooLong":
+        """Return the same error with samples counted from ``first``."""
+        self.sample += first
+        self.args = (self._message(self.sample),)
+        return self
+
+    def _message(self, sample: int) -> str:
+        name, step, t, courant, bears, size = self._told
+        cure = f"step_size={0.9 * size * bears / courant:.2g}" if math.isfinite(courant) else "a smaller step_size"
+        return (
+            f"{name}: step {step} of sample {sample}, at t = {t:g}, has Courant number {courant:.3g} with "
+            f"step_size={size:g} ({bears:g} is the most): take {cure}, or fewer points. Nothing was written."
+        )
+
+
 class Simulator(ABC):
     """A differential equation with its initial states and a reference solver, batched, on any device, in float64.
 
@@ -57,6 +87,8 @@ class Simulator(ABC):
     solver: ClassVar[str]
     """What the reference solver is, in a few words."""
     units: ClassVar[Mapping[str, str]] = {}
+    bears: ClassVar[float] = math.inf
+    """Courant number up to which the solver is stable even where nothing damps."""
     dims: ClassVar[int] = 0
     """Axes of the fields; 0 for a system."""
     transient: ClassVar[float] = 0.0
@@ -80,6 +112,18 @@ class Simulator(ABC):
 
         Samples do not influence one another. A solution that ceases to be finite is returned as it is.
         """
+
+    def settle(self, start: Start, parameters: Parameters, *, lengths: tuple[float, ...]) -> Start:
+        """Solve for the transient, with steps of the default size, and return the state after it as the start."""
+        if not self.transient:
+            return start
+        times = torch.tensor([-self.transient, 0.0], dtype=torch.float64, device=start.states.device)
+        settled = self.advance(start, times, parameters, lengths=lengths, step_size=self.step_size)
+        return start._replace(states=settled[:, -1])
+
+    def courant(self, states: Tensor, *, lengths: tuple[float, ...], step_size: float) -> Tensor | None:
+        """Return the Courant numbers (N,) of steps from states (N, C, *X); None where steps have no such bound."""
+        return None
 
     def grid(self, points: tuple[int, ...] | None, lengths: tuple[float, ...] | None) -> "GridOf":
         """Return the grid for the points and lengths asked for; a system has none."""
@@ -140,13 +184,18 @@ class Simulator(ABC):
         )
         own = {name: each.to(device) for name, each in drawn.items()}
         with torch.no_grad():
-            if self.transient:
-                before = torch.tensor([float(times[0]) - self.transient, float(times[0])], dtype=torch.float64)
-                settled = self.advance(start, before.to(device), own, lengths=grid.lengths, step_size=step_size)
-                start = start._replace(states=settled[:, -1])
-            values = self.advance(start, times.to(device), own, lengths=grid.lengths, step_size=step_size)
-            self._require_finite(values, times, first, step_size)
+            start = self.settle(start, own, lengths=grid.lengths)
+            try:
+                values = self.advance(start, times.to(device), own, lengths=grid.lengths, step_size=step_size)
+            except StepTooLong as error:
+                raise error.counted_from(first) from None
+            self._require_finite(values, times, first, step_size, grid.lengths)
             error = 0.0 if step_size is None else self._step_error(values, start, times, own, grid, step_size)
+        if math.isnan(error):
+            raise InputError(
+                f"{self.name}: steps of {step_size:g} are beyond stability: with half of them a solution ceases to "
+                "be finite. Take a much smaller step_size. Nothing was written."
+            )
         return Simulations(
             name=self.name,
             values=values,
@@ -185,14 +234,25 @@ class Simulator(ABC):
             drawn[name] = low + (high - low) * torch.tensor(shares, dtype=torch.float64)
         return drawn
 
-    def _require_finite(self, values: Tensor, times: Tensor, first: int, step_size: float | None) -> None:
+    def _require_finite(
+        self, values: Tensor, times: Tensor, first: int, step_size: float | None, lengths: tuple[float, ...]
+    ) -> None:
         bad = ~torch.isfinite(values.flatten(2)).all(-1)
-        if bool(bad.any()):
-            sample, time = bad.nonzero()[0].tolist()
-            raise InputError(
-                f"{self.name}: the solution of sample {first + sample} ceased to be finite before t = "
-                f"{float(times[time]):g}, with steps of {step_size:g}: take a smaller step_size. Nothing was written."
-            )
+        if not bool(bad.any()):
+            return
+        sample, time = bad.nonzero()[0].tolist()
+        told = f"{self.name}: the solution of sample {first + sample} ceased to be finite before t = {times[time]:g}"
+        if step_size is None:
+            raise InputError(f"{told}: its start or its parameters are too large. Nothing was written.")
+        last = values[sample : sample + 1, max(0, time - 1)]
+        courant = self.courant(last, lengths=lengths, step_size=step_size)
+        bound = (
+            "" if courant is None else f", Courant number {float(courant):.2g}, which is stable up to {self.bears:g}"
+        )
+        raise InputError(
+            f"{told}, by step {math.ceil(float(times[time] - times[0]) / step_size)} of {step_size:g}{bound}: take a "
+            "smaller step_size. Nothing was written."
+        )
 
     def _step_error(
         self, values: Tensor, start: Start, times: Tensor, parameters: Parameters, grid: "GridOf", step_size: float

@@ -18,7 +18,22 @@ SIMULATORS: dict[str, str] = {
     "van_der_pol": f"{_IN}.systems.van_der_pol:VanDerPol",
     "lorenz63": f"{_IN}.systems.lorenz63:Lorenz63",
     "lorenz96": f"{_IN}.systems.lorenz96:Lorenz96",
+    "advection": f"{_IN}.equations.advection:Advection",
     "burgers": f"{_IN}.equations.burgers:Burgers",
+    "burgers_etd": f"{_IN}.equations.burgers_etd:BurgersETD",
+    "pdebench_burgers": f"{_IN}.equations.burgers:PDEBenchBurgers",
+    "heat": f"{_IN}.equations.heat:Heat",
+    "wave": f"{_IN}.equations.wave:Wave",
+    "kuramoto_sivashinsky": f"{_IN}.equations.kuramoto_sivashinsky:KuramotoSivashinsky",
+    "korteweg_de_vries": f"{_IN}.equations.korteweg_de_vries:KortewegDeVries",
+    "solitons": f"{_IN}.equations.korteweg_de_vries:Solitons",
+    "advection_2d": f"{_IN}.equations.advection_2d:Advection2d",
+    "heat_2d": f"{_IN}.equations.heat_2d:Heat2d",
+    "wave_2d": f"{_IN}.equations.wave_2d:Wave2d",
+    "navier_stokes": f"{_IN}.equations.navier_stokes:NavierStokes",
+    "kolmogorov_flow": f"{_IN}.equations.kolmogorov_flow:KolmogorovFlow",
+    "decaying_turbulence": f"{_IN}.equations.decaying_turbulence:DecayingTurbulence",
+    "darcy": f"{_IN}.equations.darcy:Darcy",
 }
 """Simulators by name, ``"module:class"``; each can be built without arguments."""
 

@@ -256,6 +256,8 @@ def test_data_of_the_package(capsys: pytest.CaptureFixture[str], monkeypatch: py
     monkeypatch.setenv("INTEGRAND_DATA", str(tmp_path / "none"))
     assert "nothing to download" in told(capsys, "data", "download", "nyc_weather")
     assert "26,115 rows" in told(capsys, "data", "check", "nyc_weather")
+    assert "3,424 rows" in told(capsys, "data", "check", "planets")
+    assert "21 rows" in told(capsys, "data", "check", "hare_lynx")
     assert not (tmp_path / "none").exists()
 
 

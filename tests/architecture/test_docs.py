@@ -28,7 +28,9 @@ HAND_WRITTEN = {
     "classification.md",
     "imputation.md",
     "identification.md",
+    "informed.md",
     "prediction.md",
+    "simulators.md",
     "runs.md",
     "contracts.md",
 }

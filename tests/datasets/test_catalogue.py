@@ -7,9 +7,11 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from integrand.apps.commands.data import EMBEDDED
 from integrand.core.errors import InputError
 from integrand.datasets import catalogue
 from integrand.datasets.catalogue import CATALOGUE, Dataset, data_directory, find
+from integrand.datasets.synthetic.simulators import SIMULATORS, simulator
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +39,15 @@ def test_loader_names_a_function(entry: Dataset):
         pytest.skip("no loader yet")
     module, _, function = entry.loader.partition(":")
     path = ROOT.joinpath(*module.removeprefix("integrand.").split(".")).with_suffix(".py")
-    assert re.search(rf"^def {function}\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.search(rf"^(def|class) {function}\(", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", SIMULATORS)
+def test_every_simulator_has_an_entry(name: str):
+    entry, one = CATALOGUE[name], simulator(name)
+    assert entry.synthetic
+    assert entry.loader == SIMULATORS[name]
+    assert entry.summary == one.summary
 
 
 def test_keys_are_the_names():
@@ -46,7 +56,7 @@ def test_keys_are_the_names():
 
 @pytest.mark.parametrize("name", [name for name, entry in CATALOGUE.items() if entry.embedded])
 def test_size_of_an_embedded_set_is_that_of_its_file(name: str):
-    assert (ROOT / f"datasets/real/{name}.csv.xz").stat().st_size == CATALOGUE[name].size
+    assert (ROOT / "datasets" / EMBEDDED[name].path).stat().st_size == CATALOGUE[name].size
 
 
 def test_etth1_is_the_file_of_the_evidence():

@@ -1,4 +1,7 @@
-"""The viscous Burgers equation, solved exactly."""
+"""The viscous Burgers equation, solved exactly.
+
+Dimension letters: N samples, T times, X grid.
+"""
 
 import math
 from typing import ClassVar
@@ -6,50 +9,50 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from integrand.core.errors import InputError
-from integrand.datasets.synthetic.equations.equation import Equation
+from integrand.core.numerics import PeriodicGrid
+from integrand.datasets.synthetic.equations.burgers_etd import BurgersETD
+from integrand.datasets.synthetic.equations.random_fields import windowed_sines
+from integrand.datasets.synthetic.equations.spectral import coefficient
 from integrand.datasets.synthetic.simulator import Generator, Parameters, Start
 
-HIGHEST_WAVE = 1024
+RESOLVED = 1e-14
+"""Share of the largest coefficient below which the last ones of exp(-Phi / 2 nu) are rounding."""
+FINEST = 8
+"""Greatest refinement of the grid for the sake of the heat equation."""
+LEAST = 1e-5
+"""Least theta, of at most 1, that rounding leaves eleven digits of."""
+NEGLIGIBLE = 40.0
+"""Weights below exp(-40) of the greatest are left out."""
+ENTRIES = 2**22
+"""Weights held at a time."""
 
 
-class Burgers(Equation):
-    """u_t + (u^2 / 2)_x = nu u_xx on a circle, through Cole and Hopf's change of variable to the heat equation.
+class Burgers(BurgersETD):
+    """u_t + (u^2 / 2)_x = nu u_xx on a circle, exact for any viscosity by Cole and Hopf's change of variable.
 
-    With the mean m of u, which stays, and Phi' = u_0 - m, at the point x = z + m t
+    With the mean m of u, which stays, Phi' = u_0 - m, and theta that solves theta_t = nu theta_zz from
+    theta_0 = exp(-Phi / (2 nu)), at the point x = z + m t
 
-        u(x, t) - m = <(z - y) / t>,    weights exp(-(z - y)^2 / (4 nu t) - Phi(y) / (2 nu)),
+        u(x, t) - m = -2 nu theta_z / theta.
 
-    the mean over y of the whole line by the trapezoidal rule, whose error falls faster than any power of the spacing.
-    Starts are Gaussian, with covariance 625 (-d^2/dx^2 + 25)^-2.
+    The heat equation is solved by Fourier series where rounding leaves theta eleven digits; elsewhere, for small
+    viscosities, by its kernel,
 
-    Source: Cole (1951), On a quasi-linear parabolic equation occurring in aerodynamics; starts and viscosity as in Li
-    et al. (2021), Fourier neural operator for parametric partial differential equations, Section 5.1.
+        u(x, t) - m = <u_0(y) - m>,    weights exp(-(z - y)^2 / (4 nu t) - Phi(y) / (2 nu)),
+
+    the mean over y of the whole line by the trapezoidal rule, on a grid so fine that its error is rounding. Either way
+    the start alone must be resolved by the grid, not the shocks that come of it. The Gaussian starts are rough: for the
+    same solutions on several grids simulate on the finest and thin by ``Simulations.every``.
+
+    Source: Cole (1951), On a quasi-linear parabolic equation occurring in aerodynamics; Hopf (1950), The partial
+    differential equation u_t + u u_x = mu u_xx; starts and viscosity as in Li et al. (2021), Fourier neural operator
+    for parametric partial differential equations, Section 5.1.
     """
 
     name = "burgers"
-    summary = "viscous Burgers equation on a circle"
-    source = "Li et al. (2021), Section 5.1"
-    channels = ("u",)
-    parameters: ClassVar = {"viscosity": 0.1}
+    summary = "viscous Burgers equation on a circle, exact"
     span, interval, step_size = 1.0, 1.0, None
     solver = "Cole-Hopf, closed form"
-    dims = 1
-    points, lengths = (256,), (2 * math.pi,)
-
-    def draw(self, generator: Generator, points: tuple[int, ...], lengths: tuple[float, ...]) -> Start:
-        """Draw a Gaussian field of covariance 625 (-d^2/dx^2 + 25)^-2, the same function on every grid."""
-        (n,), (length,) = points, lengths
-        coefficients = torch.from_numpy(generator.standard_normal((HIGHEST_WAVE + 1, 2)))
-        wave = 2 * math.pi / length * torch.arange(HIGHEST_WAVE + 1, dtype=torch.float64)
-        size = 25 / (wave**2 + 25) / math.sqrt(length)
-        size[1:] *= math.sqrt(2)
-        waves = torch.complex(size * coefficients[:, 0], size * coefficients[:, 1])
-        waves.imag[0] = 0
-        # sum_k Re(c_k exp(2 pi i k j / n)): waves beyond the grid's own fall on others, as they do in any sample of it
-        folded = torch.zeros(n, dtype=torch.complex128)
-        folded.index_add_(0, torch.arange(HIGHEST_WAVE + 1) % n, waves)
-        return Start((torch.fft.ifft(folded) * n).real[None])
 
     def advance(
         self,
@@ -58,66 +61,95 @@ class Burgers(Equation):
         parameters: Parameters,
         *,
         lengths: tuple[float, ...],
-        step_size: float | None,
+        step_size: float | None = None,
     ) -> Tensor:
         """Evaluate the exact solution."""
-        u, (length,) = start.states[:, 0], lengths
-        n = u.shape[-1]
-        grid = torch.arange(n, dtype=u.dtype, device=u.device) * (length / n)
-        mean = u.mean(-1)
-        wave = 2 * math.pi / length * torch.arange(n // 2 + 1, dtype=u.dtype, device=u.device)
-        spectrum = torch.fft.rfft(u)
-        spectrum[:, 0] = 0
-        if n % 2 == 0:
-            spectrum[:, -1] = 0
-        potential = torch.fft.irfft(spectrum / torch.where(wave > 0, 1j * wave, 1), n=n)
-        out = [start.states]
-        for t in times[1:] - times[0]:
-            rows = [
-                self._exact(potential[i], grid, float(t), float(mean[i]), float(parameters["viscosity"][i]), length)
-                for i in range(len(u))
-            ]
-            out.append(torch.stack(rows)[:, None])
-        return torch.stack(out, dim=1)
+        heat = _HeatKernel(start.states[:, 0].double(), parameters, lengths[0])
+        out = [heat.velocity(float(t)).to(start.states)[:, None] for t in times[1:] - times[0]]
+        return torch.stack([start.states, *out], dim=1)
 
-    def _exact(self, potential: Tensor, grid: Tensor, t: float, mean: float, nu: float, length: float) -> Tensor:
-        if not nu > 0:
-            raise InputError(f"burgers: viscosity={nu:g} is out of range: it must be positive.")
-        n, h = len(grid), length / len(grid)
-        if math.sqrt(2 * nu * t) < 3 * h:
-            raise InputError(
-                f"burgers: {n} points are too few for the kernel of width {math.sqrt(2 * nu * t):.2g} at t = {t:g}: "
-                f"take {math.ceil(3 * length / math.sqrt(2 * nu * t))} or more, or later times."
-            )
-        # Beyond this distance the weights are below exp(-40) of the greatest.
-        reach = math.sqrt(4 * nu * t * (40 + float(potential.max() - potential.min()) / (2 * nu)))
-        side = math.ceil(reach / h)
-        offsets = torch.arange(-side, side + 1, device=grid.device, dtype=torch.long)
-        shift = mean * t / h  # z = x - m t lies between points: y is taken from the points, z - y not on them
-        whole = math.floor(shift)
-        distance = (offsets.to(grid) - (shift - whole)) * h  # z - y, the same for every x
-        index = (torch.arange(n, device=grid.device)[:, None] - whole - offsets) % n
-        weight = torch.softmax(-(distance**2) / (4 * nu * t) - potential[index] / (2 * nu), dim=-1)
-        return mean + weight @ distance / t
+    def courant(self, states: Tensor, *, lengths: tuple[float, ...], step_size: float) -> None:
+        """Return None: no step is taken."""
 
-    def residual(self, values: Tensor, times: Tensor, parameters: Parameters, *, lengths: tuple[float, ...]) -> Tensor:
-        """Return u_t + (u^2 / 2)_x - nu u_xx."""
-        n = values.shape[-1]
-        wave = 2j * math.pi / lengths[0] * torch.arange(n // 2 + 1, device=values.device)
 
-        def spectral(u: Tensor, order: int) -> Tensor:
-            factor = wave**order
-            if order % 2 and n % 2 == 0:
-                factor = torch.cat([factor[:-1], torch.zeros_like(factor[-1:])])
-            return torch.fft.irfft(torch.fft.rfft(u) * factor.to(torch.fft.rfft(u[:1]).dtype), n=n)
+class PDEBenchBurgers(Burgers):
+    """Burgers' equation with the starts and the box of PDEBench, where the viscosity is nu / pi, nu from 0.001 to 4.
 
-        nu = parameters["viscosity"].to(values)[:, None, None, None]
-        rate = (values[:, 2:] - values[:, :-2]) / (times[2:] - times[:-2]).to(values)[:, None, None]
-        u = values[:, 1:-1]
-        return rate + spectral(u.square() / 2, 1) - nu * spectral(u, 2)
+    Their own solutions are by finite volumes of second order, these are exact.
 
-    @staticmethod
-    def _mass(values: Tensor, parameters: Parameters) -> Tensor:
-        return values.mean((-1, -2))
+    Source: Takamoto et al. (2022), PDEBench: an extensive benchmark for scientific machine learning, Appendix D.
+    """
 
-    invariants: ClassVar = {"mass": _mass}
+    name = "pdebench_burgers"
+    summary = "viscous Burgers equation, exact, with the starts of PDEBench"
+    source = "Takamoto et al. (2022), Appendix D"
+    parameters: ClassVar = {"viscosity": 0.01 / math.pi}
+    span, interval = 2.0, 0.05
+    points, lengths = (1024,), (1.0,)
+
+    def draw(self, generator: Generator, points: tuple[int, ...], lengths: tuple[float, ...]) -> Start:
+        """Draw two sines of at most four waves."""
+        return Start(windowed_sines(generator, points, lengths, terms=2, highest=4)[None])
+
+
+class _HeatKernel:
+    """The heat equation behind samples u (N, X) of Burgers' equation."""
+
+    def __init__(self, u: Tensor, parameters: Parameters, length: float) -> None:
+        self.nu = coefficient("viscosity", parameters, u, positive=True, dims=0)  # (N, 1)
+        self.grid = PeriodicGrid((u.shape[-1],), length)
+        self.mean = u.mean(-1, keepdim=True)
+        k = self.grid.derivative_symbol(0, u)
+        spectrum = torch.where(k == 0, 0, self.grid.transform(u))  # nor the wave that has no derivative here
+        self.velocity_0 = self.grid.inverse(spectrum)
+        self.potential = self.grid.inverse(spectrum / torch.where(k == 0, 1, k))
+        self.fine, self.theta = self._resolved()
+
+    def _resolved(self) -> tuple[PeriodicGrid, Tensor]:
+        """Return a grid that resolves theta_0 of all samples, or the finest, and its coefficients, theta_0 <= 1."""
+        refinement = 1
+        while True:
+            fine = PeriodicGrid((self.grid.shape[0] * refinement,), self.grid.lengths)
+            phi = self.grid.resample(self.potential, fine.shape)
+            theta = fine.transform(torch.exp(-(phi - phi.amin(-1, keepdim=True)) / (2 * self.nu)))
+            last = theta[:, -(theta.shape[-1] // 8) :].abs().amax(-1)
+            self.exact = last <= RESOLVED * theta.abs().amax(-1)
+            if refinement == FINEST or bool(self.exact.all()):
+                return fine, theta
+            refinement *= 2
+
+    def velocity(self, t: float) -> Tensor:
+        """Return u (N, X) after the time t."""
+        k, slope = self.fine.wavenumbers(self.nu)[0], self.fine.derivative_symbol(0, self.nu)
+        theta = self.theta * torch.exp(-self.nu * t * k**2 - slope * self.mean * t)
+        every = slice(None, None, self.fine.shape[0] // self.grid.shape[0])
+        values, slopes = self.fine.inverse(theta)[:, every], self.fine.inverse(theta * slope)[:, every]
+        u = self.mean - 2 * self.nu * slopes / values
+        for i in (~self.exact | (values.amin(-1) < LEAST)).nonzero().flatten().tolist():
+            u[i] = self._by_quadrature(i, t)
+        return u
+
+    def _by_quadrature(self, i: int, t: float) -> Tensor:
+        """Return u (X,) of sample i after the time t."""
+        n, h = self.grid.shape[0], self.grid.lengths[0] / self.grid.shape[0]  # pyright: ignore[reportIndexIssue]
+        nu, mean = float(self.nu[i]), float(self.mean[i])
+        # Near a maximum the weights are Gaussian, of this deviation or more; what they weigh has waves up to pi / h.
+        # The rule's error is the transform of either at 2 pi / spacing: exp(-40) where that is this far beyond.
+        steepest = max(0.0, float(self.grid.derivative(self.velocity_0[i], 0).max()))
+        deviation = math.sqrt(2 * nu / (1 / t + steepest))
+        refinement = math.ceil(h / (2 * math.pi) * (2 * math.pi / h + math.sqrt(2 * NEGLIGIBLE) / deviation))
+        h = h / refinement
+        phi, u = (self.grid.resample(each[i], (n * refinement,)) for each in (self.potential, self.velocity_0))
+        reach = math.sqrt(4 * nu * t * (NEGLIGIBLE + float(phi.max() - phi.min()) / (2 * nu)))
+        side = math.ceil(reach / h) + 1
+        offsets = torch.arange(-side, side + 1, device=phi.device)
+        # z = x - m t lies between points: y is taken from the points, z - y is not.
+        whole = math.floor(mean * t / h)
+        away = (offsets.to(phi) - (mean * t / h - whole)) * h  # z - y, the same for every x
+        rows = torch.arange(n, device=phi.device)
+        out = []
+        for some in rows.split(max(1, ENTRIES // len(offsets))):
+            index = (some[:, None] * refinement - whole - offsets) % len(phi)
+            weight = torch.softmax(-(away**2) / (4 * nu * t) - phi[index] / (2 * nu), dim=-1)
+            out.append((weight * u[index]).sum(-1))
+        return mean + torch.cat(out)

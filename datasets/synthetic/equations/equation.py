@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from integrand.core.errors import InputError
-from integrand.datasets.synthetic.simulator import GridOf, Parameters, Simulator
+from integrand.datasets.synthetic.simulator import GridOf, Invariant, Parameters, Simulator
 
 
 class Equation(Simulator):
@@ -22,6 +22,7 @@ class Equation(Simulator):
         points: along each axis, by default.
         lengths: of the box along each axis, by default.
         periodic: whether the ends of the axes are joined.
+        lyapunov: the largest exponent, per unit of time, with the defaults; 0 where it is not chaotic.
         steady: whether the solution does not depend on time: it then has one time, 0, and constants say which it is.
     """
 
@@ -29,6 +30,7 @@ class Equation(Simulator):
     lengths: ClassVar[tuple[float, ...]]
     periodic: ClassVar[bool] = True
     steady: ClassVar[bool] = False
+    lyapunov: ClassVar[float] = 0.0
 
     def grid(self, points: tuple[int, ...] | None, lengths: tuple[float, ...] | None) -> GridOf:
         """Return the points 0, h, ..., L - h along each axis."""
@@ -43,9 +45,22 @@ class Equation(Simulator):
         )
         return GridOf(points, lengths, (self.periodic,) * self.dims, coordinates)
 
+    def invariants_on(self, lengths: tuple[float, ...]) -> dict[str, Invariant]:
+        """Return all invariants on a box: those of ``invariants``, and those that need its lengths for derivatives."""
+        return dict(self.invariants)
+
     @abstractmethod
-    def residual(self, values: Tensor, times: Tensor, parameters: Parameters, *, lengths: tuple[float, ...]) -> Tensor:
+    def residual(
+        self,
+        values: Tensor,
+        times: Tensor,
+        parameters: Parameters,
+        *,
+        lengths: tuple[float, ...],
+        constants: Tensor | None = None,
+    ) -> Tensor:
         """Return what is left of the equation, (N, T', C, *X), when evenly spaced states (N, T, C, *X) are put into it.
 
         Derivatives in space are spectral where the box is periodic, those in time of central differences: T' = T - 2.
+        A steady equation has T' = T. ``constants`` (N, K, *X) are the constant fields, where the equation has any.
         """

@@ -42,7 +42,7 @@ class DoublePendulum(System):
     def field(self, t: Tensor, y: Tensor, parameters: Parameters) -> Tensor:
         """Return dy/dt."""
         m1, m2, l1, l2, gravity = (parameters[name].to(y) for name in self.parameters)
-        q1, q2, p1, p2 = y.unbind(-1)
+        q1, q2 = y[..., 0], y[..., 1]
         v1, v2 = _velocities(y, m1, m2, l1, l2)
         coupling = m2 * l1 * l2 * v1 * v2 * (q1 - q2).sin()
         forces = -coupling - (m1 + m2) * gravity * l1 * q1.sin(), coupling - m2 * gravity * l2 * q2.sin()

@@ -61,7 +61,9 @@ class NBody(System):
         q, p = (half.unflatten(-1, (-1, 2)) for half in values.chunk(2, dim=-1))
         first, second = torch.triu_indices(q.shape[2], q.shape[2], 1, device=values.device)
         distance = (q[:, :, first] - q[:, :, second]).norm(dim=-1)
-        potential = parameters["gravity"].to(values)[:, None] * (masses[..., first] * masses[..., second] / distance).sum(-1)
+        potential = parameters["gravity"].to(values)[:, None] * (
+            masses[..., first] * masses[..., second] / distance
+        ).sum(-1)
         return (p.square().sum(-1) / (2 * masses)).sum(-1) - potential
 
     @staticmethod

@@ -30,6 +30,7 @@ class System(Simulator):
         time_scale: what a user counts time in, such as a period; 1 where there is none.
         lyapunov: the largest exponent, per unit of time, with the default parameters; 0 where it is not chaotic, or
             depends on the start.
+        transient: time that is solved before the first state that is kept, so that samples begin on the attractor.
         known_parameters: those on which ``known_field`` depends; empty where no part of the field counts as known.
     """
 
@@ -39,6 +40,7 @@ class System(Simulator):
     angles: ClassVar[tuple[int, ...]] = ()
     time_scale: ClassVar[float] = 1.0
     lyapunov: ClassVar[float] = 0.0
+    transient: ClassVar[float] = 0.0
     known_parameters: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod

@@ -1,0 +1,1 @@
+"""Equations with their conditions, a reference solution and a finite-difference solver."""
