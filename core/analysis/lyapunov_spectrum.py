@@ -93,7 +93,7 @@ def lyapunov_spectrum(
     def tangent(t: Tensor, state: Tensor) -> Tensor:
         y, v = state[:, 0], state[:, 1:]
         many = y.repeat_interleave(count, 0)  # (B K, D): each direction has a copy of its state
-        rate, moved = jvp(lambda x: field(t, x), (many,), (v.flatten(0, 1),))
+        rate, moved = jvp(lambda x: field(t, x), (many,), (v.flatten(0, 1),))[:2]
         return torch.cat([rate.view(batch, count, dim)[:, :1], moved.view(batch, count, dim)], 1)
 
     state = torch.cat([y0[:, None], torch.eye(dim, dtype=y0.dtype, device=y0.device)[:count].expand(batch, -1, -1)], 1)

@@ -7,7 +7,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +27,11 @@ NOISE_SETTLED = 0.01
 """Relative change of the noise's variance below which it is as it will stay."""
 
 
+FieldT = TypeVar("FieldT", bound=nn.Module)
+
+
 @dataclass(frozen=True)
-class TrajectoryFit:
+class TrajectoryFit(Generic[FieldT]):
     """What was fitted, and how well it is known.
 
     Attributes:
@@ -45,7 +48,7 @@ class TrajectoryFit:
         settled: whether they ended because nothing changed any more.
     """
 
-    field: nn.Module
+    field: FieldT
     starts: Tensor
     states: Tensor
     noise: Tensor
@@ -77,7 +80,7 @@ class _Linear(NamedTuple):
 
 
 def fit_trajectories(
-    field: nn.Module,
+    field: FieldT,
     observed: Tensor,
     times: Tensor | Sequence[float],
     *,
@@ -89,7 +92,7 @@ def fit_trajectories(
     most_steps: int = 60,
     tolerance: float = 0.1,
     notify: Callable[[str], None] | None = None,
-) -> TrajectoryFit:
+) -> TrajectoryFit[FieldT]:
     """Find the parameters of a field, and the starts, that make noisy trajectories most probable.
 
         y_wt = Y(t; y_w0, p) + noise,    noise_d ~ N(0, s_d^2),    p_g ~ N(0, 1 / a_g) for the penalised tensors g
@@ -140,12 +143,12 @@ def fit_trajectories(
     return problem.solve(most_steps, tolerance, notify or (lambda line: None))
 
 
-class _Problem:
+class _Problem(Generic[FieldT]):
     """The search: parameters, starts and priors as they are now."""
 
     def __init__(
         self,
-        field: nn.Module,
+        field: FieldT,
         observed: Tensor,
         times: Tensor | Sequence[float],
         penalised: Sequence[str],
@@ -253,7 +256,7 @@ class _Problem:
         noise = (self.residual.square().sum((0, 1)) / (n * share)).clamp(min=(1e-7 * self.scale).square())
         return _Priors(1 / noise, weights), effective
 
-    def solve(self, most_steps: int, tolerance: float, notify: Callable[[str], None]) -> TrajectoryFit:
+    def solve(self, most_steps: int, tolerance: float, notify: Callable[[str], None]) -> TrajectoryFit[FieldT]:
         """Alternate rounds of damped steps with estimates of noise and priors until neither changes anything."""
         self.residual = self._residual(self.starts)
         if not bool(torch.isfinite(self.residual).all()):
@@ -298,7 +301,7 @@ class _Problem:
                 return taken, True
         return most_steps, False
 
-    def _result(self, priors: _Priors, taken: int, settled: bool) -> TrajectoryFit:
+    def _result(self, priors: _Priors, taken: int, settled: bool) -> TrajectoryFit[FieldT]:
         linear = self._linearise(priors)
         new, effective = self._estimate(linear, priors)
         h = linear.curvature + priors.weights.diag()

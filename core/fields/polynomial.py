@@ -59,7 +59,8 @@ class Polynomial(nn.Module):
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         """Evaluate the field."""
         check_state(y, self.dim)
-        columns, known = (y - self.origin).unbind(-1), {(): torch.ones_like(y[:, 0])}
+        columns = (y - self.origin).unbind(-1)
+        known: dict[tuple[int, ...], Tensor] = {(): torch.ones_like(y[:, 0])}
         for each in self.powers[1:]:
             known[each] = known[each[:-1]] * columns[each[-1]]
         return torch.stack([known[each] for each in self.powers], -1) @ self.matrix().T

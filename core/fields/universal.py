@@ -153,18 +153,18 @@ class UniversalField(nn.Module):
         return f"constants: {listed(self.raw)}"
 
 
-class _Remainder(nn.Sequential):
+class _Remainder(nn.Module):
     """N(t, x), a multilayer perceptron from the seen channels to those acted on."""
 
     def __init__(self, seen: int, acted: int, hidden: Sequence[int], activation: str, time: bool) -> None:
+        super().__init__()
         check_widths(acted, hidden)
         if activation not in ACTIVATIONS:
             raise unknown("activation", activation, ACTIVATIONS)
-        layers: list[nn.Module] = []
-        for fan_in, fan_out in pairwise((seen + int(time), *hidden)):
+        widths, layers = (seen + int(time), *hidden), []
+        for fan_in, fan_out in pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
-        super().__init__(*layers, nn.Linear((seen + int(time), *hidden)[-1], acted))
-        self.time = time
+        self.layers, self.time = nn.Sequential(*layers, nn.Linear(widths[-1], acted)), time
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
-        return super().forward(joined_input(t if self.time else None, x, None))
+        return self.layers(joined_input(t if self.time else None, x, None))

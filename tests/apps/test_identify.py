@@ -16,6 +16,7 @@ from integrand.apps.physics.dynamics.models.universal import UniversalNetwork
 from integrand.apps.physics.dynamics.module import DynamicsModule
 from integrand.apps.physics.dynamics.refinement import refine
 from integrand.core.errors import InputError
+from integrand.core.fields import Polynomial
 
 SMALL = [
     *("--data.samples", "20", "--data.span", "8.0", "--data.fractions", "[0.5, 0.1, 0.4]"),
@@ -85,6 +86,7 @@ def test_a_polynomial_finds_the_terms_of_lorenz_63_from_noisy_states():
     refine(network, data.observed[list(data.split.train)], 0.02, (4, 25), most_steps=20, notify=silent)
     scale, rate = torch.tensor(data.task.scale), data.task.rate
     field = network.flow
+    assert isinstance(field, Polynomial)
     found = {}
     for i in range(3):
         for power, value in zip(field.powers, field.matrix()[i].detach(), strict=True):

@@ -1,6 +1,7 @@
 """Sensitivities, fits of trajectories and intervals of constants against closed forms, and by simulation."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def test_sensitivities_of_a_linear_field_are_derivatives_of_the_matrix_exponenti
         return torch.stack(states)[:, :2]
 
     for i in range(3):
-        arguments = (field.matrix.detach(), field.map[0].bias.detach(), y0[i])
+        arguments = (field.matrix.detach(), dict(field.named_parameters())["map.0.bias"].detach(), y0[i])
         by_matrix, by_bias, by_start = torch.autograd.functional.jacobian(solution, arguments)
         by_name = {"map.0.weight": by_matrix.flatten(2), "map.0.bias": by_bias}
         expected = torch.cat([by_name[name] for name, _ in field.named_parameters()], -1)
@@ -72,7 +73,7 @@ def test_sensitivities_of_a_linear_field_are_derivatives_of_the_matrix_exponenti
 def test_one_straight_line_is_fitted_as_regression_does():
     times, observed = drifting(1)
     fit = fit_trajectories(Drift(), observed, times, tolerance=1e-12)
-    line = linregress(times.numpy(), observed[0, :, 0].numpy())
+    line: Any = linregress(times.numpy(), observed[0, :, 0].numpy())
     assert fit.settled
     assert fit.field.w.item() == pytest.approx(line.slope, rel=1e-9)
     assert fit.starts.item() == pytest.approx(line.intercept, rel=1e-9)

@@ -171,9 +171,9 @@ class DynamicsModule(TaskModule):
         keep = 1 + max(1, math.ceil(part * horizon))
         return StateBatch(batch.states[:, :keep], batch.derivatives[:, :keep], batch.times[:keep])
 
-    def on_train_batch_end(self, *args: Any) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After the last step, fit to the trajectories themselves; validation then scores what came of it."""
-        super().on_train_batch_end(*args)
+        super().on_train_batch_end(outputs, batch, batch_idx)
         if self.refine and self.global_step >= self.trainer.estimated_stepping_batches:
             data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
             observed = data.observed[list(data.split.train)].to(self.device)
