@@ -52,6 +52,7 @@ class Task:
         writes: what ``predict`` writes, in a few words.
         product: what is predicted, in the plural, as files are named after it.
         stream: the function behind ``predict --stream``, likewise; None where rows cannot be answered as they come.
+        identify: the function behind ``identify``, likewise; None where no model has constants to tell.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Task:
     writes: str
     product: str
     stream: str | None = None
+    identify: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

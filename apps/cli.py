@@ -35,6 +35,7 @@ _COMMANDS = (
         "evaluate", "measure a run's model on its test data, beside the baselines", "integrand.apps.commands.evaluate"
     ),
     Command("predict", "apply a run's model to a file", "integrand.apps.commands.predict"),
+    Command("identify", "tell the constants of a learned equation with intervals", "integrand.apps.commands.identify"),
     Command("report", "write the report of one run, or one that compares several", "integrand.apps.commands.report"),
     Command("data", "list, describe, download, check and simulate data sets", "integrand.apps.commands.data"),
     Command("doctor", "check Python, packages, devices and folders", "integrand.apps.commands.doctor"),

@@ -37,6 +37,14 @@ class ExponentialMovingAverage:
         self.updates += 1
 
     @torch.no_grad()
+    def restart(self, parameters: Iterable[Parameter]) -> None:
+        """Begin the average of some of the parameters anew from their present values."""
+        own = {id(parameter) for parameter in parameters}
+        for parameter, average in zip(self.parameters, self.average, strict=True):
+            if id(parameter) in own:
+                average.copy_(parameter.detach())
+
+    @torch.no_grad()
     def swap(self) -> None:
         """Exchange parameters and average, in place."""
         for parameter, average in zip(self.parameters, self.average, strict=True):

@@ -21,9 +21,11 @@ from integrand.core.fields.lyapunov_stable import LyapunovStableField
 from integrand.core.fields.mlp import MLP
 from integrand.core.fields.monotone import MonotoneField
 from integrand.core.fields.periodic_forcing import PeriodicForcing
+from integrand.core.fields.polynomial import Polynomial
 from integrand.core.fields.port_hamiltonian import PortHamiltonian, Power
 from integrand.core.fields.relaxation import Relaxation
 from integrand.core.fields.time_embedding import TimeEmbedding
+from integrand.core.fields.universal import UniversalField
 
 __all__ = [
     "MLP",
@@ -50,9 +52,11 @@ __all__ = [
     "MechanicalLagrangian",
     "MonotoneField",
     "PeriodicForcing",
+    "Polynomial",
     "PortHamiltonian",
     "Power",
     "Relaxation",
     "SeparableHamiltonian",
     "TimeEmbedding",
+    "UniversalField",
 ]

@@ -28,6 +28,7 @@ HAND_WRITTEN = {
     "classification.md",
     "imputation.md",
     "physics.md",
+    "identification.md",
     "informed.md",
     "prediction.md",
     "simulators.md",

@@ -18,6 +18,8 @@ from integrand.core.fields.lipschitz_mlp import LipschitzMLP
 from integrand.core.fields.lyapunov_stable import LyapunovStableField
 from integrand.core.fields.mlp import MLP
 from integrand.core.fields.periodic_forcing import PeriodicForcing
+from integrand.core.fields.polynomial import Polynomial
+from integrand.core.fields.universal import UniversalField
 
 D, H, M, N = 3, (12, 10), 2, 5
 EDGES = torch.tensor([[0, 1, 2, 3, 1, 0, 3, 2], [1, 2, 0, 1, 0, 2, 2, 1]])  # node 3 sends, node 4 is alone
@@ -39,6 +41,16 @@ def unbiased() -> FiLMMLP:
     nominal = FiLMMLP(D, H)
     nominal.leave.register_parameter("bias", None)
     return nominal
+
+
+def known(t: Tensor, y: Tensor, constants) -> Tensor:
+    """Growth and decay."""
+    return (constants["growth"] - constants["decay"])[:, None] * y
+
+
+def universal(**options) -> UniversalField:
+    """A known part with a network beside."""
+    return UniversalField(D, known, {"growth": -0.3, "decay": 0.5}, positive=("decay",), hidden=H, **options)
 
 
 def draw(*shapes: tuple[int, ...]):
@@ -81,6 +93,9 @@ FIELDS = [
         "convolutional-2d-film", lambda: ConvolutionalField(D, (8,), time="film", padding="reflect"), draw((D, 6, 5))
     ),
     field("convolutional-3d", lambda: ConvolutionalField(D, (4,), dims=3, padding="zeros"), draw((D, 4, 3, 5))),
+    field("polynomial", lambda: Polynomial(D, 3)),
+    field("universal", lambda: universal(acts_on=(2, 0), sees=(1,))),
+    field("universal-interaction", lambda: universal(vanishes_without=(0, 1), time=True)),
     field("graph-diffusion", lambda: GraphDiffusion(D, EDGES, heads=2), draw((N, D))),
     field("graph-diffusion-own-graphs", lambda: GraphDiffusion(D, width=4), graphs),
     field("graph-diffusion-linear", lambda: Started(linear=True), draw((N, D))),

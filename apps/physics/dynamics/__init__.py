@@ -8,6 +8,8 @@ NETWORKS = {
     "symplectic": ("symplectic:SymplecticNetwork", "learned kinetic and potential energies, stepped symplectically"),
     "lagrangian": ("lagrangian:LagrangianNetwork", "Euler-Lagrange equations with learned mass and potential"),
     "port_hamiltonian": ("port_hamiltonian:PortHamiltonianNetwork", "a learned energy that friction takes away"),
+    "universal": ("universal:UniversalNetwork", "known physics with unknown constants, and a network for the rest"),
+    "polynomial": ("polynomial:PolynomialNetwork", "a polynomial, of whose terms few remain"),
     "neural_ode": ("neural_ode:NeuralODENetwork", "a plain network as the right-hand side"),
     "neural_sde": ("neural_sde:NeuralSDENetwork", "drift and noise of a system that is driven at random"),
 }
@@ -39,4 +41,5 @@ TASK = Task(
     reads="initial states as .npy, .h5 or .csv",
     writes="trajectories in the same form, and a figure",
     product="paths",
+    identify=f"{_IN}.identification:identify",
 )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from integrand.apps.physics.dynamics import exponents
 from integrand.apps.physics.dynamics.baselines import LinearMap, Persistence
 from integrand.apps.physics.dynamics.data import DynamicsData
 from integrand.apps.physics.dynamics.metrics import (
@@ -108,6 +109,7 @@ def evaluate(module: DynamicsModule, data: DynamicsData, *, name: str, seed: int
         predictions[baseline.name] = judge.score(states * scale + location, still=baseline.name == Persistence.name)
     notify("measuring what a solve costs")
     speed = measured_speed(networks, data)
+    spectra = exponents.exponents(networks, data)
     return Evaluation(
         name=name,
         times=times.numpy(),
@@ -116,7 +118,7 @@ def evaluate(module: DynamicsModule, data: DynamicsData, *, name: str, seed: int
         scales=judge.scales,
         predictions=predictions,
         networks=networks,
-        results=_results(name, predictions, networks, data, judge, speed, seed),
+        results=_results(name, predictions, networks, data, judge, speed, spectra, seed),
     )
 
 
@@ -246,6 +248,7 @@ def _results(
     data: DynamicsData,
     judge: Judge,
     speed: dict[str, dict[str, Any]],
+    spectra: dict[str, list[float] | None],
     seed: int,
 ) -> dict[str, Any]:
     metrics = {
@@ -270,7 +273,8 @@ def _results(
         "bootstrap": {"of": "trajectories", "resamples": RESAMPLES, "level": 0.95},
         "samples": {"name": "trajectories", **{part: len(data.split.rows(part)) for part in PARTS}},
         "speed": speed,
-        "remarks": remarks(name, metrics, networks, data, speed),
+        "exponents": spectra,
+        "remarks": remarks(name, metrics, networks, data, speed) + exponents.remarks(spectra),
     }
 
 

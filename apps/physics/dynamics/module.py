@@ -13,6 +13,7 @@ from torch import Tensor
 from integrand.apps.application import load
 from integrand.apps.physics.dynamics.models.network import DynamicsNetwork, Match
 from integrand.apps.physics.dynamics.models.neural_ode import NeuralODENetwork
+from integrand.apps.physics.dynamics.refinement import refine
 from integrand.apps.physics.dynamics.task import DynamicsTask
 from integrand.apps.physics.dynamics.windows import StateBatch
 from integrand.apps.training.module import plain
@@ -35,6 +36,9 @@ class DynamicsModule(TaskModule):
             standardised units, anew each time.
         conservation: weight of the drift of the system's known invariants over the predicted states, each in units of
             its deviation in the batch.
+        refine: lengths of windows, in states, with which the network is fitted to the training trajectories themselves
+            after the last step: by curvature, with the windows' starts unknown, so that noise does not bias it; for
+            networks of some thousand parameters at most. None where empty.
         twin: whether a plain network, of the same widths, learns beside it from the same batches by the same loss; the
             tables show it as ``plain network``.
 
@@ -65,6 +69,7 @@ class DynamicsModule(TaskModule):
         horizon_growth: float = 0.0,
         input_noise: float = 0.0,
         conservation: float = 0.0,
+        refine: tuple[int, ...] = (),
         twin: bool = False,
     ) -> None:
         super().__init__(
@@ -85,6 +90,7 @@ class DynamicsModule(TaskModule):
                 raise InputError(f"model.{name}={value!r} is out of range.")
         self.match: Match = match
         self.horizon_growth, self.input_noise, self.conservation = horizon_growth, input_noise, conservation
+        self.refine = tuple(refine)
         self.twin = twin_of(network) if twin else None
 
     def build(self, data: Any) -> None:
@@ -167,6 +173,16 @@ class DynamicsModule(TaskModule):
         part = min(1.0, self.global_step / max(1.0, self.horizon_growth * total))
         keep = 1 + max(1, math.ceil(part * horizon))
         return StateBatch(batch.states[:, :keep], batch.derivatives[:, :keep], batch.times[:keep])
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """After the last step, fit to the trajectories themselves; validation then scores what came of it."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        if self.refine and self.global_step >= self.trainer.estimated_stepping_batches:
+            data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+            observed = data.observed[list(data.split.train)].to(self.device)
+            refine(self.network, observed, data.task.interval, self.refine, notify=self.print)
+            if self.ema is not None:
+                self.ema.restart(self.network.parameters())
 
     # Validation
 

@@ -43,6 +43,8 @@ class DynamicsNetwork(TaskNetwork[DynamicsTask]):
     needs_canonical: ClassVar[bool] = False
     symplectic: ClassVar[bool] = False
     """Whether it is stepped by ``method`` in the test, too: the steps are a part of what was learned."""
+    penalised: ClassVar[tuple[str, ...]] = ("",)
+    """Parameters of the flow that have a prior when it is fitted to trajectories, by how their names begin; all."""
     flow: nn.Module
     location: Tensor
     scale: Tensor
