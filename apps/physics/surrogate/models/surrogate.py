@@ -48,7 +48,7 @@ class Surrogate(TaskNetwork[FieldTask]):
         """Make the parameters, and what standardises."""
         said = True if self.always_increments else self.hparams.get("residual")
         self.increments = not task.steady and (task.steps > 1 if said is None else bool(said))
-        if said and task.steady:
+        if said and task.steady and not self.always_increments:
             raise InputError("model.network.residual=true: a steady problem has no state to add a change to.")
         states = ([], []) if task.steady else (task.location, task.scale)
         location = [*states[0], *task.constant_location, *task.parameter_location]
