@@ -124,6 +124,13 @@ RECIPES = {
         options=_COMPILED,
         app="physics",
     ),
+    "kuramoto_sivashinsky": Recipe(
+        {"correlation_time_0.8": "higher", "correlation_time_0.95": "higher", "valid_time": "higher"},
+        "64 long, 32 test samples rolled out for 100 units of time; valid time in Lyapunov times, at most 8.6; "
+        "FNO and U-Net learned from the same batches in as many steps; last weights of all",
+        quick=("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "4", "--data.span", "5"),
+        app="physics",
+    ),
 }
 """By the names of their rows."""
 

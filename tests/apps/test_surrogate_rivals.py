@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from integrand.datasets.simulations import Simulations
 from integrand.datasets.synthetic.equations.equation import Equation
 from integrand.datasets.synthetic.simulators import simulator
 
-FNO = {"modes": 4, "width": 8, "depth": 2}
+FNO: dict[str, Any] = {"modes": 4, "width": 8, "depth": 2}
 UNET = {"width": 8, "groups": 4, "multipliers": [1, 2]}
 
 

@@ -88,13 +88,13 @@ def evaluate(
         note = module.network.any_resolution
         notify(f"asked at {'x'.join(map(str, test.shape))} points, trained at {trained}{': ' + note if note else ''}")
 
-    notify(f"scoring {name} on {len(test):,} test samples")
     networks = {name: module.network}
     for other, network in module.networks_by_name().items():
         if other:
             networks[other if other != name else f"{other} (rival)"] = network
     scores, examples = {}, {}
     for who, network in networks.items():
+        notify(f"scoring {who} on {len(test):,} test samples")
         made = predictions(network, test)
         scores[who], examples[who] = score(made, test, equation), made[:DRAWN]
     for other, values in _baselines(data, test, notify).items():
