@@ -35,6 +35,8 @@ class SurrogateModule(TaskModule):
         network: a surrogate; it is built for the data when training starts.
         learning_rate: peak learning rate.
         weight_decay: decay of matrices.
+        norm_penalty: weight of half the squared norm of all parameters in the loss: the weight decay of plain Adam,
+            which reaches the kernels of Fourier layers, too.
         warmup_steps: steps of linear warm-up.
         ema_decay: decay of the parameters' moving average; 0 for none.
         loss: ``"relative_l2"``; ``"relative_h1"``, with slopes; ``"spectral"``, each band of waves alike.
@@ -89,6 +91,7 @@ class SurrogateModule(TaskModule):
         input_noise: float = 0.0,
         residual: float = 0.0,
         conservation: float = 0.0,
+        norm_penalty: float = 0.0,
         mirror: bool = False,
         rivals: dict[str, dict[str, Any]] | None = None,
         compile: bool = False,
@@ -107,13 +110,14 @@ class SurrogateModule(TaskModule):
             ("input_noise", input_noise, input_noise >= 0),
             ("residual", residual, residual >= 0),
             ("conservation", conservation, conservation >= 0),
+            ("norm_penalty", norm_penalty, norm_penalty >= 0),
         ):
             if not held:
                 raise InputError(f"model.{name}={value!r} is out of range.")
         self.loss_name: Loss = loss
         self.horizon_growth, self.pushforward, self.input_noise = horizon_growth, pushforward, input_noise
         self.residual_weight, self.conservation_weight, self.compiled = residual, conservation, compile
-        self.mirror = mirror
+        self.norm_penalty, self.mirror = norm_penalty, mirror
         self.equation: Equation | None = None
         self.rivals = nn.ModuleDict({name: rival(name, options) for name, options in (rivals or {}).items()})
         self.rates = {name: options[RATE] for name, options in (rivals or {}).items() if RATE in options}
@@ -228,6 +232,9 @@ class SurrogateModule(TaskModule):
         truth = batch.values[:, first : first + states.shape[1]]
         error = self._errors(states, truth).mean()
         loss, logged = error, {self.loss_name: error}
+        if self.norm_penalty:
+            norms = [parameter.abs().square().sum() for parameter in network.parameters()]
+            loss = loss + self.norm_penalty / 2 * torch.stack(norms).sum()
         if self.equation is not None:
             whole = states if first == 0 else torch.cat([batch.values[:, :first], states], dim=1)
             for name, weight in (("residual", self.residual_weight), ("conservation", self.conservation_weight)):
