@@ -3,12 +3,14 @@
 Dimension letters: B batch, W states of a window, C channels, X Y Z grid.
 """
 
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from integrand.apps.physics.surrogate.images import mirrored, turned
 from integrand.apps.physics.surrogate.models.surrogate import Surrogate
 from integrand.apps.training.task_module import TaskModule
 from integrand.apps.training.task_network import TaskNetwork
@@ -44,8 +46,8 @@ class SurrogateModule(TaskModule):
         residual: weight of the equation's residual on states rolled out, beside its rate of change; simulators alone,
             with a horizon of 2 or more.
         conservation: weight of the drift of what the equation conserves; simulators alone.
-        mirror: whether half of each batch, drawn anew, is replaced by its mirror image -u(-x), which solves the same
-            equation; simulators that say so alone.
+        mirror: whether samples are replaced by images that solve the same equation, drawn anew for each batch:
+            -u(-x) on a circle, the reflections and turns of a square; equations that say so alone.
         compile: whether to compile the network for training; pays in long trainings.
 
     Raises:
@@ -107,6 +109,7 @@ class SurrogateModule(TaskModule):
         self.residual_weight, self.conservation_weight, self.compiled = residual, conservation, compile
         self.mirror = mirror
         self.equation: Equation | None = None
+        self._image: Callable[[FieldBatch], FieldBatch] | None = None
 
     def build(self, data: Any) -> None:
         """Build the network, and check that the data have what the options ask of them."""
@@ -114,15 +117,16 @@ class SurrogateModule(TaskModule):
         task: FieldTask = data.task
         if notice := self.network.notice(task):
             data.advise(notice)
-        if self.residual_weight or self.conservation_weight or self.mirror:
-            found = self._equation(task, data)
-            self.equation = found if self.residual_weight or self.conservation_weight else None
+        if self.residual_weight or self.conservation_weight:
+            self.equation = self._equation(task, data)
+        if self.mirror:
+            self._image = _images(task, data)
         if self.compiled:
             self.network.operator.compile()
 
     def _equation(self, task: FieldTask, data: Any) -> Equation:
         """Return the equation of the data, for what needs to know it."""
-        asked = "residual" if self.residual_weight else "conservation" if self.conservation_weight else "mirror"
+        asked = "residual" if self.residual_weight else "conservation"
         if data.is_file or task.name not in SIMULATORS:
             raise InputError(f"model.{asked} needs an equation, and {task.name!r} is none that can be simulated here.")
         found = simulator(task.name)
@@ -134,14 +138,12 @@ class SurrogateModule(TaskModule):
             )
         if self.conservation_weight and not found.invariants:
             raise InputError(f"model.conservation={self.conservation_weight:g}: {task.name} conserves nothing.")
-        if self.mirror and not (found.mirror and found.periodic and found.dims == 1):
-            raise InputError(f"model.mirror=true: mirror images of {task.name} do not solve it: leave it out.")
         return found
 
     def loss(self, batch: FieldBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Roll out from the first state of each window and average the errors of all states that have a gradient."""
-        if self.mirror:
-            batch = _mirrored(batch)
+        if self._image is not None:
+            batch = self._image(batch)
         states, first = self._unrolled(batch)
         truth = batch.values[:, first : first + states.shape[1]]
         error = self._errors(states, truth).mean()
@@ -224,11 +226,23 @@ class SurrogateModule(TaskModule):
         return {"relative_l2": error.nan_to_num(1e3, 1e3, 1e3).clamp(max=1e3)}, None
 
 
-def _mirrored(batch: FieldBatch) -> FieldBatch:
-    """Return a batch whose samples are mirror images -u(-x), each with probability one half.
+def _images(task: FieldTask, data: Any) -> Callable[[FieldBatch], FieldBatch]:
+    """Return what draws images of samples that solve the same equation.
 
-    Turned end for end, the points 0, h, ..., L - h of a circle are those of the image but for a shift by h.
+    Raises:
+        InputError: the equation is not known, or has no such images, or the grid does not.
     """
-    values = batch.values
-    turned = torch.rand(len(values), *[1] * (values.dim() - 1), device=values.device) < 0.5
-    return replace(batch, values=torch.where(turned, -values.flip(-1), values))
+    found = None if data.equation is None else simulator(data.equation)
+    if not isinstance(found, Equation):
+        raise InputError(f"model.mirror needs an equation, and {task.name!r} is none that can be simulated here.")
+    if found.mirror and found.periodic and found.dims == 1:
+        return mirrored
+    if not found.square or len(set(task.shape)) > 1 or len(set(task.lengths)) > 1:
+        raise InputError(f"model.mirror=true: mirror images of {task.name} do not solve it: leave it out.")
+    missing = (data.test.lengths[0] - task.lengths[0]) / (task.lengths[0] / (task.shape[0] - 1))  # points
+    if min(abs(missing), abs(missing - 1)) > 1e-6:
+        raise InputError(
+            "model.mirror=true: the points that are trained on leave out a part beside the far walls: take a "
+            "data.train_every that divides the intervals between the points, or leave it out."
+        )
+    return partial(turned, far_walls=abs(missing) < 0.5)
