@@ -99,8 +99,8 @@ def main() -> None:
             "baselines": baselines,
             "published": None,
             "source": None,
-            "note": f"FNO of {sizes['ours']:,} real parameters, neuraloperator's of {sizes[PEER]:,}, same waves, width, "
-            "depth, samples, images, loss, optimiser and schedule; 900 training samples on 16 x 16 points, 50 test "
+            "note": f"FNO of {sizes['ours']:,} real parameters, neuraloperator's of {sizes[PEER]:,}; same waves, width "
+            "and depth, samples, images, loss, optimiser and schedule; 900 training samples on 16 x 16 points, 50 test "
             "samples, the last weights" + (", asked at 32 x 32 without further training" if at else ""),
         }
         print(write_row(row, given.output))
