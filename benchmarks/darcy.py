@@ -56,7 +56,7 @@ class PeerFNO(Surrogate):
             n_layers=said["depth"],
             use_channel_mlp=said["channel_mlp"] > 0,
             channel_mlp_expansion=said["channel_mlp"],
-            domain_padding=said["padding"] or None,
+            domain_padding=float(said["padding"]),
         )
 
 
