@@ -3,13 +3,15 @@
 Dimension letters: B batch, W states of a window, C channels, X Y Z grid.
 """
 
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from integrand.apps.physics.surrogate.images import mirrored, turned
 from integrand.apps.physics.surrogate.models.surrogate import Surrogate
 from integrand.apps.physics.surrogate.rivals import RATE, rival
 from integrand.apps.training.module import plain
@@ -49,12 +51,18 @@ class SurrogateModule(TaskModule):
         residual: weight of the equation's residual on states rolled out, beside its rate of change; simulators alone,
             with a horizon of 2 or more.
         conservation: weight of the drift of what the equation conserves; simulators alone.
+<<<<<<< HEAD
         mirror: whether half of each batch, drawn anew, is replaced by its mirror image -u(-x), which solves the same
             equation; simulators that say so alone.
         rivals: networks that learn beside it and stand in the same tables, each by its name with its options, and with
             a ``learning_rate`` where that is another. All see the same batches in as many steps of their own optimiser
             under the same schedule, and all keep their last weights.
         compile: whether to compile the networks for training; pays in long trainings.
+=======
+        mirror: whether samples are replaced by images that solve the same equation, drawn anew for each batch:
+            -u(-x) on a circle, the reflections and turns of a square; equations that say so alone.
+        compile: whether to compile the network for training; pays in long trainings.
+>>>>>>> 1e4ca21d661bc9876301707d6ae40acffad65353
 
     Raises:
         InputError: an option out of range, or one that asks more of the data than they have.
@@ -119,6 +127,7 @@ class SurrogateModule(TaskModule):
         self.residual_weight, self.conservation_weight, self.compiled = residual, conservation, compile
         self.norm_penalty, self.mirror = norm_penalty, mirror
         self.equation: Equation | None = None
+<<<<<<< HEAD
         self.rivals = nn.ModuleDict({name: rival(name, options) for name, options in (rivals or {}).items()})
         self.rates = {name: options[RATE] for name, options in (rivals or {}).items() if RATE in options}
         # A rival's best weights may not be those of the epoch that is the model's best, and one checkpoint holds all.
@@ -146,24 +155,36 @@ class SurrogateModule(TaskModule):
             for network in self.networks_by_name().values():
                 if network.task is None:
                     network.build(task)
+=======
+        self._image: Callable[[FieldBatch], FieldBatch] | None = None
+>>>>>>> 1e4ca21d661bc9876301707d6ae40acffad65353
 
     def build(self, data: Any) -> None:
         """Build the networks, and check that the data have what the options ask of them."""
         super().build(data)
         task: FieldTask = data.task
+<<<<<<< HEAD
         for name, network in self.networks_by_name().items():
             if notice := network.notice(task):
                 data.advise(f"{name}: {notice}" if name else notice)
         if self.residual_weight or self.conservation_weight or self.mirror:
             found = self._equation(task, data)
             self.equation = found if self.residual_weight or self.conservation_weight else None
+=======
+        if notice := self.network.notice(task):
+            data.advise(notice)
+        if self.residual_weight or self.conservation_weight:
+            self.equation = self._equation(task, data)
+        if self.mirror:
+            self._image = _images(task, data)
+>>>>>>> 1e4ca21d661bc9876301707d6ae40acffad65353
         if self.compiled:
             for network in self.networks_by_name().values():
                 network.operator.compile()
 
     def _equation(self, task: FieldTask, data: Any) -> Equation:
         """Return the equation of the data, for what needs to know it."""
-        asked = "residual" if self.residual_weight else "conservation" if self.conservation_weight else "mirror"
+        asked = "residual" if self.residual_weight else "conservation"
         if data.is_file or task.name not in SIMULATORS:
             raise InputError(f"model.{asked} needs an equation, and {task.name!r} is none that can be simulated here.")
         found = simulator(task.name)
@@ -175,8 +196,6 @@ class SurrogateModule(TaskModule):
             )
         if self.conservation_weight and not found.invariants_on(tuple(task.lengths)):
             raise InputError(f"model.conservation={self.conservation_weight:g}: {task.name} conserves nothing.")
-        if self.mirror and not (found.mirror and found.periodic and found.dims == 1):
-            raise InputError(f"model.mirror=true: mirror images of {task.name} do not solve it: leave it out.")
         return found
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -205,6 +224,7 @@ class SurrogateModule(TaskModule):
             clip(network.parameters(), gradient_clip_val)
 
     def loss(self, batch: FieldBatch) -> tuple[Tensor, dict[str, Tensor]]:
+<<<<<<< HEAD
         """Roll out from the first state of each window and average the errors of all states that have a gradient.
 
         Rivals are rolled out from the same states over the same steps; as networks share no parameter, the gradient of
@@ -229,6 +249,12 @@ class SurrogateModule(TaskModule):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of one network and its parts."""
         states, first = self._unrolled(network, batch, horizon, before, noise)
+=======
+        """Roll out from the first state of each window and average the errors of all states that have a gradient."""
+        if self._image is not None:
+            batch = self._image(batch)
+        states, first = self._unrolled(batch)
+>>>>>>> 1e4ca21d661bc9876301707d6ae40acffad65353
         truth = batch.values[:, first : first + states.shape[1]]
         error = self._errors(states, truth).mean()
         loss, logged = error, {self.loss_name: error}
@@ -313,11 +339,23 @@ class SurrogateModule(TaskModule):
         return found, None
 
 
-def _mirrored(batch: FieldBatch) -> FieldBatch:
-    """Return a batch whose samples are mirror images -u(-x), each with probability one half.
+def _images(task: FieldTask, data: Any) -> Callable[[FieldBatch], FieldBatch]:
+    """Return what draws images of samples that solve the same equation.
 
-    Turned end for end, the points 0, h, ..., L - h of a circle are those of the image but for a shift by h.
+    Raises:
+        InputError: the equation is not known, or has no such images, or the grid does not.
     """
-    values = batch.values
-    turned = torch.rand(len(values), *[1] * (values.dim() - 1), device=values.device) < 0.5
-    return replace(batch, values=torch.where(turned, -values.flip(-1), values))
+    found = None if data.equation is None else simulator(data.equation)
+    if not isinstance(found, Equation):
+        raise InputError(f"model.mirror needs an equation, and {task.name!r} is none that can be simulated here.")
+    if found.mirror and found.periodic and found.dims == 1:
+        return mirrored
+    if not found.square or len(set(task.shape)) > 1 or len(set(task.lengths)) > 1:
+        raise InputError(f"model.mirror=true: mirror images of {task.name} do not solve it: leave it out.")
+    missing = (data.test.lengths[0] - task.lengths[0]) / (task.lengths[0] / (task.shape[0] - 1))  # points
+    if min(abs(missing), abs(missing - 1)) > 1e-6:
+        raise InputError(
+            "model.mirror=true: the points that are trained on leave out a part beside the far walls: take a "
+            "data.train_every that divides the intervals between the points, or leave it out."
+        )
+    return partial(turned, far_walls=abs(missing) < 0.5)
