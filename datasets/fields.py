@@ -155,7 +155,7 @@ def _waves(values: Tensor) -> Tensor:
 
 
 def _length_scale(values: Tensor, of: Simulations) -> list[float]:
-    """Return the deviation of the waves of fields (N, T, C, *X) beside their slope; the longest side without a slope."""
+    """Return the deviation of the waves of fields (N, T, C, *X) beside their slope; without one, the longest side."""
     squares = values.new_zeros(values.shape[2], dtype=torch.float64)
     for axis, (n, length, joined) in enumerate(zip(of.shape, of.extents, of.periodic, strict=True), start=3):
         ends = values.narrow(axis, 0, 1) if joined else None

@@ -51,18 +51,12 @@ class SurrogateModule(TaskModule):
         residual: weight of the equation's residual on states rolled out, beside its rate of change; simulators alone,
             with a horizon of 2 or more.
         conservation: weight of the drift of what the equation conserves; simulators alone.
-<<<<<<< HEAD
-        mirror: whether half of each batch, drawn anew, is replaced by its mirror image -u(-x), which solves the same
-            equation; simulators that say so alone.
+        mirror: whether samples are replaced by images that solve the same equation, drawn anew for each batch:
+            -u(-x) on a circle, the reflections and turns of a square; equations that say so alone.
         rivals: networks that learn beside it and stand in the same tables, each by its name with its options, and with
             a ``learning_rate`` where that is another. All see the same batches in as many steps of their own optimiser
             under the same schedule, and all keep their last weights.
         compile: whether to compile the networks for training; pays in long trainings.
-=======
-        mirror: whether samples are replaced by images that solve the same equation, drawn anew for each batch:
-            -u(-x) on a circle, the reflections and turns of a square; equations that say so alone.
-        compile: whether to compile the network for training; pays in long trainings.
->>>>>>> 1e4ca21d661bc9876301707d6ae40acffad65353
 
     Raises:
         InputError: an option out of range, or one that asks more of the data than they have.
@@ -127,13 +121,13 @@ class SurrogateModule(TaskModule):
         self.residual_weight, self.conservation_weight, self.compiled = residual, conservation, compile
         self.norm_penalty, self.mirror = norm_penalty, mirror
         self.equation: Equation | None = None
-<<<<<<< HEAD
         self.rivals = nn.ModuleDict({name: rival(name, options) for name, options in (rivals or {}).items()})
         self.rates = {name: options[RATE] for name, options in (rivals or {}).items() if RATE in options}
         # A rival's best weights may not be those of the epoch that is the model's best, and one checkpoint holds all.
         self.keeps_last = bool(self.rivals)
         for name in self.rivals:
             self.validation[f"relative_l2_{name}"] = MeanMetric()
+        self._image: Callable[[FieldBatch], FieldBatch] | None = None
 
     def networks_by_name(self) -> dict[str, Surrogate]:
         """Return the network, by an empty name, and its rivals."""
@@ -155,29 +149,18 @@ class SurrogateModule(TaskModule):
             for network in self.networks_by_name().values():
                 if network.task is None:
                     network.build(task)
-=======
-        self._image: Callable[[FieldBatch], FieldBatch] | None = None
->>>>>>> 1e4ca21d661bc9876301707d6ae40acffad65353
 
     def build(self, data: Any) -> None:
         """Build the networks, and check that the data have what the options ask of them."""
         super().build(data)
         task: FieldTask = data.task
-<<<<<<< HEAD
         for name, network in self.networks_by_name().items():
             if notice := network.notice(task):
                 data.advise(f"{name}: {notice}" if name else notice)
-        if self.residual_weight or self.conservation_weight or self.mirror:
-            found = self._equation(task, data)
-            self.equation = found if self.residual_weight or self.conservation_weight else None
-=======
-        if notice := self.network.notice(task):
-            data.advise(notice)
         if self.residual_weight or self.conservation_weight:
             self.equation = self._equation(task, data)
         if self.mirror:
             self._image = _images(task, data)
->>>>>>> 1e4ca21d661bc9876301707d6ae40acffad65353
         if self.compiled:
             for network in self.networks_by_name().values():
                 network.operator.compile()
@@ -224,14 +207,13 @@ class SurrogateModule(TaskModule):
             clip(network.parameters(), gradient_clip_val)
 
     def loss(self, batch: FieldBatch) -> tuple[Tensor, dict[str, Tensor]]:
-<<<<<<< HEAD
         """Roll out from the first state of each window and average the errors of all states that have a gradient.
 
         Rivals are rolled out from the same states over the same steps; as networks share no parameter, the gradient of
         the sum of their losses is that of each.
         """
-        if self.mirror:
-            batch = _mirrored(batch)
+        if self._image is not None:
+            batch = self._image(batch)
         task = self.network.built_for
         horizon = self._horizon(batch.values.shape[1] - 1)
         before = int(torch.randint(horizon, ())) if self.pushforward and not task.steady else None
@@ -249,12 +231,6 @@ class SurrogateModule(TaskModule):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of one network and its parts."""
         states, first = self._unrolled(network, batch, horizon, before, noise)
-=======
-        """Roll out from the first state of each window and average the errors of all states that have a gradient."""
-        if self._image is not None:
-            batch = self._image(batch)
-        states, first = self._unrolled(batch)
->>>>>>> 1e4ca21d661bc9876301707d6ae40acffad65353
         truth = batch.values[:, first : first + states.shape[1]]
         error = self._errors(states, truth).mean()
         loss, logged = error, {self.loss_name: error}
