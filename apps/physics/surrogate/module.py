@@ -52,7 +52,8 @@ class SurrogateModule(TaskModule):
             with a horizon of 2 or more.
         conservation: weight of the drift of what the equation conserves; simulators alone.
         mirror: whether samples are replaced by images that solve the same equation, drawn anew for each batch:
-            -u(-x) on a circle, the reflections and turns of a square; equations that say so alone.
+            -u(-x) on a circle, the reflections and turns of a square; equations that say so alone. None for: where the
+            data are of one that does.
         rivals: networks that learn beside it and stand in the same tables, each by its name with its options, and with
             a ``learning_rate`` where that is another. All see the same batches in as many steps of their own optimiser
             under the same schedule, and all keep their last weights.
@@ -94,7 +95,7 @@ class SurrogateModule(TaskModule):
         residual: float = 0.0,
         conservation: float = 0.0,
         norm_penalty: float = 0.0,
-        mirror: bool = False,
+        mirror: bool | None = False,
         rivals: dict[str, dict[str, Any]] | None = None,
         compile: bool = False,
     ) -> None:
@@ -159,8 +160,12 @@ class SurrogateModule(TaskModule):
                 data.advise(f"{name}: {notice}" if name else notice)
         if self.residual_weight or self.conservation_weight:
             self.equation = self._equation(task, data)
-        if self.mirror:
-            self._image = _images(task, data)
+        if self.mirror or self.mirror is None:
+            try:
+                self._image = _images(task, data)
+            except InputError:
+                if self.mirror:
+                    raise
         if self.compiled:
             for network in self.networks_by_name().values():
                 network.operator.compile()
@@ -327,11 +332,13 @@ def _images(task: FieldTask, data: Any) -> Callable[[FieldBatch], FieldBatch]:
     if found.mirror and found.periodic and found.dims == 1:
         return mirrored
     if not found.square or len(set(task.shape)) > 1 or len(set(task.lengths)) > 1:
-        raise InputError(f"model.mirror=true: mirror images of {task.name} do not solve it: leave it out.")
+        raise InputError(
+            f"model.mirror=true: mirror images of {task.name} do not solve it: take false, or null for where they do."
+        )
     missing = (data.test.lengths[0] - task.lengths[0]) / (task.lengths[0] / (task.shape[0] - 1))  # points
     if min(abs(missing), abs(missing - 1)) > 1e-6:
         raise InputError(
             "model.mirror=true: the points that are trained on leave out a part beside the far walls: take a "
-            "data.train_every that divides the intervals between the points, or leave it out."
+            "data.train_every that divides the intervals between the points, or model.mirror=false."
         )
     return partial(turned, far_walls=abs(missing) < 0.5)
