@@ -132,7 +132,7 @@ def train(name: str, seed: int, *, epochs: int | None = None) -> dict[str, Any]:
     linear.fit(data.windows("train"), data.windows("validation"))
     tests = {points: data.test_at(points) for points in data.resolutions}
     return {
-        "scores": {points: _error(predictions(module, test), test) for points, test in tests.items()},
+        "scores": {points: _error(predictions(module.network, test), test) for points, test in tests.items()},
         "linear": _error(linear.predict(data.test_at()), data.test_at()),
         "trained": data.task.shape[0],
         "split_hash": data.split.hash,
