@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 B = 3
 
+needs_accelerator = pytest.mark.skipif(not torch.cuda.is_available(), reason="no accelerator in double precision here")
+
 
 @dataclass(frozen=True)
 class ModuleCase:
@@ -144,6 +146,19 @@ class ModuleLaws:
         case.near(real(actual, torch.float32), expected, case.autocast)
         sum(output.float().square().sum() for output in actual).backward()  # pyright: ignore[reportAttributeAccessIssue]
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in module.parameters())
+
+    @needs_accelerator
+    def test_an_accelerator_answers_as_the_host(self, case: ModuleCase):
+        """To rounding, gradients too; the module is moved as a user moves it."""
+        found: list[tuple[Tensor, ...]] = []
+        for device in ("cpu", "cuda"):
+            module, inputs = case.module().to(device), tuple(each.to(device) for each in case.draw())
+            outputs = case.outputs(module, *inputs)
+            assert all(output.device.type == device for output in outputs)
+            sum(output.square().sum() for output in outputs).backward()  # pyright: ignore[reportAttributeAccessIssue]
+            gradients = [p.grad for p in module.parameters() if p.grad is not None]
+            found.append(tuple(each.detach().cpu() for each in (*outputs, *gradients)))
+        case.near(found[1], found[0], 10 * case.operations * torch.finfo(torch.float64).eps)
 
     def test_compiled_equals_eager(self, case: ModuleCase):
         if not case.compiles:

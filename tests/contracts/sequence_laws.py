@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from module_laws import needs_accelerator
 from torch import Tensor
 
 from integrand.core.errors import InputError
@@ -274,6 +275,21 @@ class SequenceLaws:
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
             assert torch.count_nonzero(parameter.grad) > 0, name
+
+    @needs_accelerator
+    def test_an_accelerator_answers_as_the_host(self, case: Case):
+        """To rounding, gradients too; the layer is moved as a user moves it."""
+        found: list[list[Tensor]] = []
+        for device in ("cpu", "cuda"):
+            layer, (x, dt, mask) = case.layer().to(device), (each.to(device) for each in sequence())
+            y, state = layer(x, dt, mask)
+            stepped = layer.step(x[:, 0], dt[:, 0], state).y
+            (y.square().sum() + stepped.square().sum()).backward()
+            results = [y, stepped, *flat(state), *(p.grad for p in layer.parameters() if p.grad is not None)]
+            assert all(each.device.type == device for each in results)
+            found.append([each.detach().cpu() for each in results])
+        for here, there in zip(*found, strict=True):
+            assert_near(there, here, 100 * rounding())
 
     def test_gradients_agree_with_finite_differences(self, case: Case):
         layer, (x, dt, mask) = case.layer(), sequence()

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from integrand.apps.application import Application, recipe_summary
 from integrand.apps.registry import applications
@@ -15,6 +16,7 @@ from integrand.datasets.catalogue import CATALOGUE, Dataset
 from integrand.datasets.download import locate
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
+ACCELERATORS = ["cpu", *(["gpu"] if torch.cuda.is_available() else [])]
 RECIPES = [(app, name) for app in applications() for name in app.recipes()]
 
 
@@ -30,8 +32,11 @@ def shipped_by_aeon(entry: Dataset, folder: Path) -> Path | None:
     return folder / "data"
 
 
+@pytest.mark.parametrize("accelerator", ACCELERATORS)
 @pytest.mark.parametrize(("app", "name"), RECIPES, ids=[f"{app.name}-{name}" for app, name in RECIPES])
-def test_a_recipe_trains_two_steps(app: Application, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_recipe_trains_two_steps(
+    app: Application, name: str, accelerator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     cli = parse_options(app, TrainRequest(recipe=name))
     needed = cli.config.data.dataset
     entry = CATALOGUE[needed]
@@ -45,7 +50,7 @@ def test_a_recipe_trains_two_steps(app: Application, name: str, tmp_path: Path, 
     cli.start(
         max_steps=2,
         limit_val_batches=1,
-        accelerator="cpu",
+        accelerator=accelerator,
         devices=1,
         logger=[],
         enable_checkpointing=False,
@@ -75,6 +80,7 @@ def test_the_default_recipe_exists_and_needs_no_download(app: Application):
     assert not CATALOGUE[config.data.dataset].files
 
 
+@pytest.mark.parametrize("accelerator", ACCELERATORS)
 @pytest.mark.parametrize(("app", "name"), RECIPES, ids=[f"{app.name}-{name}" for app, name in RECIPES])
 def test_a_recipe_says_what_it_is(app: Application, name: str):
     assert 20 <= len(recipe_summary(app.recipe(name))) <= 120
