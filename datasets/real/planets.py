@@ -8,11 +8,12 @@ Source: Folkner, Williams and Boggs (2009), The planetary and lunar ephemeris DE
 """
 
 import lzma
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.simulations import Simulations
@@ -89,3 +90,43 @@ def load(bodies: Sequence[str] = BODIES) -> Simulations:
             "rounding": _POSITION_UNIT,
         },
     )
+
+
+def energy(states: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+    """Return Newton's energy (N, T) of states (N, T, D) by the gravitational parameters m_i of the bodies, (N,) each.
+
+        sum_i m_i |v_i|^2 / 2 - sum_{i<j} m_i m_j / |x_i - x_j|,      in AU^5 / day^4: G times the energy
+
+    Relativity and asteroids make that of DE421 waver by some parts in a hundred million.
+
+    Example:
+        >>> sky = load()
+        >>> found = energy(sky.values, sky.parameters)[0]
+        >>> bool(((found / found[0] - 1).abs() < 1e-6).all())
+        True
+    """
+    places, velocities, masses = _bodies(states, parameters)
+    kinetic = 0.5 * (masses * velocities.square().sum(-1)).sum(-1)
+    first, second = torch.triu_indices(masses.shape[-1], masses.shape[-1], 1)
+    distance = (places[..., first, :] - places[..., second, :]).norm(dim=-1)
+    return kinetic - (masses[..., first] * masses[..., second] / distance).sum(-1)
+
+
+def angular_momentum(states: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+    """Return the size of the angular momentum, |sum_i m_i x_i times v_i|, (N, T), in AU^5 / day^3; see ``energy``."""
+    places, velocities, masses = _bodies(states, parameters)
+    return (masses[..., None] * torch.linalg.cross(places, velocities)).sum(-2).norm(dim=-1)
+
+
+def _bodies(states: Tensor, parameters: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return positions and velocities (N, T, bodies, 3), and gravitational parameters (N, 1, bodies)."""
+    masses = torch.stack([each.to(states) for each in parameters.values()], dim=-1)[:, None]
+    places, velocities = states.unflatten(-1, (2, -1, 3)).unbind(-3)
+    return places, velocities, masses
+
+
+INVARIANTS: dict[str, Callable[[Tensor, Mapping[str, Tensor]], Tensor]] = {
+    "energy": energy,
+    "angular_momentum": angular_momentum,
+}
+"""What Newton's law keeps, by name."""

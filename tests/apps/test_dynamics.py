@@ -107,7 +107,7 @@ def test_parts_share_no_trajectory_and_test_starts_are_exact(data: DynamicsData)
 
 
 def test_scales_are_those_of_the_training_part_and_keep_the_symplectic_form(double: DynamicsData):
-    data, seen = double, double.observed[list(double.split.train)].flatten(0, 1)
+    data, seen = double, double.trained.flatten(0, 1)
     scale, half = np.asarray(data.task.scale), data.task.dim // 2
     size = seen.clone()
     size[:, half:] -= seen[:, half:].mean(0)
@@ -133,7 +133,7 @@ def test_differences_have_fourth_order():
 def test_noise_is_seen_in_training_and_not_in_the_test(data: DynamicsData):
     noisy = small_data(noise=0.1)
     assert torch.equal(noisy.test.values, data.test.values)
-    added = (noisy.observed - data.observed) / data.observed[:6].flatten(0, 1).std(0)
+    added = (noisy.trained - data.trained) / data.trained.flatten(0, 1).std(0)
     assert float(added.std()) == pytest.approx(0.1, rel=0.05)
 
 
@@ -358,7 +358,7 @@ def test_the_evaluation_is_that_by_hand(evaluation: Evaluation, data: DynamicsDa
     assert (results["task"], results["seed"], results["split_hash"]) == ("dynamics", 3, data.split.hash)
     states = evaluation.predictions["hamiltonian"].states
     energy, true = (y[..., 1] ** 2 / 2 + 1 - np.cos(y[..., 0]) for y in (states, exact))
-    starts = data.seen.values[:6, 0].numpy()
+    starts = data.starts.numpy()
     scale = np.sqrt(np.mean((starts[:, 1] ** 2 / 2 + 1 - np.cos(starts[:, 0])) ** 2))
     ours = results["metrics"]["hamiltonian"]
     away = np.abs(energy - energy[:, :1]) / scale
