@@ -74,6 +74,12 @@ _FNO_NOTE = (
     "1,000 training samples on 256 points, 100 test samples, the same functions at each number of points; trained "
     "without the test part, the epoch with the best validation error"
 )
+_FEW_STEPS = ("--trainer.max_steps", "4", "--trainer.max_epochs", "1", "--model.refine", "[]")
+_IDENTIFIED = {"parameter_error": "lower", "remainder_error": "lower"}
+_IDENTIFIED_NOTE = (
+    "12 trajectories with 1 % of noise; the largest relative error of a constant, and the relative L2 error of the "
+    "remainder at the states of the test part"
+)
 _BY_POINTS = {f"relative_l2{points}": "lower" for points in ("", "_at_1024", "_at_2048")}
 _TWO_EPOCHS = ("--trainer.max_epochs", "2")
 _COMPILED = ("--model.compile", "true")
@@ -113,6 +119,28 @@ RECIPES = {
     "physionet2012_interpolation": _latent_ode(None, "interpolation: half of the values hidden and asked for"),
     "physionet2012_extrapolation_as_published": _latent_ode(2.231e-3, "extrapolation: the second day from the first"),
     "physionet2012_extrapolation": _latent_ode(None, "extrapolation: the second day from the first"),
+    "pendulum": Recipe(
+        {"energy_drift": "lower", "relative_l2": "lower"},
+        "100 periods from exact starts, of which training saw one; the plain network has the same data, steps and widths",
+        app="physics",
+        quick=_FEW_STEPS,
+    ),
+    "two_body": Recipe(
+        {"energy_mse": "lower"},
+        "1,000 orbits of 50 points on [0, 20] as published, 700 of them for training; 200 test orbits, 500 points on [0, 25]",
+        (3.88e-5, "HNN, Greydanus, Dzamba and Yosinski (2019), Table 1; their plain network has 6.33e-2"),
+        app="physics",
+        quick=_FEW_STEPS,
+    ),
+    "lorenz63": Recipe(
+        {"valid_time": "higher", "exponents_error": "lower"},
+        "10 trajectories of 1,001 states with 1 % of noise; Lyapunov times from 66 exact starts until the error exceeds "
+        "0.4 deviations, and the largest error of an exponent by the greatest",
+        app="physics",
+        quick=_FEW_STEPS,
+    ),
+    "lotka_volterra": Recipe(_IDENTIFIED, _IDENTIFIED_NOTE, app="physics", quick=_FEW_STEPS),
+    "damped_pendulum": Recipe(_IDENTIFIED, _IDENTIFIED_NOTE, app="physics", quick=_FEW_STEPS),
     "burgers": Recipe(
         _BY_POINTS, f"period 2 pi; {_FNO_NOTE}", (2.54e-3, _FNO), quick=_TWO_EPOCHS, options=_COMPILED, app="physics"
     ),

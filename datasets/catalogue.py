@@ -114,6 +114,20 @@ def _of_archive(name: str, train: tuple[str, int], test: tuple[str, int]) -> tup
     return file("TRAIN", *train), file("TEST", *test)
 
 
+def _problem(name: str, summary: str, source: str) -> Dataset:
+    """A problem of ``integrand train physics --task informed``: an equation, of which only points are drawn."""
+    return Dataset(
+        name=name,
+        summary=summary,
+        source="an equation with its conditions and its solution, of integrand",
+        licence="CC0-1.0",
+        citation=source,
+        size=0,
+        splits="points of the box by seed; the solution on a grid is the test",
+        synthetic=True,
+    )
+
+
 _ENTRIES = (
     Dataset(
         name="nyc_weather",
@@ -551,6 +565,34 @@ _ENTRIES = (
         "equations.darcy:Darcy",
         "steady flow through a medium of two permeabilities: its pressure",
         "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
+    ),
+    _problem(
+        "burgers_shock",
+        "Burgers' equation with a sine that steepens to a shock, solved by its residual",
+        "Raissi M., Perdikaris P. and Karniadakis G. E. (2019). Physics-informed neural networks. Journal of "
+        "Computational Physics 378, 686-707.",
+    ),
+    _problem(
+        "heat_rod",
+        "heat equation on an interval, two waves that decay, solved by its residual",
+        "Fourier J. (1822). Theorie analytique de la chaleur. Paris: Didot.",
+    ),
+    _problem(
+        "vibrating_string",
+        "wave equation on an interval, a plucked string, solved by its residual",
+        "Wang S., Yu X. and Perdikaris P. (2022). When and why PINNs fail to train: a neural tangent kernel "
+        "perspective. Journal of Computational Physics 449, 110768.",
+    ),
+    _problem(
+        "helmholtz",
+        "Helmholtz equation on a square under a given force, solved by its residual",
+        "Wang S., Teng Y. and Perdikaris P. (2021). Understanding and mitigating gradient flow pathologies in "
+        "physics-informed neural networks. SIAM Journal on Scientific Computing 43, A3055-A3081.",
+    ),
+    _problem(
+        "oscillator",
+        "damped oscillator, three swings, solved by its residual",
+        "Moseley B. (2021). So, what is a physics-informed neural network? Blog article.",
     ),
 )
 

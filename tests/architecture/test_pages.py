@@ -38,5 +38,6 @@ def test_the_page_on_layers_names_every_layer_and_model(folder: str):
     package = importlib.import_module(f"integrand.core.{folder}")
     text = (DOCS / "layers.md").read_text(encoding="utf-8")
     modules = [name for name in package.__all__ if issubclass(getattr(package, name), torch.nn.Module)]
-    parts = {"SequenceLayer", "ControlledModel", "LearnedSymbol", "LocalTerm", "MethodOfLines"}  # what the others are made of
+    # What the others are made of.
+    parts = {"SequenceLayer", "ControlledModel", "LearnedSymbol", "LocalTerm", "MethodOfLines"}
     assert [name for name in modules if f"`{name}`" not in text and name not in parts] == []

@@ -192,7 +192,8 @@ def test_nothing_is_left_of_data_that_cannot_be_made(monkeypatch: pytest.MonkeyP
         pieces.append(len(list(tmp_path.rglob("*.h5"))))
 
     message = (
-        r"explosive: the solution of sample \d+ ceased to be finite before t = 1.5, by step 150 of 0\.01: take a smaller"
+        r"explosive: the solution of sample \d+ ceased to be finite before t = 1.5, by step 150 of 0\.01: "
+        "take a smaller"
     )
     with pytest.raises(InputError, match=message):
         simulated("explosive", samples=50, folder=tmp_path, progress=look)

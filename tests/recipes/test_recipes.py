@@ -34,8 +34,8 @@ def shipped_by_aeon(entry: Dataset, folder: Path) -> Path | None:
 def test_a_recipe_trains_two_steps(app: Application, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     cli = parse_options(app, TrainRequest(recipe=name))
     needed = cli.config.data.dataset
-    entry = CATALOGUE.get(needed)  # none of an equation, whose points are drawn
-    if entry is not None and entry.files:
+    entry = CATALOGUE[needed]
+    if entry.files:
         if "INTEGRAND_DATA" not in os.environ:
             monkeypatch.setenv("INTEGRAND_DATA", str(shipped_by_aeon(entry, tmp_path) or SHARED))
         if not all((Path(os.environ["INTEGRAND_DATA"]) / file.path).is_file() for file in entry.files):

@@ -131,7 +131,10 @@ class InformedModule(BaseModule):
 
     def found(self) -> dict[str, float]:
         """Return the sought parameters as they are now."""
-        return {name: float(self.parameters_of_equation[name].detach()) for name in self.network.built_for.unknown}
+        return {
+            name: float(torch.as_tensor(self.parameters_of_equation[name]).detach())
+            for name in self.network.built_for.unknown
+        }
 
     def forward(self, points: Tensor) -> Tensor:
         """Evaluate the solution at points (N, d): (N,)."""
