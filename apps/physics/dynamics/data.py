@@ -4,13 +4,14 @@ Dimension letters: N samples, T times, D state.
 """
 
 from dataclasses import replace
-from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from integrand.apps.physics.dynamics import TASK
+from integrand.apps.physics.dynamics.differences import differences
+from integrand.apps.physics.dynamics.drawn import drawn_parts, grid
 from integrand.apps.physics.dynamics.records import (
     Parts,
     Reading,
@@ -25,7 +26,6 @@ from integrand.apps.physics.dynamics.windows import StateWindows
 from integrand.apps.training.parts_data import PartsData
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.simulations import Simulations
-from integrand.datasets.splits import PARTS, IndexSplit
 from integrand.datasets.synthetic.simulators import SIMULATORS, simulator
 from integrand.datasets.synthetic.systems.system import System
 
@@ -193,32 +193,18 @@ class DynamicsData(PartsData):
         """Draw the parts from the simulator."""
         if self.split_by == "time":
             raise InputError("data.split_by=time is for recorded data: a simulator draws trajectories for each part.")
-        self.system: System | None = self._simulator()
-        counts = self._counts()
-        span = self.span or self.system.span
-        interval = self.interval or self.system.interval
-        first = counts[0] + counts[1]
-        seen = self._simulate(self.system, first, 0, span, interval)
-        test = self._simulate(self.system, counts[2], first, self.test_span or span, self.test_interval or interval)
-        errors = [float(one.provenance["time_step_error"]) for one in (seen, test)]
-        told = (
-            f"{self.dataset}: simulated by {self.system.solver}, time-step error {errors[0]:.1e} in training, "
-            f"{errors[1]:.1e} in the test"
-        )
-        ends = (0, counts[0], first, self.samples)
-        rows = tuple(tuple(range(a, b)) for a, b in pairwise(ends))
-        checksum = f"{seen.checksum[:8]}{test.checksum[:8]}"
-        split = IndexSplit(
-            *rows, of={"dataset": self.dataset, "checksum": checksum, "test_span": float(test.times[-1])}
-        )
-        return Parts(
-            seen.select(rows[0]),
-            seen.select(rows[1]),
-            test,
-            split,
-            dict(zip(PARTS, counts, strict=True)),
-            "trajectories",
-            (told,),
+        system = self._simulator()
+        self.system: System | None = system
+        span, interval = self.span or system.span, self.interval or system.interval
+        return drawn_parts(
+            system,
+            samples=self.samples,
+            fractions=self.fractions,
+            times=grid(span, interval),
+            test_times=grid(self.test_span or span, self.test_interval or interval),
+            parameters=self.parameters,
+            seed=self.split_seed,
+            step_size=self.step_size,
         )
 
     def _recorded(self) -> Parts:
@@ -255,28 +241,6 @@ class DynamicsData(PartsData):
             if isinstance(value, (tuple, list)):
                 raise InputError(f"data.parameters: {name}={value!r} must be one value: a network sees no parameters.")
         return found
-
-    def _counts(self) -> tuple[int, int, int]:
-        shares = self.fractions
-        if len(shares) != 3 or not (min(shares) > 0 and abs(sum(shares) - 1) <= 1e-6):
-            raise InputError(f"data.fractions must be three positive numbers that add up to 1, got {shares}.")
-        train, known = round(shares[0] * self.samples), round((shares[0] + shares[1]) * self.samples)
-        if not 0 < train < known < self.samples:
-            raise InputError(f"data.samples={self.samples} do not give each part a trajectory by the shares {shares}.")
-        return train, known - train, self.samples - known
-
-    def _simulate(self, system: System, count: int, first: int, span: float, interval: float) -> Simulations:
-        steps = round(span / interval)
-        if steps < 1:
-            raise InputError(f"data.span={span:g} is shorter than an interval of {interval:g}.")
-        return system.simulate(
-            count,
-            first=first,
-            times=torch.arange(steps + 1, dtype=torch.float64) * interval,
-            parameters=self.parameters,
-            seed=self.split_seed,
-            step_size=self.step_size,
-        )
 
     def _slopes(self, of: Simulations, observed: Tensor) -> Tensor:
         """Return dy/dt (N, T, D): exact where they are asked for or known, else by differences."""
@@ -359,24 +323,3 @@ def _windows(
 ) -> StateWindows:
     times = of.times.float()
     return StateWindows(states.float(), slopes.float(), times, length=length or len(times), stride=stride)
-
-
-def differences(states: Tensor, interval: float) -> Tensor:
-    """Return dy/dt (N, T, D) of states at equal intervals, by differences of fourth order, one-sided at the ends.
-
-    Fewer than five states have second order.
-
-    Source: Fornberg (1988), Generation of finite difference formulas on arbitrarily spaced grids, tables 1 and 3.
-
-    Example:
-        >>> t = torch.arange(6, dtype=torch.float64)
-        >>> differences((t**4).view(1, 6, 1), 1.0).flatten().round().int().tolist()
-        [0, 4, 32, 108, 256, 500]
-    """
-    if states.shape[1] < 5:
-        return torch.gradient(states, spacing=interval, dim=1, edge_order=1)[0]
-    inner = (states[:, :-4] - 8 * states[:, 1:-3] + 8 * states[:, 3:-1] - states[:, 4:]) / 12
-    weights = states.new_tensor([[-25, 48, -36, 16, -3], [-3, -10, 18, -6, 1]]) / 12
-    first = torch.einsum("ij,njd->nid", weights, states[:, :5])
-    last = -torch.einsum("ij,njd->nid", weights, states[:, -5:].flip(1)).flip(1)
-    return torch.cat([first, inner, last], dim=1) / interval
