@@ -40,6 +40,8 @@ class FieldTask:
         increment_scale: standard deviation of the change in a step.
         wave_scale, target_wave_scale, increment_wave_scale: the same three deviations of what is left when each state
             has lost its mean over the box.
+        length_scale: over which the states change: their deviation, each less its mean over the box, beside their root
+            mean square slope; 1 / k for a wave sin(k x), but for what differences of neighbours miss.
         constant_location, constant_scale: of the constants.
         parameter_location, parameter_scale: of the parameters.
     """
@@ -64,6 +66,7 @@ class FieldTask:
     wave_scale: list[float]
     target_wave_scale: list[float]
     increment_wave_scale: list[float]
+    length_scale: list[float]
     constant_location: list[float]
     constant_scale: list[float]
     parameter_location: list[float]
@@ -127,6 +130,7 @@ class FieldTask:
             wave_scale=_statistics(waves_before, 2)[1],
             target_wave_scale=_statistics(waves_after, 2)[1],
             increment_wave_scale=_statistics(waves_after if steady else waves_after - waves_before, 2)[1],
+            length_scale=_length_scale(before, training),
             constant_location=constant_location,
             constant_scale=constant_scale,
             parameter_location=parameter_location,
@@ -148,6 +152,18 @@ def _waves(values: Tensor) -> Tensor:
     """Return fields (N, T, C, *X) less their mean over the box."""
     flat = values.flatten(3)
     return (flat - flat.mean(-1, keepdim=True)).view_as(values)
+
+
+def _length_scale(values: Tensor, of: Simulations) -> list[float]:
+    """Return the deviation of the waves of fields (N, T, C, *X) beside their slope; without one, the longest side."""
+    squares = values.new_zeros(values.shape[2], dtype=torch.float64)
+    for axis, (n, length, joined) in enumerate(zip(of.shape, of.extents, of.periodic, strict=True), start=3):
+        ends = values.narrow(axis, 0, 1) if joined else None
+        steps = values.double().diff(dim=axis, append=ends) * ((n if joined else n - 1) / length)
+        squares += steps.square().movedim(2, 0).flatten(1).mean(1)
+    waves = _waves(values).double().movedim(2, 0).flatten(1).square().mean(1)
+    lengths = (waves / squares).sqrt()
+    return torch.where(squares > 1e-24 * waves, lengths, max(of.extents)).nan_to_num(max(of.extents)).tolist()
 
 
 def _interval(simulations: Simulations) -> float:

@@ -24,12 +24,14 @@ class Stopped(Exception):
 class BestCheckpoint(ModelCheckpoint):
     """Lightning's, which also knows its best score again after the run folder was moved.
 
-    Where the data have no validation part (``validates`` is False) nothing is chosen: it keeps the last epoch's.
+    Where the data have no validation part (``validates`` is False), or the module keeps its last weights
+    (``keeps_last``), nothing is chosen: it keeps the last epoch's.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Look whether there is anything to choose by."""
-        if not getattr(trainer.datamodule, "validates", True):  # pyright: ignore[reportAttributeAccessIssue]
+        validates = getattr(trainer.datamodule, "validates", True)  # pyright: ignore[reportAttributeAccessIssue]
+        if not validates or getattr(pl_module, "keeps_last", False):
             self.monitor, self._save_on_train_epoch_end = None, True
         super().setup(trainer, pl_module, stage)
 

@@ -67,7 +67,8 @@ def conclude(
     load(task.figures)(evaluation, run, data.task)  # pyright: ignore[reportAttributeAccessIssue]
     draw_training(run)
     seconds["figures"] = time.monotonic() - began
-    environment["parameters"] = sum(p.numel() for p in module.parameters())
+    # Of the model alone, where others learned beside it.
+    environment["parameters"] = sum(p.numel() for p in getattr(module, "network", module).parameters())
     environment["seconds"] = {**environment.get("seconds", {}), **{k: round(v, 2) for k, v in seconds.items()}}
     run.write("environment.json", environment)
     write_report(run)

@@ -43,6 +43,7 @@ BASELINES = (
     ("#4D9E86", (0, (1.2, 1.2))),
     ("#A8789F", (0, (5, 1.5, 1.2, 1.5))),
     ("#6B7A8F", (0, (2.5, 1.2))),
+    ("#8F3B4E", (0, (1.2, 2.4))),
 )
 """Colour and dashes of the baselines, in their order; dashes tell them apart where colours do not."""
 SERIES = (("#0057B8", "o"), ("#D1495B", "s"), ("#2E8B77", "^"), ("#B8860B", "D"))

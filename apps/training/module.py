@@ -43,6 +43,8 @@ class BaseModule(LightningModule):
     app: ClassVar[str]
     monitor: ClassVar[str]
     """What validation logs that is the lower the better; the checkpoint with the least of it is the best."""
+    keeps_last: bool = False
+    """Whether the last weights are the best checkpoint, whatever validation says."""
 
     def __init__(
         self,
@@ -90,8 +92,8 @@ class BaseModule(LightningModule):
         self._watch(loss.detach())
         return loss
 
-    def configure_optimizers(self) -> Any:
-        """Build AdamW with a warm-up and a cosine over the whole training."""
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters as AdamW takes them: decay on matrices alone."""
         decayed, plain = [], []
         matrices = {
             id(m.weight) for m in self.modules() if isinstance(m, (nn.Linear, nn.Bilinear, nn.Conv1d, nn.Conv2d))
@@ -105,10 +107,11 @@ class BaseModule(LightningModule):
         }
         for parameter in self.parameters():
             (decayed if id(parameter) in matrices else plain).append(parameter)
-        optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=self.learning_rate,
-        )
+        return [{"params": decayed, "weight_decay": self.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+    def configure_optimizers(self) -> Any:
+        """Build AdamW with a warm-up and a cosine over the whole training."""
+        optimizer = torch.optim.AdamW(self.parameter_groups(), lr=self.learning_rate)
 
         def factor(step: int) -> float:
             warm = min(1.0, (step + 1) / (self.warmup_steps + 1))

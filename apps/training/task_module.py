@@ -26,6 +26,8 @@ class TaskModule(BaseModule):
     networks: ClassVar[type[TaskNetwork]]
     described_by: ClassVar[type]
     validated: ClassVar[tuple[str, ...]]
+    remembered: ClassVar[tuple[str, ...]] = ()
+    """Arguments beside the network on which its parameters depend; ``describe`` must tell them."""
 
     def __init__(
         self, network: TaskNetwork, *, learning_rate: float, weight_decay: float, warmup_steps: int, ema_decay: float
@@ -42,8 +44,12 @@ class TaskModule(BaseModule):
 
     def build(self, data: Any) -> None:
         """Build the network for a data module's task, unless it is built already."""
+        self.build_networks(data.task)
+
+    def build_networks(self, task: Any) -> None:
+        """Build for a task what is not built yet."""
         if self.network.task is None:
-            self.network.build(data.task)
+            self.network.build(task)
 
     def setup(self, stage: str) -> None:
         """Build what is not built yet, from the trainer's data module."""
@@ -66,9 +72,8 @@ class TaskModule(BaseModule):
         if not (isinstance(kind, type) and issubclass(kind, cls.networks)):
             wanted = cls.networks.__name__.lower()
             raise InputError(f"the checkpoint names {said['network']!r} as its network, which is no {wanted}.")
-        network = kind(**said["options"])
-        network.build(cls.described_by(**said["task"]))
-        module = cls(network)  # pyright: ignore[reportCallIssue]
+        module = cls(kind(**said["options"]), **{name: said[name] for name in cls.remembered})  # pyright: ignore[reportCallIssue]
+        module.build_networks(cls.described_by(**said["task"]))
         module.load_state_dict(checkpoint["state_dict"])
         return module.eval()
 

@@ -42,6 +42,9 @@ class LearnedSymbol(nn.Module):
     Example:
         >>> LearnedSymbol(1, 1)(PeriodicGrid((8,)), torch.zeros(1)).shape
         torch.Size([1, 5])
+
+    Source: Hoermander (1983), The analysis of linear partial differential operators, for symbols; that short waves are
+    damped whatever is learned is ours.
     """
 
     def __init__(

@@ -31,6 +31,7 @@ HAND_WRITTEN = {
     "identification.md",
     "informed.md",
     "prediction.md",
+    "simulation_files.md",
     "simulators.md",
     "surrogates.md",
     "runs.md",

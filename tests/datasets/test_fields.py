@@ -68,6 +68,26 @@ def test_statistics_are_those_of_numpy_over_what_is_seen():
     assert task == FieldTask(**task.to_dict())
 
 
+def test_the_length_scale_of_a_wave_is_its_radian_length_whatever_is_carried_along():
+    """sin(k x) + m changes over 1 / k, and the difference of neighbours is cos(k x) sinc(k h / 2) at the middle."""
+    n, k, m = 64, 3, 7.0
+    x = torch.arange(n, dtype=torch.float64) * (2 * np.pi / n)
+    waves = torch.stack([(k * x).sin() + m, torch.full_like(x, m)]).expand(2, 3, 2, n)
+    task = FieldTask.of(
+        Simulations(
+            name="waves",
+            values=waves,
+            times=torch.arange(3, dtype=torch.float64),
+            channels=("wave", "still"),
+            coordinates=(x,),
+            lengths=(2 * np.pi,),
+            periodic=(True,),
+        )
+    )
+    half = k * np.pi / n
+    np.testing.assert_allclose(task.length_scale, [half / np.sin(half) / k, 2 * np.pi], rtol=1e-12)
+
+
 def test_a_horizon_beyond_the_solutions_is_refused():
     with pytest.raises(InputError, match=r"data\.horizon=5 is out of range: .* 1 to 4"):
         FieldWindows(solutions(), 5)

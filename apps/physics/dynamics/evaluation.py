@@ -15,6 +15,7 @@ import torch
 from integrand.apps.physics.dynamics import exponents
 from integrand.apps.physics.dynamics.baselines import LinearMap, Persistence
 from integrand.apps.physics.dynamics.data import DynamicsData
+from integrand.apps.physics.dynamics.identification import recovered
 from integrand.apps.physics.dynamics.metrics import (
     drift,
     invariant_scale,
@@ -204,6 +205,9 @@ class Judge:
             f"{task.in_units(float(self.times[-1])):.3g} (Pathak et al. 2018)",
             "nrmse": "root mean squared error of a channel by its deviation, mean over channels",
             "energy_mse": "mean squared difference to the exact energy, as Greydanus et al. (2019) have it",
+            "exponents_error": "largest relative error of a Lyapunov exponent; one near 0 counts by the largest one",
+            "parameter_error": "largest relative error of a constant of the known part",
+            "remainder_error": "relative L2 error of the learned remainder at the states of the test part",
         }
         for name, scale in self.scales.items():
             told[f"{name}_drift"] = f"largest distance of the true {name} from its start, in units of {scale:.4g}"
@@ -257,6 +261,10 @@ def _results(
         who: {metric: None if of is None else _number(of.mean()) for metric, of in one.scores.items()}
         for who, one in predictions.items()
     }
+    for who, error in exponents.errors(spectra).items():
+        metrics[who]["exponents_error"] = error
+    for who, network in networks.items():
+        metrics[who] |= recovered(network, data)
     shown = [metric for metric in metrics[name] if metric in ("relative_l2", "valid_time") or metric == "energy_drift"]
     intervals, gains = compared(name, predictions, shown)
     return {

@@ -54,6 +54,23 @@ def _mean_spectrum(field, starts: torch.Tensor, lyapunov_time: float) -> list[fl
     return found.exponents.mean(0).tolist()
 
 
+def errors(found: dict[str, list[float] | None]) -> dict[str, float]:
+    """Return for each network the largest relative error of an exponent; those near 0 count by the largest one's size.
+
+    Example:
+        >>> errors({"simulator": [1.0, 0.01, -14.0], "model": [1.02, 0.02, -14.0]})
+        {'model': 0.02}
+    """
+    if not found or (true := found["simulator"]) is None:
+        return {}
+    largest = true[0]
+    return {
+        who: round(max(abs(a - b) / max(abs(b), largest) for a, b in zip(values, true, strict=True)), 12)
+        for who, values in found.items()
+        if who != "simulator" and values is not None
+    }
+
+
 def remarks(found: dict[str, list[float] | None]) -> list[str]:
     """Say them."""
     if not found:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from integrand.apps.physics.dynamics.data import DynamicsData
+from integrand.apps.physics.dynamics.models.network import DynamicsNetwork
 from integrand.apps.physics.dynamics.models.universal import UniversalNetwork
 from integrand.apps.physics.dynamics.module import DynamicsModule
 from integrand.apps.physics.dynamics.refinement import refine
@@ -158,6 +159,22 @@ def remainders(network: UniversalNetwork, states: Tensor, truths: Mapping[str, f
         return learned, None
     values = {name: torch.full((len(states),), value).to(states) for name, value in truths.items()}
     return learned, system.remainder(t, states, values)
+
+
+def recovered(network: DynamicsNetwork, data: DynamicsData) -> dict[str, float]:
+    """Return how far the constants and the remainder of a network are from the simulator's; nothing where unknown."""
+    truths = data.task.parameters if data.task.system in SIMULATORS else {}
+    if not isinstance(network, UniversalNetwork) or not truths:
+        return {}
+    states = data.test.values.flatten(0, 1).double()
+    learned, true = remainders(network, states.to(next(network.parameters())), truths)
+    constants = network.universal.constants()
+    if true is None or not constants.keys() <= truths.keys():
+        return {}
+    return {
+        "parameter_error": max(abs(float(each.detach()) / truths[name] - 1) for name, each in constants.items()),
+        "remainder_error": float((learned - true).norm() / true.norm()),
+    }
 
 
 def told(found: Identification) -> list[str]:

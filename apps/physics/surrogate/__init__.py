@@ -10,6 +10,10 @@ SURROGATES = {
     "deeponet": ("deeponet:DeepONetSurrogate", "DeepONet: a learned basis, its coefficients from fixed sensors"),
     "graph_operator": ("graph_operator:GraphOperatorSurrogate", "graph operator: messages between near points"),
     "neural_pde": ("neural_pde:NeuralPDESurrogate", "neural PDE: a learned local equation, solved in time"),
+    "semilinear_pde": (
+        "semilinear_pde:SemilinearSurrogate",
+        "semilinear PDE: a learned equation, its linear part solved exactly; periodic",
+    ),
 }
 """Surrogate networks: file and class, and a line on each."""
 

@@ -21,8 +21,9 @@ from integrand.datasets.synthetic.simulators import SIMULATORS, simulator
 
 FRACTIONS = (0.8, 0.1, 0.1)
 FILES = (".h5", ".hdf5")
-PUBLISHED = {"darcy_neuralop": ("integrand.datasets.real.darcy_neuralop:load", "train", "test_32", 2)}
-"""Data with a split of their own: reader, its part to train on, its part to test on, and the stride between the two."""
+PUBLISHED = {"darcy_neuralop": ("integrand.datasets.real.darcy_neuralop:load", "train", "test_32", 2, "darcy")}
+"""Data with a split of their own: reader, its part to train on, its part to test on, the stride between the two, and
+the equation, whose parameters may be others."""
 NOISE_KEY = 0x6E6F697365
 """Tells the generator of noise from that of other things with the same seed."""
 
@@ -117,6 +118,13 @@ class SurrogateData(PartsData):
         return "/" in self.dataset or self.dataset.endswith(FILES)
 
     @property
+    def equation(self) -> str | None:
+        """Name of the equation that the data solve, be its parameters known or not; None where it is not known."""
+        if self.dataset in PUBLISHED:
+            return PUBLISHED[self.dataset][-1]
+        return self.dataset if self.dataset in SIMULATORS else None
+
+    @property
     def notices(self) -> list[str]:
         """What the user should know of the data, and what the network had to say of them."""
         self.setup()
@@ -205,7 +213,7 @@ class SurrogateData(PartsData):
 
     def _published(self) -> dict[str, Simulations]:
         """Return the parts of data with a split of their own, validation taken from training."""
-        place, train, test, stride = PUBLISHED[self.dataset]
+        place, train, test, stride, _ = PUBLISHED[self.dataset]
         read = load(place)
         given, tested = read(train), read(test)
         self.checksum = hashlib.sha256((given.checksum + tested.checksum).encode()).hexdigest()[:16]

@@ -14,6 +14,7 @@ from integrand.apps.physics.paired_scores import compared
 from integrand.apps.physics.surrogate.baselines import baselines
 from integrand.apps.physics.surrogate.costs import TIMED, coarse_solver, reference_seconds, seconds_of
 from integrand.apps.physics.surrogate.data import SurrogateData
+from integrand.apps.physics.surrogate.models.surrogate import Surrogate
 from integrand.apps.physics.surrogate.module import SurrogateModule
 from integrand.apps.physics.surrogate.scores import ABOUT, COMPARED, HIGHER, FieldScores, score
 from integrand.core.losses import relative_l2
@@ -87,19 +88,24 @@ def evaluate(
         note = module.network.any_resolution
         notify(f"asked at {'x'.join(map(str, test.shape))} points, trained at {trained}{': ' + note if note else ''}")
 
-    notify(f"scoring {name} on {len(test):,} test samples")
-    made = predictions(module, test)
-    scores = {name: score(made, test, equation)}
-    examples = {name: made[:DRAWN]}
+    networks = {name: module.network}
+    for other, network in module.networks_by_name().items():
+        if other:
+            networks[other if other != name else f"{other} (rival)"] = network
+    scores, examples = {}, {}
+    for who, network in networks.items():
+        notify(f"scoring {who} on {len(test):,} test samples")
+        made = predictions(network, test)
+        scores[who], examples[who] = score(made, test, equation), made[:DRAWN]
     for other, values in _baselines(data, test, notify).items():
         scores[other] = score(values, test, equation)
         examples[other] = values[:DRAWN].float()
-    costs = _costs(module, data, test, equation, notify)
+    costs = _costs(networks, data, test, equation, notify)
     if (coarse := costs.pop("coarse_solver", None)) is not None:
         label = f"solver on {'x'.join(map(str, coarse.shape))}"
         scores[label] = score(coarse.values, test, equation)
         examples[label] = coarse.values[:DRAWN].float()
-    sweep = _sweep(module, data, test, notify)
+    sweep = _sweep(module.network, data, test, notify)
     return Evaluation(
         name=name,
         test=test,
@@ -114,14 +120,14 @@ def evaluate(
 
 
 @torch.no_grad()
-def predictions(module: SurrogateModule, test: Simulations) -> Tensor:
-    """Return the model's solutions (N, T, C, *X) from the first states of samples, or their constants, on the host."""
-    module.eval()
-    network, steady = module.network, module.network.built_for.steady
+def predictions(network: Surrogate, test: Simulations) -> Tensor:
+    """Return a network's solutions (N, T, C, *X) from the first states of samples, or their constants, on the host."""
+    network.eval()
+    steady = network.built_for.steady
     together = max(1, AT_ONCE // (64 * test.values[0, 0].numel()))
     parts = []
     for rows in torch.arange(len(test)).split(together):
-        few = FieldWindows(test.select(rows)).batch().to(module.device)
+        few = FieldWindows(test.select(rows)).batch().to(network.scale.device)
         start = None if steady else few.values[:, 0]
         parts.append(network.roll(start, few.constants, few.parameters, len(test.times) - 1).cpu())
     return torch.cat(parts)
@@ -148,19 +154,31 @@ def _equation(data: SurrogateData) -> Equation | None:
 
 @torch.no_grad()
 def _costs(
-    module: SurrogateModule, data: SurrogateData, test: Simulations, equation: Equation | None, notify: Notify
+    networks: dict[str, Surrogate], data: SurrogateData, test: Simulations, equation: Equation | None, notify: Notify
 ) -> dict[str, Any]:
-    """Measure the network, the reference solver and a coarse one, all on the same few samples as a batch."""
-    few = FieldWindows(test.select(range(min(TIMED, len(test))))).batch().to(module.device)
+    """Measure the networks, the reference solver and a coarse one, all on the same few samples as a batch.
+
+    Whatever is said of the network alone is said of the first.
+    """
+    device = next(iter(networks.values())).scale.device
+    few = FieldWindows(test.select(range(min(TIMED, len(test))))).batch().to(device)
     steady, steps = data.task.steady, len(test.times) - 1
 
-    def ask() -> float:
+    def ask(network: Surrogate) -> float:
         start = None if steady else few.values[:, 0]
-        return float(module.network.roll(start, few.constants, few.parameters, steps)[-1, -1].sum())  # waits
+        return float(network.roll(start, few.constants, few.parameters, steps)[-1, -1].sum())  # waits
 
+    each = {
+        who: {
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "seconds": seconds_of(lambda network=network: ask(network), len(few.values)),
+        }
+        for who, network in networks.items()
+    }
     costs: dict[str, Any] = {
-        "network_seconds": seconds_of(ask, len(few.values)),
-        "network_device": str(module.device),
+        "networks": each,
+        "network_seconds": next(iter(each.values()))["seconds"],
+        "network_device": str(device),
         "network_points": list(test.shape),
         "batch": len(few.values),
     }
@@ -187,7 +205,7 @@ def _costs(
     return costs
 
 
-def _sweep(module: SurrogateModule, data: SurrogateData, test: Simulations, notify: Notify) -> dict[int, Tensor]:
+def _sweep(network: Surrogate, data: SurrogateData, test: Simulations, notify: Notify) -> dict[int, Tensor]:
     """Return the relative L2 error of each sample at every resolution that is asked for."""
     asked = sorted({data.task.shape[0], test.shape[0], *data.resolutions})
     if len(asked) == 1:
@@ -197,7 +215,7 @@ def _sweep(module: SurrogateModule, data: SurrogateData, test: Simulations, noti
         notify(f"asking at {points} points")
         own = data.test_at(points)
         first = 0 if data.task.steady else 1
-        made = predictions(module, own)[:, first:].double()
+        made = predictions(network, own)[:, first:].double()
         errors[points] = relative_l2(made, own.values[:, first:].double(), dims=own.dims).flatten(1).mean(1)
     return errors
 
@@ -229,7 +247,7 @@ def _results(
         **compared(
             name,
             {who: one.samples for who, one in scores.items()},
-            metrics=[one for one in COMPARED if one in own][:2],
+            metrics=sorted((one for one in COMPARED if one in own), key=list(own).index)[:2],
             higher=HIGHER,
         ),
         "by_step": {
@@ -254,8 +272,19 @@ def _results(
 
 def _tables(name: str, sweep: dict[int, Tensor], costs: dict[str, Any], data: SurrogateData) -> list[dict[str, Any]]:
     """Return the tables of the report that are this task's own: costs, and resolutions."""
-    rows = {f"{name}, {_grid(costs['network_points'])} points": {"seconds a sample": costs["network_seconds"]}}
+    rows = {
+        f"{who}, {_grid(costs['network_points'])} points": {
+            "seconds a sample": each["seconds"],
+            "parameters": each["parameters"],
+        }
+        for who, each in costs["networks"].items()
+    }
     note = f"Each measured on a batch of {costs['batch']} samples, the median of three runs."
+    if len(costs["networks"]) > 1:
+        note += (
+            " All networks learned from the same batches of one training, in as many steps, and are scored with their "
+            "last weights."
+        )
     if "reference_seconds" in costs:
         step = costs["reference_step"]
         label = f"{costs['reference']}, {_grid(costs['reference_points'])} points{_step(step)}"

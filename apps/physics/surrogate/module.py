@@ -3,13 +3,18 @@
 Dimension letters: B batch, W states of a window, C channels, X Y Z grid.
 """
 
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
+from integrand.apps.physics.surrogate.images import mirrored, turned
 from integrand.apps.physics.surrogate.models.surrogate import Surrogate
+from integrand.apps.physics.surrogate.rivals import RATE, rival
+from integrand.apps.training.module import plain
 from integrand.apps.training.task_module import TaskModule
 from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError, unknown
@@ -32,6 +37,8 @@ class SurrogateModule(TaskModule):
         network: a surrogate; it is built for the data when training starts.
         learning_rate: peak learning rate.
         weight_decay: decay of matrices.
+        norm_penalty: weight of half the squared norm of all parameters in the loss: the weight decay of plain Adam,
+            which reaches the kernels of Fourier layers, too.
         warmup_steps: steps of linear warm-up.
         ema_decay: decay of the parameters' moving average; 0 for none.
         loss: ``"relative_l2"``; ``"relative_h1"``, with slopes; ``"spectral"``, each band of waves alike.
@@ -44,9 +51,13 @@ class SurrogateModule(TaskModule):
         residual: weight of the equation's residual on states rolled out, beside its rate of change; simulators alone,
             with a horizon of 2 or more.
         conservation: weight of the drift of what the equation conserves; simulators alone.
-        mirror: whether half of each batch, drawn anew, is replaced by its mirror image -u(-x), which solves the same
-            equation; simulators that say so alone.
-        compile: whether to compile the network for training; pays in long trainings.
+        mirror: whether samples are replaced by images that solve the same equation, drawn anew for each batch:
+            -u(-x) on a circle, the reflections and turns of a square; equations that say so alone. None for: where the
+            data are of one that does.
+        rivals: networks that learn beside it and stand in the same tables, each by its name with its options, and with
+            a ``learning_rate`` where that is another. All see the same batches in as many steps of their own optimiser
+            under the same schedule, and all keep their last weights.
+        compile: whether to compile the networks for training; pays in long trainings.
 
     Raises:
         InputError: an option out of range, or one that asks more of the data than they have.
@@ -66,6 +77,7 @@ class SurrogateModule(TaskModule):
     networks: ClassVar[type[TaskNetwork]] = Surrogate
     described_by: ClassVar[type] = FieldTask
     validated: ClassVar[tuple[str, ...]] = ("relative_l2",)
+    remembered: ClassVar[tuple[str, ...]] = ("rivals",)
     network: Surrogate
 
     def __init__(
@@ -82,7 +94,9 @@ class SurrogateModule(TaskModule):
         input_noise: float = 0.0,
         residual: float = 0.0,
         conservation: float = 0.0,
-        mirror: bool = False,
+        norm_penalty: float = 0.0,
+        mirror: bool | None = False,
+        rivals: dict[str, dict[str, Any]] | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__(
@@ -99,30 +113,66 @@ class SurrogateModule(TaskModule):
             ("input_noise", input_noise, input_noise >= 0),
             ("residual", residual, residual >= 0),
             ("conservation", conservation, conservation >= 0),
+            ("norm_penalty", norm_penalty, norm_penalty >= 0),
         ):
             if not held:
                 raise InputError(f"model.{name}={value!r} is out of range.")
         self.loss_name: Loss = loss
         self.horizon_growth, self.pushforward, self.input_noise = horizon_growth, pushforward, input_noise
         self.residual_weight, self.conservation_weight, self.compiled = residual, conservation, compile
-        self.mirror = mirror
+        self.norm_penalty, self.mirror = norm_penalty, mirror
         self.equation: Equation | None = None
+        self.rivals = nn.ModuleDict({name: rival(name, options) for name, options in (rivals or {}).items()})
+        self.rates = {name: options[RATE] for name, options in (rivals or {}).items() if RATE in options}
+        # A rival's best weights may not be those of the epoch that is the model's best, and one checkpoint holds all.
+        self.keeps_last = bool(self.rivals)
+        for name in self.rivals:
+            self.validation[f"relative_l2_{name}"] = MeanMetric()
+        self._image: Callable[[FieldBatch], FieldBatch] | None = None
+
+    def networks_by_name(self) -> dict[str, Surrogate]:
+        """Return the network, by an empty name, and its rivals."""
+        return {"": self.network, **self.rivals}  # pyright: ignore[reportReturnType]
+
+    def describe(self) -> dict[str, Any]:
+        """Return the network's class and options, the task, and the rivals likewise."""
+        rivals = {
+            name: {option: plain(value) for option, value in network.hparams.items()}
+            for name, network in self.networks_by_name().items()
+            if name
+        }
+        return {**super().describe(), "rivals": rivals}
+
+    def build_networks(self, task: FieldTask) -> None:
+        """Build the network and its rivals, whose random numbers are drawn so that none that follow change."""
+        super().build_networks(task)
+        with torch.random.fork_rng(devices=[]):
+            for network in self.networks_by_name().values():
+                if network.task is None:
+                    network.build(task)
 
     def build(self, data: Any) -> None:
-        """Build the network, and check that the data have what the options ask of them."""
+        """Build the networks, and check that the data have what the options ask of them."""
         super().build(data)
         task: FieldTask = data.task
-        if notice := self.network.notice(task):
-            data.advise(notice)
-        if self.residual_weight or self.conservation_weight or self.mirror:
-            found = self._equation(task, data)
-            self.equation = found if self.residual_weight or self.conservation_weight else None
+        for name, network in self.networks_by_name().items():
+            if notice := network.notice(task):
+                data.advise(f"{name}: {notice}" if name else notice)
+        if self.residual_weight or self.conservation_weight:
+            self.equation = self._equation(task, data)
+        if self.mirror or self.mirror is None:
+            try:
+                self._image = _images(task, data)
+            except InputError:
+                if self.mirror:
+                    raise
         if self.compiled:
-            self.network.operator.compile()
+            for network in self.networks_by_name().values():
+                network.operator.compile()
 
     def _equation(self, task: FieldTask, data: Any) -> Equation:
         """Return the equation of the data, for what needs to know it."""
-        asked = "residual" if self.residual_weight else "conservation" if self.conservation_weight else "mirror"
+        asked = "residual" if self.residual_weight else "conservation"
         if data.is_file or task.name not in SIMULATORS:
             raise InputError(f"model.{asked} needs an equation, and {task.name!r} is none that can be simulated here.")
         found = simulator(task.name)
@@ -132,20 +182,66 @@ class SurrogateModule(TaskModule):
                 f"model.residual={self.residual_weight:g} needs the rate of change, from three states: take "
                 "--data.horizon 2 or more."
             )
-        if self.conservation_weight and not found.invariants:
+        if self.conservation_weight and not found.invariants_on(tuple(task.lengths)):
             raise InputError(f"model.conservation={self.conservation_weight:g}: {task.name} conserves nothing.")
-        if self.mirror and not (found.mirror and found.periodic and found.dims == 1):
-            raise InputError(f"model.mirror=true: mirror images of {task.name} do not solve it: leave it out.")
         return found
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters, those of rivals with a learning rate of their own."""
+        own = {id(p): rate for name, rate in self.rates.items() for p in self.rivals[name].parameters()}
+        groups = []
+        for group in super().parameter_groups():
+            parts: dict[float, list[Tensor]] = {}
+            for parameter in group["params"]:
+                parts.setdefault(own.get(id(parameter), self.learning_rate), []).append(parameter)
+            groups += [{**group, "params": each, "lr": rate} for rate, each in parts.items()]
+        return groups
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradient of each network by itself, so that none feels the others."""
+        if not gradient_clip_val:
+            return
+        by_value = gradient_clip_algorithm == "value"
+        clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
+        for network in self.networks_by_name().values():
+            clip(network.parameters(), gradient_clip_val)
+
     def loss(self, batch: FieldBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Roll out from the first state of each window and average the errors of all states that have a gradient."""
-        if self.mirror:
-            batch = _mirrored(batch)
-        states, first = self._unrolled(batch)
+        """Roll out from the first state of each window and average the errors of all states that have a gradient.
+
+        Rivals are rolled out from the same states over the same steps; as networks share no parameter, the gradient of
+        the sum of their losses is that of each.
+        """
+        if self._image is not None:
+            batch = self._image(batch)
+        task = self.network.built_for
+        horizon = self._horizon(batch.values.shape[1] - 1)
+        before = int(torch.randint(horizon, ())) if self.pushforward and not task.steady else None
+        noise = torch.randn_like(batch.values[:, 0]) if self.input_noise and not task.steady else None
+        total, logged = self._loss_of(self.network, batch, horizon, before, noise)
+        for name, network in self.networks_by_name().items():
+            if name:
+                other, theirs = self._loss_of(network, batch, horizon, before, noise)
+                total = total + other
+                logged[f"{self.loss_name}_{name}"] = theirs[self.loss_name]
+        return total, logged
+
+    def _loss_of(
+        self, network: Surrogate, batch: FieldBatch, horizon: int, before: int | None, noise: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of one network and its parts."""
+        states, first = self._unrolled(network, batch, horizon, before, noise)
         truth = batch.values[:, first : first + states.shape[1]]
         error = self._errors(states, truth).mean()
         loss, logged = error, {self.loss_name: error}
+        if self.norm_penalty:
+            norms = [parameter.abs().square().sum() for parameter in network.parameters()]
+            loss = loss + self.norm_penalty / 2 * torch.stack(norms).sum()
         if self.equation is not None:
             whole = states if first == 0 else torch.cat([batch.values[:, :first], states], dim=1)
             for name, weight in (("residual", self.residual_weight), ("conservation", self.conservation_weight)):
@@ -154,25 +250,23 @@ class SurrogateModule(TaskModule):
                     loss = loss + weight * logged[name]
         return loss, logged
 
-    def _unrolled(self, batch: FieldBatch) -> tuple[Tensor, int]:
+    def _unrolled(
+        self, network: Surrogate, batch: FieldBatch, horizon: int, before: int | None, noise: Tensor | None
+    ) -> tuple[Tensor, int]:
         """Return the states made, (B, W', C, *X), and which of the window the first of them is."""
-        task = self.network.built_for
+        task = network.built_for
         if task.steady:
-            return self.network(None, batch.constants, batch.parameters)[:, None], 0
-        horizon = self._horizon(batch.values.shape[1] - 1)
+            return network(None, batch.constants, batch.parameters)[:, None], 0
         state = batch.values[:, 0]
-        if self.input_noise:
-            shape = (-1, *[1] * task.dims)
-            state = state + self.input_noise * self.network.scale[: state.shape[1]].view(shape) * torch.randn_like(
-                state
-            )
-        if self.pushforward:
-            before = int(torch.randint(horizon, ()))
+        if noise is not None:
+            scale = network.scale[: state.shape[1]].view(-1, *[1] * task.dims)
+            state = state + self.input_noise * scale * noise
+        if before is not None:
             with torch.no_grad():
                 for _ in range(before):
-                    state = self.network(state, batch.constants, batch.parameters)
-            return self.network(state, batch.constants, batch.parameters)[:, None], before + 1
-        return self.network.roll(state, batch.constants, batch.parameters, horizon)[:, 1:], 1
+                    state = network(state, batch.constants, batch.parameters)
+            return network(state, batch.constants, batch.parameters)[:, None], before + 1
+        return network.roll(state, batch.constants, batch.parameters, horizon)[:, 1:], 1
 
     def _horizon(self, most: int) -> int:
         """Return how many steps are unrolled now."""
@@ -206,7 +300,7 @@ class SurrogateModule(TaskModule):
         """Return the root mean square change of the invariants, beside their spread over the window's starts."""
         assert self.equation is not None
         changes = []
-        for invariant in self.equation.invariants.values():
+        for invariant in self.equation.invariants_on(tuple(self.network.built_for.lengths)).values():
             values = invariant(states, batch.parameters)
             start = invariant(batch.values[:, :1], batch.parameters)
             scale = start.square().mean().sqrt().clamp(min=1e-6)
@@ -214,21 +308,37 @@ class SurrogateModule(TaskModule):
         return torch.stack(changes).mean().clamp(min=torch.finfo(states.dtype).tiny).sqrt()
 
     def scores(self, batch: FieldBatch) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Return the relative L2 error of each field rolled out over the whole solution."""
+        """Return the relative L2 error of each field rolled out over the whole solution, of the network and rivals."""
         task = self.network.built_for
-        start = None if task.steady else batch.values[:, 0]
-        states = self.network.roll(start, batch.constants, batch.parameters, batch.values.shape[1] - 1)
-        first = 0 if task.steady else 1
-        error = relative_l2(states[:, first:], batch.values[:, first:], dims=task.dims)
-        # A rollout that blew up is bad, not absent: its error counts as a thousand.
-        return {"relative_l2": error.nan_to_num(1e3, 1e3, 1e3).clamp(max=1e3)}, None
+        start, first = (None, 0) if task.steady else (batch.values[:, 0], 1)
+        found = {}
+        for name, network in self.networks_by_name().items():
+            states = network.roll(start, batch.constants, batch.parameters, batch.values.shape[1] - 1)
+            error = relative_l2(states[:, first:], batch.values[:, first:], dims=task.dims)
+            # A rollout that blew up is bad, not absent: its error counts as a thousand.
+            found["_".join(filter(None, ("relative_l2", name)))] = error.nan_to_num(1e3, 1e3, 1e3).clamp(max=1e3)
+        return found, None
 
 
-def _mirrored(batch: FieldBatch) -> FieldBatch:
-    """Return a batch whose samples are mirror images -u(-x), each with probability one half.
+def _images(task: FieldTask, data: Any) -> Callable[[FieldBatch], FieldBatch]:
+    """Return what draws images of samples that solve the same equation.
 
-    Turned end for end, the points 0, h, ..., L - h of a circle are those of the image but for a shift by h.
+    Raises:
+        InputError: the equation is not known, or has no such images, or the grid does not.
     """
-    values = batch.values
-    turned = torch.rand(len(values), *[1] * (values.dim() - 1), device=values.device) < 0.5
-    return replace(batch, values=torch.where(turned, -values.flip(-1), values))
+    found = None if data.equation is None else simulator(data.equation)
+    if not isinstance(found, Equation):
+        raise InputError(f"model.mirror needs an equation, and {task.name!r} is none that can be simulated here.")
+    if found.mirror and found.periodic and found.dims == 1:
+        return mirrored
+    if not found.square or len(set(task.shape)) > 1 or len(set(task.lengths)) > 1:
+        raise InputError(
+            f"model.mirror=true: mirror images of {task.name} do not solve it: take false, or null for where they do."
+        )
+    missing = (data.test.lengths[0] - task.lengths[0]) / (task.lengths[0] / (task.shape[0] - 1))  # points
+    if min(abs(missing), abs(missing - 1)) > 1e-6:
+        raise InputError(
+            "model.mirror=true: the points that are trained on leave out a part beside the far walls: take a "
+            "data.train_every that divides the intervals between the points, or model.mirror=false."
+        )
+    return partial(turned, far_walls=abs(missing) < 0.5)

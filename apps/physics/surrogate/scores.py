@@ -26,13 +26,16 @@ Array = np.ndarray
 WORST = 1e3
 """What an error counts at most, so that one rollout that blew up does not hide all others."""
 THRESHOLDS = (0.8, 0.95)
+HIGHER = ("correlation_time_0.8", "correlation_time_0.95", "valid_time")
 COMPARED = ("relative_l2", "correlation_time_0.8", "relative_h1")
-"""Metrics of which the first two that there are have intervals and gains."""
-HIGHER = ("correlation_time_0.8", "correlation_time_0.95")
+"""Metrics of which the first two that there are have intervals and gains; of chaos, those of ``HIGHER`` go first."""
+VALID = 0.4
+"""Error, in deviations of the truth, up to which a prediction is valid."""
 ABOUT = {
     "relative_l2": "size of the error beside that of the truth, mean over steps and fields",
     "correlation_time_0.8": "time until the correlation with the truth falls below 0.8, mean over fields",
     "correlation_time_0.95": "time until the correlation with the truth falls below 0.95, mean over fields",
+    "valid_time": f"time until the error exceeds {VALID} deviations of the truth, in Lyapunov times",
     "final_relative_l2": "relative L2 error at the last step",
     "nrmse": "root mean square error over all steps beside the truth's root mean square",
     "vrmse": "root mean square error in units of the truth's deviation over the points, mean over steps",
@@ -100,6 +103,8 @@ def score(prediction: Tensor, test: Simulations, equation: Equation | None) -> F
         whole = torch.cat([torch.ones_like(fields["correlation"][:, :1]), fields["correlation"]], dim=1)
         for threshold in THRESHOLDS:
             samples[f"correlation_time_{threshold}"] = correlation_time(whole, test.times, threshold).mean(1)
+        if equation is not None and equation.lyapunov:
+            samples["valid_time"] = valid_time(p, u, test.times) * equation.lyapunov
     if (velocity := _velocity(test)) is not None:
         fields["divergence"] = divergence(later[:, :, velocity], lengths=test.extents, periodic=test.periodic)[
             ..., None
@@ -110,7 +115,7 @@ def score(prediction: Tensor, test: Simulations, equation: Equation | None) -> F
     truth_residual = None
     if equation is not None and len(test.times) != 2 and (residuals := _residuals(p, u, test, equation)) is not None:
         samples["residual"], truth_residual = _bounded(residuals[0]), float(residuals[1].mean())
-    order = [*ABOUT, *drifts]
+    order = [*(HIGHER if "valid_time" in samples else ()), *ABOUT, *drifts]
     return FieldScores(
         samples={name: samples[name].numpy() for name in order if name in samples},
         steps={name: each.mean(2).numpy() for name, each in fields.items()},
@@ -119,6 +124,21 @@ def score(prediction: Tensor, test: Simulations, equation: Equation | None) -> F
         truth_invariants={name: each.numpy() for name, each in true.items()},
         truth_residual=truth_residual,
     )
+
+
+def valid_time(prediction: Tensor, truth: Tensor, times: Tensor) -> Tensor:
+    """Return the time until the error of a state exceeds 0.4 deviations of the truth, (N,).
+
+    The error is a root mean square over channels and points, each channel in units of its deviation over all samples,
+    times and points.
+
+    Source: Pathak, Hunt, Girvan, Lu and Ott (2018), Model-free prediction of large spatiotemporally chaotic systems
+    from data, where the deviation is that of the whole state.
+    """
+    deviation = truth.movedim(2, 0).flatten(1).std(1, unbiased=False).clamp(min=1e-12)
+    scaled = (prediction - truth) / deviation.view(-1, *[1] * (truth.dim() - 3))
+    errors = _bounded(scaled.flatten(2).square().mean(2).sqrt())
+    return correlation_time(-errors, times, -VALID)
 
 
 def _bounded(error: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ class Darcy(Equation):
     dims = 2
     points, lengths = (85, 85), (1.0, 1.0)
     periodic = False
+    square = True
     steady = True
 
     def grid(self, points: tuple[int, ...] | None, lengths: tuple[float, ...] | None) -> GridOf:

@@ -26,6 +26,8 @@ class Equation(Simulator):
         steady: whether the solution does not depend on time: it then has one time, 0, and constants say which it is.
         galilean: whether u(x, t) = m + v(x - m t, t) solves the equation wherever v does, for every constant m.
         mirror: whether -u(-x, t) solves the equation wherever u does.
+        square: whether reflections of a square, and the exchange of its axes, of u and the constants alike, solve the
+            equation wherever they do; u is 0 on all walls.
     """
 
     points: ClassVar[tuple[int, ...]]
@@ -34,6 +36,7 @@ class Equation(Simulator):
     steady: ClassVar[bool] = False
     galilean: ClassVar[bool] = False
     mirror: ClassVar[bool] = False
+    square: ClassVar[bool] = False
     lyapunov: ClassVar[float] = 0.0
 
     def grid(self, points: tuple[int, ...] | None, lengths: tuple[float, ...] | None) -> GridOf:

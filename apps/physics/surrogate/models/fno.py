@@ -34,7 +34,8 @@ class FNOSurrogate(Surrogate):
         coordinates: whether the coordinates of each point are further inputs.
         padding: zeros appended to each axis within, as a share of its points; for data that are not periodic.
         residual: see ``Surrogate``.
-        galilean: whether to look at a field from its own mean flow: for equations u_t + u u_x = L u.
+        galilean: whether to look at a field from its own mean flow, for equations u_t + u u_x = L u; None for: where
+            the data are of one that is known.
 
     Raises:
         InputError: options or data that do not go together.
@@ -54,7 +55,7 @@ class FNOSurrogate(Surrogate):
         coordinates: bool = True,
         padding: float = 0.0,
         residual: bool | None = None,
-        galilean: bool = False,
+        galilean: bool | None = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()

@@ -48,16 +48,15 @@ class Surrogate(TaskNetwork[FieldTask]):
         """Make the parameters, and what standardises."""
         said = True if self.always_increments else self.hparams.get("residual")
         self.increments = not task.steady and (task.steps > 1 if said is None else bool(said))
-        if said and task.steady:
+        if said and task.steady and not self.always_increments:
             raise InputError("model.network.residual=true: a steady problem has no state to add a change to.")
         states = ([], []) if task.steady else (task.location, task.scale)
         location = [*states[0], *task.constant_location, *task.parameter_location]
         scale = [*states[1], *task.constant_scale, *task.parameter_scale]
         target_location = [0.0] * len(task.channels) if self.increments else task.target_location
         target_scale = task.increment_scale if self.increments else task.target_scale
-        self.moving = bool(self.hparams.get("galilean", False))
+        self.moving = _is_galilean(task, self.hparams.get("galilean", False))
         if self.moving:
-            _require_galilean(task)
             location[0], scale[0], target_location = 0.0, task.wave_scale[0], [0.0]
             target_scale = task.increment_wave_scale if self.increments else task.target_wave_scale
         for name, values in (
@@ -142,19 +141,27 @@ class Surrogate(TaskNetwork[FieldTask]):
         )
 
 
-def _require_galilean(task: FieldTask) -> None:
-    """Refuse a moving frame where the equation is another one there.
+def _is_galilean(task: FieldTask, asked: bool | None) -> bool:
+    """Return whether to look at fields from their mean flow; where None is asked, if the equation is known to allow it.
 
     Raises:
-        InputError: not a single velocity on a circle, or an equation known to have another form.
+        InputError: it is asked for, and the data are not of a single velocity on a circle, or of an equation known to
+            have another form when seen from a moving frame.
     """
-    known = simulator(task.name) if task.name in SIMULATORS else None
-    if task.dims != 1 or len(task.channels) != 1 or not all(task.periodic) or task.constants or task.steady:
+    if asked is False:
+        return False
+    one = task.dims == 1 and len(task.channels) == 1 and all(task.periodic) and not task.constants and not task.steady
+    known = getattr(simulator(task.name), "galilean", False) if task.name in SIMULATORS else None
+    if asked is None:
+        return one and bool(known)
+    if not one:
         raise InputError(
-            "model.network.galilean=true is for one velocity on a circle that changes in time, without constants: "
-            "leave it out."
+            "model.network.galilean=true is for one velocity on a circle that changes in time, without constants: take "
+            "false, or null for where it holds."
         )
-    if known is not None and not getattr(known, "galilean", False):
+    if known is False:
         raise InputError(
-            f"model.network.galilean=true: {task.name} is another equation when seen from a moving frame: leave it out."
+            f"model.network.galilean=true: {task.name} is another equation when seen from a moving frame: take false, "
+            "or null for where it holds."
         )
+    return True
