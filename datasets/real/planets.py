@@ -22,6 +22,7 @@ FILE = Path(__file__).with_name("planets.csv.xz")
 EPOCH = 2_415_024.5
 """Julian date (TDB) of the first row, 1900-01-05 0h; times are days since."""
 STEP = 16.0
+YEAR = 365.25  # days
 GM = {  # AU^3 / day^2, constants GMS, GM1, GM2, GMB, GM4 to GM8 of DE421
     "sun": 2.959122082855911e-4,
     "mercury": 4.91254957186794e-11,
@@ -93,9 +94,11 @@ def load(bodies: Sequence[str] = BODIES) -> Simulations:
 
 
 def energy(states: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
-    """Return Newton's energy (N, T) of states (N, T, D) by the gravitational parameters m_i of the bodies, (N,) each.
+    """Return Newton's energy (N, T) of states (N, T, D), by the mass of the heaviest body, in AU^2 / year^2.
 
-        sum_i m_i |v_i|^2 / 2 - sum_{i<j} m_i m_j / |x_i - x_j|,      in AU^5 / day^4: G times the energy
+        E = sum_i w_i |v_i|^2 / 2 - sum_{i<j} w_i m_j / |x_i - x_j|,      w_i = m_i / max_k m_k
+
+    with gravitational parameters m_i, (N,) each, in AU^3 / day^2.
 
     Relativity and asteroids make that of DE421 waver by some parts in a hundred million.
 
@@ -109,13 +112,15 @@ def energy(states: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     kinetic = 0.5 * (masses * velocities.square().sum(-1)).sum(-1)
     first, second = torch.triu_indices(masses.shape[-1], masses.shape[-1], 1)
     distance = (places[..., first, :] - places[..., second, :]).norm(dim=-1)
-    return kinetic - (masses[..., first] * masses[..., second] / distance).sum(-1)
+    potential = (masses[..., first] * masses[..., second] / distance).sum(-1)
+    return YEAR**2 * (kinetic - potential) / masses.amax(-1)
 
 
 def angular_momentum(states: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
-    """Return the size of the angular momentum, |sum_i m_i x_i times v_i|, (N, T), in AU^5 / day^3; see ``energy``."""
+    """Return the size of the angular momentum, |sum_i w_i x_i times v_i|, (N, T), in AU^2 / year; see ``energy``."""
     places, velocities, masses = _bodies(states, parameters)
-    return (masses[..., None] * torch.linalg.cross(places, velocities)).sum(-2).norm(dim=-1)
+    weights = (masses / masses.amax(-1, keepdim=True))[..., None]
+    return YEAR * (weights * torch.linalg.cross(places, velocities)).sum(-2).norm(dim=-1)
 
 
 def _bodies(states: Tensor, parameters: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
