@@ -14,6 +14,7 @@ from integrand.apps.application import Task, load
 from integrand.apps.registry import application
 from integrand.apps.training.checkpoints import read_checkpoint
 from integrand.apps.training.module import BaseModule
+from integrand.apps.training.quiet import quiet
 from integrand.apps.training.run_folder import RunFolder
 from integrand.apps.training.verdict import better, bootstrapped
 from integrand.core.errors import InputError
@@ -82,6 +83,7 @@ def reopen(run: RunFolder, *, checkpoint: str, accelerator: str) -> tuple[Task, 
     Raises:
         InputError: the checkpoint or the data are not what the run was made with.
     """
+    quiet()
     said = run.read("environment.json")
     app = application(said["app"])
     task = app.task(said.get("task"))

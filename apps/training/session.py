@@ -1,11 +1,9 @@
 """A training from command to report."""
 
-import logging
 import os
 import shutil
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +19,7 @@ from integrand.apps.training.environment import describe_environment
 from integrand.apps.training.files import write_atomically
 from integrand.apps.training.metrics_log import MetricsLog
 from integrand.apps.training.options import SuiteCLI, command_line, config_file, parse_options
+from integrand.apps.training.quiet import quiet
 from integrand.apps.training.request import TrainRequest
 from integrand.apps.training.run_folder import RunFolder
 from integrand.core.errors import InputError
@@ -45,7 +44,7 @@ def train(app: Application, request: TrainRequest) -> Trained:
         InputError: options, data or folder are not right; before training starts wherever that can be told.
     """
     began = time.monotonic()
-    _quiet()
+    quiet()
     cli = parse_options(app, request)
     task = cli.task
     run = _run_folder(app, request)
@@ -161,18 +160,3 @@ def model_name(task: Task, module: Any) -> str:
 @rank_zero_only
 def _notify(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _quiet() -> None:
-    """Keep Lightning's notices of its own settings out of the user's sight; warnings of substance stay."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for pattern in (
-        ".*does not have many workers.*",
-        ".*treespec.*is deprecated.*",
-        ".*Checkpoint directory .* exists and is not empty.*",
-        ".*smaller than the logging interval.*",
-        ".*Total length of `list` across ranks is zero.*",  # no validation part, as asked
-    ):
-        warnings.filterwarnings("ignore", pattern)
-    warnings.filterwarnings("ignore", module="lightning.*", category=FutureWarning)

@@ -40,7 +40,8 @@ def within(found: ArrayLike, known: float, deviation: float, count: int) -> None
 
 
 def test_the_catalogue_makes_each():
-    entries = {name: entry for name, entry in CATALOGUE.items() if entry.synthetic}
+    made = (entry for entry in CATALOGUE.values() if entry.synthetic)
+    entries = {entry.name: entry for entry in made if (entry.loader or "").endswith(f":{entry.name}")}  # tables
     assert entries.keys() == MADE.keys()
     for name, entry in entries.items():
         module, _, function = str(entry.loader).partition(":")
