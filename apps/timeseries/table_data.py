@@ -12,9 +12,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from integrand.apps.timeseries import APPLICATION
-from integrand.apps.timeseries.data import as_data_options
 from integrand.apps.timeseries.scores import naive_steps
 from integrand.apps.training.parts_data import PartsData
+from integrand.apps.training.reader_options import as_data_options
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.catalogue import find
 from integrand.datasets.splits import ChronologicalSplit, IndexSplit, by_series, chronological

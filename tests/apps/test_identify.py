@@ -83,7 +83,7 @@ def test_a_polynomial_finds_the_terms_of_lorenz_63_from_noisy_states():
     data.setup()
     network = PolynomialNetwork()
     network.build(data.task)
-    refine(network, data.observed[list(data.split.train)], 0.02, (4, 25), most_steps=20, notify=silent)
+    refine(network, data.trained, 0.02, (4, 25), most_steps=20, notify=silent)
     scale, rate = torch.tensor(data.task.scale), data.task.rate
     field = network.flow
     assert isinstance(field, Polynomial)
@@ -112,4 +112,4 @@ def test_mistakes_have_one_line(tmp_path: Path):
     large = NeuralODENetwork(hidden=(128, 128))
     large.build(data.task)
     with pytest.raises(InputError, match="parameters, too many to fit by curvature"):
-        refine(large, data.observed, 0.2, (5,), notify=silent)
+        refine(large, data.trained, 0.2, (5,), notify=silent)

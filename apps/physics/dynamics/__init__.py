@@ -33,6 +33,8 @@ TASK = Task(
         "van_der_pol",
         "lorenz63",
         "lorenz96",
+        "hare_lynx",
+        "planets",
     ),
     default_recipe="pendulum",
     evaluate=f"{_IN}.evaluation:evaluate",

@@ -52,7 +52,9 @@ def draw_motion(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> N
         panels[1].set_xlabel(f"time, {task.time_word}")
         panels[1].margins(x=0.02)
     for who in paths:
-        panels[0].plot([], [], color=looks[who]["color"], linewidth=2, label=who)
+        panels[0].plot(
+            [], [], color=looks[who]["color"], linewidth=2, label=evaluation.truth if who == "exact" else who
+        )
     made.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
 
     def change(frame: int) -> None:

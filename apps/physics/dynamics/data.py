@@ -1,48 +1,62 @@
-"""The data module of dynamics: trajectories of a simulated system, in three parts that share none of them.
+"""The data module of dynamics: trajectories, simulated or recorded, in three parts.
 
 Dimension letters: N samples, T times, D state.
 """
 
-from collections.abc import Mapping
-from itertools import pairwise
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from integrand.apps.physics.dynamics import TASK
+from integrand.apps.physics.dynamics.differences import differences
+from integrand.apps.physics.dynamics.drawn import drawn_parts, grid
+from integrand.apps.physics.dynamics.records import (
+    Parts,
+    Reading,
+    SplitBy,
+    is_recorded,
+    known_system,
+    read_record,
+    split_record,
+)
 from integrand.apps.physics.dynamics.task import DynamicsTask
 from integrand.apps.physics.dynamics.windows import StateWindows
 from integrand.apps.training.parts_data import PartsData
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.simulations import Simulations
-from integrand.datasets.splits import PARTS, IndexSplit
 from integrand.datasets.synthetic.simulators import SIMULATORS, simulator
 from integrand.datasets.synthetic.systems.system import System
 
 Derivatives = Literal["exact", "differences"]
+StateForm = Literal["plain", "velocities", "canonical"]
 VALIDATED = 50
 """States predicted from each start in validation, at most."""
 
 
 class DynamicsData(PartsData):
-    """Trajectories of a system, drawn from its simulator: training and validation over ``span``, test over its own.
+    """Trajectories of a system: drawn from its simulator, or recorded, in a real data set or a file.
 
-    Networks are trained and chosen on what was observed, with its noise, and tested on exact solutions from exact
-    starts. Scales are those of the training part.
+    Of a simulator, training and validation go over ``span``, the test over its own; networks are trained and chosen on
+    what was observed, with its noise, and tested on exact solutions from exact starts. Recorded trajectories are
+    divided among the parts, or each in time; predictions begin at a recorded state, with its error. Scales are those of
+    the training part.
 
     Args:
-        dataset: a simulator's name.
-        samples: trajectories of all three parts.
+        dataset: a simulator's name, that of a real data set, or a file: a table, whose groups are trajectories, or an
+            HDF5 file in the layout of The Well.
+        samples: simulated trajectories of all three parts.
         fractions: shares of training, validation and test.
         span: time of a training or validation trajectory; the simulator's where None.
         interval: between two states; the simulator's where None.
-        test_span: time of a test trajectory; ``span`` where None.
+        test_span: time of a test trajectory; ``span`` where None. Of a record that is split in time that of a test
+            window; the whole test part where None.
         test_interval: between two states of it; ``interval`` where None.
         parameters: values of the simulator's parameters that are not to have their default.
         noise: standard deviation of what is added to every state observed, in deviations of its channel.
         derivatives: ``"exact"``, those of the system at the exact states; ``"differences"``, of fourth order, of what
-            was observed.
+            was observed; None for the first where the system is known, the second where it is not.
         horizon: states that are predicted from each start in training; 0 where derivatives alone are matched.
         stride: every how many states a training window starts.
         step_size: step of the simulator's solver; its own where None.
@@ -51,9 +65,18 @@ class DynamicsData(PartsData):
         seed: of order.
         split_seed: of the trajectories and their noise; apart from ``seed``, so that several seeds are scored on the
             same test part.
+        split_by: how a record is split: by ``"trajectories"``, at random, or in ``"time"``; None for the latter where
+            there is one trajectory alone.
+        state: what the state of a file is: ``"canonical"``, positions and then their momenta; ``"velocities"``,
+            positions and then their velocities; or neither, ``"plain"``.
+        angles: channels of a file whose values a turn apart are the same.
+        channels: those of a file that make the state, in order; all where None.
+        time_column: column of a table that holds the times; found by its name where None.
+        group_column: column that tells trajectories apart, likewise.
+        time_unit: what is counted where times are dates: ``"h"``, ``"min"``, ``"s"``, ``"d"`` or ``"ms"``.
 
     Raises:
-        InputError: an option out of range, an unknown system or parameter.
+        InputError: an option out of range, an unknown system or parameter, a file that cannot be used.
     """
 
     def __init__(
@@ -68,7 +91,7 @@ class DynamicsData(PartsData):
         test_interval: float | None = None,
         parameters: dict[str, float] | None = None,
         noise: float = 0.0,
-        derivatives: Derivatives = "exact",
+        derivatives: Derivatives | None = None,
         horizon: int = 1,
         stride: int = 1,
         step_size: float | None = None,
@@ -76,6 +99,13 @@ class DynamicsData(PartsData):
         num_workers: int = 0,
         seed: int = 0,
         split_seed: int = 0,
+        split_by: SplitBy | None = None,
+        state: StateForm = "plain",
+        angles: list[str] | None = None,
+        channels: list[str] | None = None,
+        time_column: str | None = None,
+        group_column: str | None = None,
+        time_unit: str = "h",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -93,57 +123,50 @@ class DynamicsData(PartsData):
         ):
             if not held:
                 raise InputError(f"data.{name}={value!r} is out of range.")
-        if derivatives not in ("exact", "differences"):
-            raise unknown("data.derivatives", derivatives, ("exact", "differences"))
+        for name, value, words in (
+            ("derivatives", derivatives, (None, *get_args(Derivatives))),
+            ("split_by", split_by, (None, *get_args(SplitBy))),
+            ("state", state, get_args(StateForm)),
+        ):
+            if value not in words:
+                raise unknown(f"data.{name}", str(value), [word for word in words if word is not None])
         self.dataset, self.samples, self.fractions = dataset, samples, fractions
         self.span, self.interval, self.test_span, self.test_interval = span, interval, test_span, test_interval
         self.parameters, self.noise, self.horizon, self.stride = dict(parameters or {}), noise, horizon, stride
-        self.derivatives: Derivatives = derivatives
+        self.derivatives: Derivatives | None = derivatives
+        self.split_by: SplitBy | None = split_by
+        self.state: StateForm = state
+        self.angles = list(angles or [])
+        self.reading = Reading(
+            channels=tuple(channels or ()), time_column=time_column, group_column=group_column, time_unit=time_unit
+        )
         self.step_size = step_size
         self.batch_size, self.num_workers, self.seed, self.split_seed = batch_size, num_workers, seed, split_seed
         self._parts: dict[str, StateWindows] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Simulate, split and scale; a second call does nothing."""
+        """Simulate or read, split and scale; a second call does nothing."""
         if self._parts:
             return
-        self.system = self._system()
-        counts = self._counts()
-        span = self.span or self.system.span
-        interval = self.interval or self.system.interval
-        seen = self._simulate(counts[0] + counts[1], 0, span, interval)
-        self.test = self._simulate(
-            counts[2], counts[0] + counts[1], self.test_span or span, self.test_interval or interval
-        )
-        if len(seen.times) < max(2, self.horizon + 1):
+        self.parts = self._recorded() if is_recorded(self.dataset) else self._simulated()
+        train, validation, self.test = self.parts.train, self.parts.validation, self.parts.test
+        if len(train.times) < max(2, self.horizon + 1):
+            cure = "take a smaller horizon" if is_recorded(self.dataset) else "take a longer span, a shorter interval"
             raise InputError(
-                f"data.span={span:g} holds {len(seen.times)} states, fewer than the {self.horizon + 1} of horizon "
-                f"{self.horizon}: take a longer span, a shorter interval or a smaller horizon."
+                f"data.span={float(train.times[-1]):g} holds {len(train.times)} states, fewer than the "
+                f"{self.horizon + 1} of horizon {self.horizon}: {cure}."
             )
-        self.seen, exact = seen, self._exact_derivatives(seen)
-        observed = self._observed(seen.values, counts[0])
-        slopes = exact if self.derivatives == "exact" else differences(observed, interval)
-        self.task = self._task(observed[: counts[0]], slopes[: counts[0]], span, interval, seen.units)
-        ends = (0, counts[0], counts[0] + counts[1])
-        for part, first, last in zip(PARTS, ends, ends[1:], strict=False):
-            own = slice(first, last)
-            length = self.horizon + 1 if part == "train" else min(VALIDATED + 1, len(seen.times))
-            self._parts[part] = StateWindows(
-                observed[own].float(),
-                slopes[own].float(),
-                seen.times.float(),
-                length=length,
-                stride=self.stride if part == "train" else max(1, length - 1),
-            )
-        test_slopes = self._exact_derivatives(self.test)
-        self._parts["test"] = StateWindows(
-            self.test.values.float(), test_slopes.float(), self.test.times.float(), length=len(self.test.times)
-        )
-        self.observed = observed
-        self.checksum = f"{seen.checksum[:8]}{self.test.checksum[:8]}"
-        train, validation, test = (tuple(range(a, b)) for a, b in pairwise((*ends, self.samples)))
-        of = {"dataset": self.dataset, "checksum": self.checksum, "test_span": float(self.test.times[-1])}
-        self.split = IndexSplit(train, validation, test, of)
+        self.starts, self.split = train.values[:, 0], self.parts.split
+        self.trained, validated = self._observed(train.values, validation.values)
+        slopes = [self._slopes(part, of) for part, of in ((train, self.trained), (validation, validated))]
+        self.task = self._task(train, slopes[0])
+        length = min(VALIDATED + 1, len(validation.times))
+        self._parts = {
+            "train": _windows(self.trained, slopes[0], train, self.horizon + 1, self.stride),
+            "validation": _windows(validated, slopes[1], validation, length, max(1, length - 1)),
+            "test": _windows(self.test.values, self._slopes(self.test, self.test.values), self.test),
+        }
+        self.checksum = f"{train.checksum[:8]}{self.test.checksum[:8]}"
 
     def windows(self, part: str) -> StateWindows:
         """Return the windows of ``"train"``, ``"validation"`` or ``"test"``."""
@@ -152,14 +175,9 @@ class DynamicsData(PartsData):
 
     @property
     def notices(self) -> list[str]:
-        """How exact the data are, and whether the test goes beyond what training saw."""
+        """How exact the data are or how they were split, and whether the test goes beyond what training saw."""
         self.setup()
-        errors = [float(one.provenance["time_step_error"]) for one in (self.seen, self.test)]
-        told = [
-            f"{self.dataset}: simulated by {self.system.solver}, time-step error {errors[0]:.1e} in training, "
-            f"{errors[1]:.1e} in the test"
-        ]
-        return told + self.beyond()
+        return [*self.parts.notices, *self.beyond()]
 
     def beyond(self) -> list[str]:
         """Say so where test trajectories are longer than those of training."""
@@ -171,9 +189,47 @@ class DynamicsData(PartsData):
             f"beyond t = {trained:g}"
         ]
 
-    def _system(self) -> System:
+    def _simulated(self) -> Parts:
+        """Draw the parts from the simulator."""
+        if self.split_by == "time":
+            raise InputError("data.split_by=time is for recorded data: a simulator draws trajectories for each part.")
+        system = self._simulator()
+        self.system: System | None = system
+        span, interval = self.span or system.span, self.interval or system.interval
+        return drawn_parts(
+            system,
+            samples=self.samples,
+            fractions=self.fractions,
+            times=grid(span, interval),
+            test_times=grid(self.test_span or span, self.test_interval or interval),
+            parameters=self.parameters,
+            seed=self.split_seed,
+            step_size=self.step_size,
+        )
+
+    def _recorded(self) -> Parts:
+        """Read the record and divide it."""
+        for name in ("span", "interval", "test_interval", "parameters", "step_size"):
+            if self.hparams[name]:
+                raise InputError(
+                    f"data.{name}={self.hparams[name]!r} is for simulators, and {self.dataset} is recorded: leave it "
+                    "out, or begin from --recipe trajectories."
+                )
+        found, notices = read_record(self.dataset, self.reading)
+        self.system = known_system(found)
+        parts = split_record(
+            found,
+            by=self.split_by,
+            fractions=self.fractions,
+            seed=self.split_seed,
+            test_span=self.test_span,
+            dataset=self.dataset,
+        )
+        return replace(parts, notices=(*notices, *parts.notices))
+
+    def _simulator(self) -> System:
         systems = TASK.datasets
-        if self.dataset not in SIMULATORS and self.dataset not in systems:
+        if self.dataset not in SIMULATORS:
             raise unknown("system", self.dataset, systems)
         found = simulator(self.dataset)
         if not isinstance(found, System):
@@ -186,89 +242,84 @@ class DynamicsData(PartsData):
                 raise InputError(f"data.parameters: {name}={value!r} must be one value: a network sees no parameters.")
         return found
 
-    def _counts(self) -> tuple[int, int, int]:
-        shares = self.fractions
-        if len(shares) != 3 or not (min(shares) > 0 and abs(sum(shares) - 1) <= 1e-6):
-            raise InputError(f"data.fractions must be three positive numbers that add up to 1, got {shares}.")
-        train, known = round(shares[0] * self.samples), round((shares[0] + shares[1]) * self.samples)
-        if not 0 < train < known < self.samples:
-            raise InputError(f"data.samples={self.samples} do not give each part a trajectory by the shares {shares}.")
-        return train, known - train, self.samples - known
-
-    def _simulate(self, count: int, first: int, span: float, interval: float) -> Simulations:
-        steps = round(span / interval)
-        if steps < 1:
-            raise InputError(f"data.span={span:g} is shorter than an interval of {interval:g}.")
-        return self.system.simulate(
-            count,
-            first=first,
-            times=torch.arange(steps + 1, dtype=torch.float64) * interval,
-            parameters=self.parameters,
-            seed=self.split_seed,
-            step_size=self.step_size,
-        )
-
-    def _exact_derivatives(self, of: Simulations) -> Tensor:
+    def _slopes(self, of: Simulations, observed: Tensor) -> Tensor:
+        """Return dy/dt (N, T, D): exact where they are asked for or known, else by differences."""
+        exact = self.system is not None if self.derivatives is None else self.derivatives == "exact"
+        if not exact:
+            return differences(observed, float(of.times[-1]) / (len(of.times) - 1))
+        if self.system is None:
+            raise InputError(
+                f"data.derivatives=exact: the equation of {self.dataset} is not known: take --data.derivatives "
+                "differences."
+            )
         return self.system.derivatives(of.values, of.times, of.parameters)
 
-    def _observed(self, values: Tensor, trained: int) -> Tensor:
+    def _observed(self, train: Tensor, validation: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is observed of both parts: their states and noise."""
         if not self.noise:
-            return values
-        deviation = values[:trained].flatten(0, 1).std(0)
+            return train, validation
+        deviation = train.flatten(0, 1).std(0)
         generator = torch.Generator().manual_seed(self.split_seed + 1)
-        return values + self.noise * deviation * torch.randn(values.shape, generator=generator, dtype=values.dtype)
+        counts = [part.shape[0] * part.shape[1] for part in (train, validation)]
+        drawn = torch.randn(sum(counts), len(deviation), generator=generator, dtype=train.dtype).split(counts)
+        noisy = [
+            part + self.noise * deviation * each.view_as(part)
+            for part, each in zip((train, validation), drawn, strict=True)
+        ]
+        return noisy[0], noisy[1]
 
-    def _task(
-        self, values: Tensor, slopes: Tensor, span: float, interval: float, units: Mapping[str, str]
-    ) -> DynamicsTask:
-        system, states = self.system, values.flatten(0, 1)
-        location = states.mean(0)
-        location[list(system.angles)] = 0.0
-        scale = (states - location).square().mean(0).sqrt()
-        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        dim = len(scale)
-        if system.canonical:
-            halves = scale.view(2, dim // 2).square().mean(1).sqrt()
-            scale = halves.repeat_interleave(dim // 2)
-        rate = (slopes.flatten(0, 1) / scale).square().mean().sqrt()
-        few = self.seen.select(range(min(4, len(self.seen))))
-        moved, half = self._exact_derivatives(few), dim // 2
-        velocities = dim % 2 == 0 and bool(torch.allclose(moved[..., :half], few.values[..., half:], rtol=1e-9))
+    def _task(self, train: Simulations, slopes: Tensor) -> DynamicsTask:
+        """Describe the system as the training part shows it."""
+        system, channels = self.system, list(train.channels)
+        for name in self.angles:
+            if name not in channels:
+                raise unknown("channel in data.angles", name, channels)
+        form = "velocities" if self.dataset == "planets" else self.state
+        if form != "plain" and len(channels) % 2:
+            raise InputError(f"data.state={form}: {len(channels)} channels are no two halves: leave one out.")
+        canonical = form == "canonical" if system is None else system.canonical
+        angles = [channels.index(name) for name in self.angles] if system is None else list(system.angles)
+        location, scale = scales(self.trained, canonical=canonical, angles=angles)
         return DynamicsTask(
-            system=system.name,
-            channels=list(system.channels),
-            units=[units.get(name, "") for name in system.channels],
-            time_unit=units.get("time", ""),
+            system=train.name if system is None else system.name,
+            channels=channels,
+            units=[train.units.get(name, "") for name in channels],
+            time_unit=train.units.get("time", ""),
             location=location.tolist(),
             scale=scale.tolist(),
-            rate=float(rate),
-            interval=interval,
-            span=span,
-            canonical=system.canonical,
-            velocities=velocities,
-            angles=list(system.angles),
-            time_scale=system.time_scale,
-            lyapunov=system.lyapunov,
-            parameters={name: float(self.parameters.get(name, value)) for name, value in system.parameters.items()},
+            rate=float((slopes.flatten(0, 1) / scale).square().mean().sqrt()),
+            interval=float(train.times[-1]) / (len(train.times) - 1),
+            span=float(train.times[-1]),
+            canonical=canonical,
+            velocities=form == "velocities" if system is None else _has_velocities(system, train),
+            angles=angles,
+            time_scale=1.0 if system is None else system.time_scale,
+            lyapunov=0.0 if system is None else system.lyapunov,
+            parameters={name: float(each[0]) for name, each in train.parameters.items()},
         )
 
 
-def differences(states: Tensor, interval: float) -> Tensor:
-    """Return dy/dt (N, T, D) of states at equal intervals, by differences of fourth order, one-sided at the ends.
+def scales(states: Tensor, *, canonical: bool, angles: list[int]) -> tuple[Tensor, Tensor]:
+    """Return location and scale (D,) of states (N, T, D), see ``DynamicsTask``; 1 for what does not vary."""
+    flat = states.flatten(0, 1)
+    location = flat.mean(0)
+    location[angles] = 0.0
+    scale = (flat - location).square().mean(0).sqrt()
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    if canonical:
+        half = len(scale) // 2
+        scale = scale.view(2, half).square().mean(1).sqrt().repeat_interleave(half)
+    return location, scale
 
-    Fewer than five states have second order.
 
-    Source: Fornberg (1988), Generation of finite difference formulas on arbitrarily spaced grids, tables 1 and 3.
+def _has_velocities(system: System, seen: Simulations) -> bool:
+    few, half = seen.select(range(min(4, len(seen)))), len(seen.channels) // 2
+    moved = system.derivatives(few.values, few.times, few.parameters)
+    return len(seen.channels) % 2 == 0 and bool(torch.allclose(moved[..., :half], few.values[..., half:], rtol=1e-9))
 
-    Example:
-        >>> t = torch.arange(6, dtype=torch.float64)
-        >>> differences((t**4).view(1, 6, 1), 1.0).flatten().round().int().tolist()
-        [0, 4, 32, 108, 256, 500]
-    """
-    if states.shape[1] < 5:
-        return torch.gradient(states, spacing=interval, dim=1, edge_order=1)[0]
-    inner = (states[:, :-4] - 8 * states[:, 1:-3] + 8 * states[:, 3:-1] - states[:, 4:]) / 12
-    weights = states.new_tensor([[-25, 48, -36, 16, -3], [-3, -10, 18, -6, 1]]) / 12
-    first = torch.einsum("ij,njd->nid", weights, states[:, :5])
-    last = -torch.einsum("ij,njd->nid", weights, states[:, -5:].flip(1)).flip(1)
-    return torch.cat([first, inner, last], dim=1) / interval
+
+def _windows(
+    states: Tensor, slopes: Tensor, of: Simulations, length: int | None = None, stride: int = 1
+) -> StateWindows:
+    times = of.times.float()
+    return StateWindows(states.float(), slopes.float(), times, length=length or len(times), stride=stride)

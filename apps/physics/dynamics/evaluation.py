@@ -25,8 +25,8 @@ from integrand.apps.physics.dynamics.metrics import (
 )
 from integrand.apps.physics.dynamics.models.network import DynamicsNetwork, Rollout
 from integrand.apps.physics.dynamics.module import DynamicsModule
+from integrand.apps.physics.dynamics.records import is_recorded
 from integrand.apps.physics.dynamics.task import DynamicsTask
-from integrand.datasets.splits import PARTS
 from integrand.datasets.synthetic.simulator import Start
 
 Array = np.ndarray
@@ -67,6 +67,7 @@ class Evaluation:
         predictions: of the model and of each baseline.
         networks: the model, and the plain network where there is one, in float64.
         results: what goes to ``results.json``.
+        truth: what the trajectories that predictions are compared with are: exact, or recorded.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Evaluation:
     predictions: dict[str, Prediction]
     networks: dict[str, DynamicsNetwork]
     results: dict[str, Any]
+    truth: str = "exact"
 
 
 def evaluate(module: DynamicsModule, data: DynamicsData, *, name: str, seed: int, notify: Notify) -> Evaluation:
@@ -103,7 +105,7 @@ def evaluate(module: DynamicsModule, data: DynamicsData, *, name: str, seed: int
         notify(f"predicting {len(exact)} test trajectories to t = {float(times[-1]):g} with the {who}")
         predictions[who] = judge.score(rollout(network, exact[:, 0], times).states.cpu().numpy())
     location, scale = np.asarray(task.location), np.asarray(task.scale)
-    seen = (data.observed[list(data.split.train)].double().numpy() - location) / scale
+    seen = (data.trained.double().numpy() - location) / scale
     for baseline in (Persistence(), LinearMap()):
         baseline.fit(seen, task.interval)
         states = baseline.predict((exact[:, 0].numpy() - location) / scale, times.numpy())
@@ -120,6 +122,7 @@ def evaluate(module: DynamicsModule, data: DynamicsData, *, name: str, seed: int
         predictions=predictions,
         networks=networks,
         results=_results(name, predictions, networks, data, judge, speed, spectra, seed),
+        truth="recorded" if is_recorded(data.dataset) else "exact",
     )
 
 
@@ -154,7 +157,7 @@ class Judge:
         self.times = data.test.times.double().cpu().numpy()
         self.of = self.task.invariants()
         self.invariants = self.values(self.exact.numpy())
-        starts = data.seen.values[list(data.split.train), :1]
+        starts = data.starts[:, None]
         self.scales = {name: invariant_scale(each(starts)[:, 0].cpu().numpy()) for name, each in self.of.items()}
         self.inside = self.times <= self.task.span * (1 + 1e-9)
 
@@ -215,11 +218,11 @@ class Judge:
 def measured_speed(networks: dict[str, DynamicsNetwork], data: DynamicsData) -> dict[str, dict[str, Any]]:
     """Measure the seconds that a solve of the test trajectories over their first intervals takes, each by itself.
 
-    The reference is the simulator's own solver and equation, in float64, as the networks are.
+    The reference is the simulator's own solver and equation, in float64, as the networks are; recorded data have none.
     """
     times = data.test.times[: TIMED + 1].double()
     start = data.test.values[:, 0].double()
-    task, system = data.task, data.system
+    system = data.system
     found: dict[str, dict[str, Any]] = {}
 
     def timed(solve: Callable[[], object]) -> float:
@@ -227,14 +230,13 @@ def measured_speed(networks: dict[str, DynamicsNetwork], data: DynamicsData) -> 
         solve()
         return time.perf_counter() - began
 
-    parameters = {
-        name: torch.full((len(start),), value, dtype=torch.float64) for name, value in task.parameters.items()
-    }
-    step = data.step_size or system.step_size
-    found["reference"] = {
-        "solver": f"{system.solver}, step {step:g}" if step else system.solver,
-        "seconds": timed(lambda: system.advance(Start(start), times, parameters, step_size=step)),
-    }
+    if system is not None:
+        known = {name: start.new_full((len(start),), value) for name, value in data.task.parameters.items()}
+        step = data.step_size or system.step_size
+        found["reference"] = {
+            "solver": f"{system.solver}, step {step:g}" if step else system.solver,
+            "seconds": timed(lambda: system.advance(Start(start), times, known, step_size=step)),
+        }
     for who, network in networks.items():
         found[who] = {
             "solver": network.solver_words(),
@@ -278,8 +280,8 @@ def _results(
         "by_channel": {who: judge.by_channel(one) for who, one in predictions.items()},
         "about": judge.about(),
         "better": {metric: "higher" if metric == "valid_time" else "lower" for metric in metrics[name]},
-        "bootstrap": {"of": "trajectories", "resamples": RESAMPLES, "level": 0.95},
-        "samples": {"name": "trajectories", **{part: len(data.split.rows(part)) for part in PARTS}},
+        "bootstrap": {"of": "trajectories", "resamples": RESAMPLES, "level": 0.95} if len(judge.exact) > 1 else {},
+        "samples": {"name": data.parts.counted, **data.parts.counts},
         "speed": speed,
         "exponents": spectra,
         "remarks": remarks(name, metrics, networks, data, speed) + exponents.remarks(spectra),
@@ -289,8 +291,13 @@ def _results(
 def compared(
     name: str, predictions: dict[str, Prediction], metrics: list[str], *, seed: int = 0
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return 95 % intervals of metrics, and of the model's gains over the others, by resampling trajectories."""
+    """Return 95 % intervals of metrics, and of the model's gains over the others, by resampling trajectories.
+
+    A single trajectory has none.
+    """
     count = len(next(iter(predictions.values())).errors)
+    if count < 2:
+        return {who: {} for who in predictions}, {who: {} for who in predictions if who != name}
     pick = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
     intervals: dict[str, Any] = {who: {} for who in predictions}
     gains: dict[str, Any] = {who: {} for who in predictions if who != name}
@@ -336,13 +343,16 @@ def remarks(
         told.append(f"Solved in float64 by {solvers[name]}{both}.")
     else:
         told.append(f"Solved in float64: {'; '.join(f'{who} by {words}' for who, words in solvers.items())}.")
-    reference, ours = speed["reference"], speed[name]
-    ratio = reference["seconds"] / ours["seconds"]
-    word = f"{ratio:.3g} times as fast as" if ratio >= 1 else f"{1 / ratio:.3g} times slower than"
-    told.append(
-        f"A solve of {ours['trajectories']} trajectories to t = {ours['span']:g} takes {ours['seconds']:.2g} s, {word} "
-        f"the reference solver ({reference['solver']}, {reference['seconds']:.2g} s)."
-    )
+    reference, ours = speed.get("reference"), speed[name]
+    cost = f"A solve of {ours['trajectories']} trajectories to t = {ours['span']:g} takes {ours['seconds']:.2g} s"
+    if reference is None:
+        told.append(f"{cost}; recorded data have no reference solver. Predictions begin at recorded states.")
+    else:
+        ratio = reference["seconds"] / ours["seconds"]
+        word = f"{ratio:.3g} times as fast as" if ratio >= 1 else f"{1 / ratio:.3g} times slower than"
+        told.append(f"{cost}, {word} the reference solver ({reference['solver']}, {reference['seconds']:.2g} s).")
+    if len(data.test) == 1:
+        told.append("The test is one window of one trajectory: there is nothing to tell its luck from merit by.")
     return told + [f"{line[0].upper()}{line[1:]}." for line in data.beyond()]
 
 

@@ -23,14 +23,14 @@ def exponents(networks: dict[str, DynamicsNetwork], data: DynamicsData) -> dict[
 
     None for a network whose solutions do not stay finite. Empty where the system is not chaotic.
     """
-    task = data.task
-    if not task.lyapunov > 0:
+    task, system = data.task, data.system
+    if system is None or not task.lyapunov > 0:
         return {}
     starts = data.test.values[:SAMPLES, 0].double()
     parameters = {name: starts.new_tensor(value) for name, value in task.parameters.items()}
 
     def true(t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return data.system.field(t, y, {name: each.expand(len(y)) for name, each in parameters.items()})
+        return system.field(t, y, {name: each.expand(len(y)) for name, each in parameters.items()})
 
     fields = {"simulator": true, **{who: _field_of(network) for who, network in networks.items()}}
     return {who: _mean_spectrum(field, starts, 1 / task.lyapunov) for who, field in fields.items()}

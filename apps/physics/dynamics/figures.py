@@ -38,6 +38,8 @@ MOST_CHANNELS = 4
 PERIODS = 3.0
 """Units of time shown at the start of a trajectory, and at its end."""
 LEAST = 1e-16
+FEW = 40
+"""States up to which each of those recorded or exact has its own mark."""
 
 
 def draw(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> None:
@@ -71,7 +73,7 @@ def shown(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
 def key(evaluation: Evaluation, *, exact: bool = True) -> list[Line2D]:
     """Return what a legend shows."""
     lines = [Line2D([], [], label=who, **how) for who, how in shown(evaluation).items()]
-    return [Line2D([], [], color=OBSERVED, linewidth=1.2, label="exact"), *lines] if exact else lines
+    return [Line2D([], [], color=OBSERVED, linewidth=1.2, label=evaluation.truth), *lines] if exact else lines
 
 
 def time_label(task: DynamicsTask) -> str:
@@ -142,8 +144,8 @@ def _draw_errors(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> 
     save(
         made,
         run.figures / "errors.png",
-        "Distance of predicted from exact states, by the deviation of these: median over test trajectories, with the "
-        f"band from tenth to ninetieth percentile. A prediction counts as valid below {VALID:g}."
+        f"Distance of predicted from {evaluation.truth} states, by the deviation of these: median over test "
+        f"trajectories, with the band from tenth to ninetieth percentile. A prediction counts as valid below {VALID:g}."
         + beyond(evaluation, task),
         title="How errors grow",
     )
@@ -154,6 +156,7 @@ def _draw_trajectories(evaluation: Evaluation, run: RunFolder, task: DynamicsTas
     units = np.array([task.in_units(t) for t in evaluation.times])
     sample, end = typical(evaluation), units[-1]
     whole = end <= 2.5 * PERIODS
+    marker = "o-" if len(units) <= FEW else "-"
     spans = [(0.0, end)] if whole else [(0.0, PERIODS), (end - PERIODS, end)]
     made = figure(WIDE, 0.7 + 1.5 * len(channels))
     panels = made.subplots(len(channels), len(spans), sharey="row", sharex="col", squeeze=False)
@@ -161,7 +164,7 @@ def _draw_trajectories(evaluation: Evaluation, run: RunFolder, task: DynamicsTas
         inside = (units >= low - 1e-9) & (units <= high + 1e-9)
         for row, channel in enumerate(channels):
             axes = panels[row, column]
-            axes.plot(units[inside], evaluation.exact[sample, inside, channel], color=OBSERVED, linewidth=1.2)
+            axes.plot(units[inside], evaluation.exact[sample, inside, channel], marker, color=OBSERVED, linewidth=1.2)
             for who, how in shown(evaluation).items():
                 axes.plot(units[inside], evaluation.predictions[who].states[sample, inside, channel], **how)
             if low <= task.in_units(task.span) <= high:
@@ -169,8 +172,7 @@ def _draw_trajectories(evaluation: Evaluation, run: RunFolder, task: DynamicsTas
             axes.margins(x=0.01)
             axes.yaxis.set_major_locator(MaxNLocator(4))
     for row, channel in enumerate(channels):
-        unit = task.units[channel]
-        panels[row, 0].set_ylabel(f"{task.channels[channel]}{f', {unit}' if unit else ''}")
+        panels[row, 0].set_ylabel(_channel_label(task, channel))
         spread = np.ptp(evaluation.exact[sample, :, channel]) or 1.0
         middle = 0.5 * (evaluation.exact[sample, :, channel].max() + evaluation.exact[sample, :, channel].min())
         panels[row, 0].set_ylim(middle - 0.8 * spread, middle + 0.8 * spread)
@@ -184,7 +186,7 @@ def _draw_trajectories(evaluation: Evaluation, run: RunFolder, task: DynamicsTas
         run.figures / "trajectories.png",
         f"{when} test trajectory: the one whose error is the median. Predictions begin at its first state and see "
         "nothing more of it." + beyond(evaluation, task),
-        title="A trajectory, exact and predicted",
+        title=f"A trajectory, {evaluation.truth} and predicted",
     )
 
 
@@ -212,16 +214,16 @@ def _draw_phase(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> N
         (panels[0].set_xlim if k == 0 else panels[0].set_ylim)(low - room, high + room)
     panels[0].set_ylabel(task.channels[y])
     marks = [
-        Patch(color=OBSERVED, alpha=0.5, linewidth=0, label="exact"),
+        Patch(color=OBSERVED, alpha=0.5, linewidth=0, label=evaluation.truth),
         Patch(color=MODEL, linewidth=0, label="predicted"),
     ]
     made.legend(handles=marks, loc="outside upper left", ncols=2)
     save(
         made,
         run.figures / "phase.png",
-        f"Some test trajectories in the plane of {task.channels[x]} and {task.channels[y]}: the exact ones whole, the "
-        f"predicted ones over their last {min(2 * PERIODS, units[-1]):.3g} {task.time_word}. What drifts has left its "
-        "curve.",
+        f"Some test trajectories in the plane of {task.channels[x]} and {task.channels[y]}: the "
+        f"{evaluation.truth} ones whole, the predicted ones over their last "
+        f"{min(2 * PERIODS, units[-1]):.3g} {task.time_word}. What drifts has left its curve.",
         title="Phase portrait",
     )
 
@@ -235,6 +237,12 @@ def _channels(task: DynamicsTask) -> list[int]:
     return list(range(MOST_CHANNELS))
 
 
+def _channel_label(task: DynamicsTask, channel: int) -> str:
+    """Name a channel and its unit, which gets a line of its own where it is long."""
+    name, unit = task.channels[channel], task.units[channel]
+    return f"{name},{chr(10) if len(unit) > 6 else ' '}{unit}" if unit else name
+
+
 def trajectories_chart(states: Array, times: Array, task: DynamicsTask) -> Figure:
     """Draw predicted trajectories (N, T, D) of a few starts, a row a channel; call it inside ``style()``."""
     channels = _channels(task)
@@ -245,8 +253,7 @@ def trajectories_chart(states: Array, times: Array, task: DynamicsTask) -> Figur
         for k in range(min(len(states), len(SERIES))):
             axes.plot(units, states[k, :, channel], color=SERIES[k][0], linewidth=1.3, label=f"start {k + 1}")
         _mark_trained(axes, task, times[-1])
-        unit = task.units[channel]
-        axes.set_ylabel(f"{task.channels[channel]}{f', {unit}' if unit else ''}")
+        axes.set_ylabel(_channel_label(task, channel))
         axes.margins(x=0.01)
         axes.yaxis.set_major_locator(MaxNLocator(4))
     panels[-1].set_xlabel(time_label(task))

@@ -113,10 +113,9 @@ def identify(
     if not 0 < level < 1:
         raise InputError(f"--level {level:g} is out of range: between 0 and 1, such as 0.95.")
     data.setup()
-    observed = data.observed[list(data.split.train)]
     lengths = windows or refined_lengths(run) or LENGTHS
     network = network.double()
-    fit = refine(network, observed, data.task.interval, lengths, notify=notify)
+    fit = refine(network, data.trained, data.task.interval, lengths, notify=notify)
     truths = data.task.parameters if data.task.system in SIMULATORS else {}
     constants = [
         Constant(name, *interval, truths.get(name)) for name, interval in parameter_intervals(fit, level=level).items()

@@ -179,7 +179,7 @@ class DynamicsModule(TaskModule):
         super().on_train_batch_end(outputs, batch, batch_idx)
         if self.refine and self.global_step >= self.trainer.estimated_stepping_batches:
             data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-            observed = data.observed[list(data.split.train)].to(self.device)
+            observed = data.trained.to(self.device)
             refine(self.network, observed, data.task.interval, self.refine, notify=self.print)
             if self.ema is not None:
                 self.ema.restart(self.network.parameters())

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from integrand.datasets.real import planets
 from integrand.datasets.synthetic.simulator import Invariant
 from integrand.datasets.synthetic.simulators import SIMULATORS, simulator
 
@@ -69,10 +70,12 @@ class DynamicsTask:
         return len(self.channels)
 
     def invariants(self) -> dict[str, Callable[[Tensor], Tensor]]:
-        """Return what exact solutions keep, as functions of states (N, T, D) alone; none for data from a file."""
-        if self.system not in SIMULATORS:
-            return {}
-        return {name: self._bound(each) for name, each in simulator(self.system).invariants.items()}
+        """Return what exact solutions keep, as functions of states (N, T, D) alone; none where they are not known."""
+        if self.system in SIMULATORS:
+            known = simulator(self.system).invariants
+        else:
+            known = planets.INVARIANTS if self.system == "planets" else {}
+        return {name: self._bound(each) for name, each in known.items()}
 
     def _bound(self, invariant: Invariant) -> Callable[[Tensor], Tensor]:
         def of(states: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 
 from integrand.apps.timeseries import APPLICATION
 from integrand.apps.timeseries.classification.task import ClassificationTask
-from integrand.apps.timeseries.data import as_data_options
 from integrand.apps.training.parts_data import PartsData
+from integrand.apps.training.reader_options import as_data_options
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.catalogue import find
 from integrand.datasets.irregular import IrregularBatch
