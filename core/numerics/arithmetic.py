@@ -79,7 +79,7 @@ def _is_capturing(like: Tensor) -> bool:
 
 def _fill(values: Any, like: Tensor) -> Tensor:
     if like.device.type == "cpu":
-        return torch.tensor(values, dtype=like.dtype)
+        return torch.tensor(values, dtype=like.dtype, device=like.device)
     if not isinstance(values, tuple):  # filled on the device, for a copy from the host would make both wait
         return torch.full((), values, dtype=like.dtype, device=like.device)
     return torch.stack([_fill(value, like) for value in values])

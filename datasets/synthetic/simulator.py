@@ -168,14 +168,15 @@ class Simulator(ABC):
             raise InputError(f"{self.name}: step_size={step_size!r} is out of range: it must be positive.")
         step_size = self.step_size if step_size is None else step_size
         if times is None:
-            times = torch.arange(round(self.span / self.interval) + 1, dtype=torch.float64) * self.interval
-        times = torch.as_tensor(times, dtype=torch.float64)
+            times = [i * self.interval for i in range(round(self.span / self.interval) + 1)]
+        times = torch.as_tensor(times, dtype=torch.float64, device="cpu")
         grid = self.grid(points, lengths)
-        drawn = self._drawn_parameters(parameters or {}, samples, first, seed)
-        starts = [
-            self.draw(np.random.Generator(np.random.Philox(key=[seed, i])), grid.points, grid.lengths)
-            for i in range(first, first + samples)
-        ]
+        with torch.device("cpu"):  # whatever the default: a seed means the same on every device
+            drawn = self._drawn_parameters(parameters or {}, samples, first, seed)
+            starts = [
+                self.draw(np.random.Generator(np.random.Philox(key=[seed, i])), grid.points, grid.lengths)
+                for i in range(first, first + samples)
+            ]
         start = Start(
             torch.stack([one.states for one in starts]).to(device),
             None
