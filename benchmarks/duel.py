@@ -77,6 +77,17 @@ def version(distribution: str) -> str | None:
         return None
 
 
+def seeded(seed: int) -> torch.Generator:
+    """Return a source of random numbers on the device that is measured, torch's default."""
+    return torch.Generator(torch.get_default_device()).manual_seed(seed)
+
+
+def finish() -> None:
+    """Wait until the device that is measured has done all that it was told to."""
+    if torch.get_default_device().type != "cpu":
+        torch.accelerator.synchronize()
+
+
 def gradients(*leaves: Tensor) -> list[Tensor]:
     """Return the gradients that the leaves hold, not copied: the next turn sets them to None before it begins."""
     return [leaf.grad for leaf in leaves if leaf.grad is not None]
@@ -150,8 +161,10 @@ def _turns(duel: Duel, repeats: int) -> tuple[Any, Any]:
         # Who goes first alternates, so that neither always finds the caches as the other left them.
         for side in (0, 1) if turn % 2 else (1, 0):
             work = (duel.ours, duel.theirs)[side]
+            finish()
             began = time.perf_counter()
             work()
+            finish()
             milliseconds[turn, side] = 1e3 * (time.perf_counter() - began)
     return milliseconds[WARM_UP:, 0], milliseconds[WARM_UP:, 1]
 

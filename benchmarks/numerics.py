@@ -39,11 +39,13 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="name the rows and their peers; time nothing")
     parser.add_argument("--threads", type=int, default=2, help="threads of either side (2)")
     parser.add_argument("--repeats", type=int, default=31, help="turns of each side (31)")
+    parser.add_argument("--device", default="cpu", help="where both sides work (cpu)")
     parser.add_argument("--output", type=Path, default=SPEED, help="folder of the rows (benchmarks/speed)")
     given = parser.parse_args()
     if given.threads < 1 or given.repeats < 1:
         parser.error("--threads and --repeats must be at least 1")
-    where = machine(given.threads)
+    torch.set_default_device(given.device)
+    where = machine(given.threads, given.device)
     _limit(given.threads)
     wrong = found = 0
     for part in PARTS:
@@ -83,6 +85,7 @@ def _timed(duel: Duel, given: argparse.Namespace, where: str) -> int:
         print(f"{duel.row}: failed ({type(error).__name__}: {error})")
         return 1
     options = f"--only {duel.row} --threads {given.threads} --repeats {given.repeats}"
+    options += "" if given.device == "cpu" else f" --device {given.device}"
     row |= {"command": f"python benchmarks/numerics.py {options}", "commit": commit(), "machine": where}
     path = write_row(row, given.output)
     aims = "".join(f", {name} {aim}" for name in ("must", "goal") if (aim := row[name]) is not None)

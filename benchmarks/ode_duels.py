@@ -145,8 +145,8 @@ def _diffrax(setting: Setting) -> Work:
     import jax  # pyright: ignore[reportMissingImports]
     import jax.numpy as jnp  # pyright: ignore[reportMissingImports]
 
-    weights = [jnp.asarray(parameter.detach().numpy()) for parameter in setting.field.parameters()]
-    y0 = jnp.asarray(setting.y0.numpy())
+    weights = [jnp.asarray(parameter.detach().cpu().numpy()) for parameter in setting.field.parameters()]
+    y0 = jnp.asarray(setting.y0.cpu().numpy())
 
     def field(t: Any, y: Any, weights: Any) -> Any:
         for i in range(0, len(weights) - 2, 2):

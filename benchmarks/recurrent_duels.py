@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-from duel import Duel, Work, gradients, version
+from duel import Duel, Work, gradients, seeded, version
 from torch import Tensor, nn
 
 from integrand.core.layers.cfc import CfC
@@ -64,7 +64,7 @@ class Model(NamedTuple):
 
 
 def _work(build: Callable[[], Model], length: int) -> Work:
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     x, cotangent = (torch.randn(BATCH, length, CHANNELS, generator=generator) for _ in range(2))
     x.requires_grad_()
     built: list[Model] = []

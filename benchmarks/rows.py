@@ -226,8 +226,12 @@ def commit() -> str:
     return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
 
 
-def machine(threads: int | None = None) -> str:
-    """Describe the processor, never the machine's name."""
+def machine(threads: int | None = None, device: str = "cpu") -> str:
+    """Describe the processor, or the accelerator, never the machine's name."""
+    if device != "cpu":
+        import torch  # the tables are written without
+
+        return torch.get_device_module(device).get_device_name()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     told = f"{_processor()}, {cores} cores"
     return f"{told}, {threads} {'threads' if threads > 1 else 'thread'}" if threads else told

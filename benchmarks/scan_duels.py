@@ -6,7 +6,7 @@ States and gradients follow from a given cotangent: a loss would cost both sides
 from collections.abc import Callable, Iterator
 
 import torch
-from duel import Duel, Work, gradients, version
+from duel import Duel, Work, gradients, seeded, version
 from torch import Tensor
 
 from integrand.core.numerics import diagonal_scan
@@ -80,14 +80,14 @@ def _words(recurrence: str, length: int) -> str:
 
 
 def _changing(scan: Scan, length: int) -> Work:
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     decay = torch.empty(BATCH, length, STATE).uniform_(0.9, 0.999, generator=generator)
     drive, cotangent = (torch.randn(BATCH, length, STATE, generator=generator) for _ in range(2))
     return _both_ways(scan, decay, drive, cotangent)
 
 
 def _constant(scan: Scan, length: int) -> Work:
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     size = torch.empty(STATE).uniform_(0.9, 0.999, generator=generator)
     angle = torch.empty(STATE).uniform_(-0.5, 0.5, generator=generator)
     drive, cotangent = (torch.randn(BATCH, length, STATE, dtype=torch.complex64, generator=generator) for _ in range(2))

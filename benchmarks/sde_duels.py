@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from duel import Duel, Work, gradients, version
+from duel import Duel, Work, gradients, seeded, version
 from torch import Tensor, nn
 
 from integrand.core.fields import MLP
@@ -35,11 +35,12 @@ class NeuralSDE(nn.Module):
 class Replayed:
     """Increments drawn before, told to our solver and to torchsde alike, so that answers can be compared."""
 
-    dtype, device, shape, levy_area_approximation = torch.float32, torch.device("cpu"), (BATCH, DIM), "none"
+    dtype, shape, levy_area_approximation = torch.float32, (BATCH, DIM), "none"
 
     def __init__(self) -> None:
-        drawn = torch.randn(STEPS, BATCH, DIM, generator=torch.Generator().manual_seed(1))
+        drawn = torch.randn(STEPS, BATCH, DIM, generator=seeded(1))
         self.w = drawn * (1 / STEPS) ** 0.5
+        self.device = self.w.device
 
     def increments(self, grid: Tensor, *, area: bool = False) -> Increments:
         """Return all of them."""

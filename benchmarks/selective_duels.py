@@ -6,7 +6,7 @@ Outputs and gradients follow from a given cotangent: a loss would cost both side
 from collections.abc import Callable, Iterator
 
 import torch
-from duel import Duel, Work, gradients, version
+from duel import Duel, Work, gradients, seeded, version
 from torch import Tensor, nn
 
 from integrand.core.layers.mamba import Mamba
@@ -97,7 +97,7 @@ def _delta_rule(length: int) -> Duel:
 
 
 def _rule(rule: Callable[..., Tensor], length: int) -> Work:
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     q, k = (torch.randn(BATCH, length, HEADS, KEY, generator=generator) for _ in range(2))
     v, cotangent = (torch.randn(BATCH, length, HEADS, VALUE, generator=generator) for _ in range(2))
     beta, decay = (torch.rand(BATCH, length, HEADS, generator=generator) for _ in range(2))

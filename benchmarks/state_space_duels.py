@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import torch
-from duel import Duel, Work, version
+from duel import Duel, Work, seeded, version
 from torch import Tensor
 
 from integrand.core.layers.linoss import LinOSS
@@ -126,7 +126,7 @@ def _linoss() -> Duel:
 
 def _training(call: Callable[[Tensor], Tensor], length: int, *modules: torch.nn.Module) -> Work:
     """Return outputs and gradients of the inputs; those of the weights are formed too, and have their parity tests."""
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     x, cotangent = (torch.randn(BATCH, length, CHANNELS, generator=generator) for _ in range(2))
     x.requires_grad_()
 

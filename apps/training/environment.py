@@ -20,7 +20,8 @@ def describe_environment(
         "integrand": integrand.__version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        # Torch's own word names its build, too: "2.13.0+cu130".
+        "packages": {name: metadata.version(name) for name in PACKAGES} | {"torch": torch.__version__},
         "device": accelerator,
         "threads": torch.get_num_threads(),
         "seed": seed,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from integrand.core.errors import InputError
 from integrand.core.numerics.field_call import Field, repeat
+from integrand.core.numerics.modes import outside_inference
 from integrand.core.numerics.solution import Solution
 from integrand.core.numerics.solve_cde import solve_cde
 from integrand.core.numerics.solve_ode import Gradient
@@ -149,5 +150,6 @@ def _along(function: Callable[[Tensor], Tensor], z: Tensor, directions: Tensor) 
     """
     count = directions.shape[-1]
     tangents = directions.transpose(1, 2).flatten(0, 1)
-    along = torch.func.jvp(function, (z.repeat_interleave(count, dim=0),), (tangents,))[1]
+    with outside_inference(z) as z:
+        along = torch.func.jvp(function, (z.repeat_interleave(count, dim=0),), (tangents,))[1]
     return along.unflatten(0, (len(z), count)).permute(0, 2, 3, 1)

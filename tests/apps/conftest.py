@@ -73,11 +73,14 @@ def small_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_words(small_csv: Path) -> list[str]:
-    """Words after ``train timeseries`` that train on ``small_csv``: 93 steps of 16 windows in 3 epochs."""
+    """Words after ``train timeseries`` that train on ``small_csv``: 93 steps of 16 windows in 3 epochs.
+
+    On the host, for tests compare runs bit by bit.
+    """
     return [
         *("--dataset", str(small_csv), "--data.group_column", "site", "--data.context", "24"),
         *("--data.horizon", "12", "--data.batch_size", "16", "--trainer.max_epochs", "3"),
-        *("--trainer.log_every_n_steps", "5", *TINY),
+        *("--trainer.log_every_n_steps", "5", "--trainer.accelerator", "cpu", *TINY),
     ]
 
 

@@ -156,8 +156,9 @@ class ModuleLaws:
             outputs = case.outputs(module, *inputs)
             assert all(output.device.type == device for output in outputs)
             sum(output.square().sum() for output in outputs).backward()  # pyright: ignore[reportAttributeAccessIssue]
-            gradients = [p.grad for p in module.parameters() if p.grad is not None]
-            found.append(tuple(each.detach().cpu() for each in (*outputs, *gradients)))
+            # As one vector, for a gradient that is 0 but for rounding has no scale of its own.
+            gradient = torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
+            found.append(tuple(each.detach().cpu() for each in (*outputs, gradient)))
         case.near(found[1], found[0], 10 * case.operations * torch.finfo(torch.float64).eps)
 
     def test_compiled_equals_eager(self, case: ModuleCase):

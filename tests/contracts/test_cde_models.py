@@ -27,7 +27,7 @@ def series(generator: torch.Generator) -> tuple[Tensor, ...]:
 def call(model: ControlledModel, values: Tensor, times: Tensor, mask: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
     first = times[:, :1]
     span = times.gather(1, lengths.unsqueeze(1) - 1) - first
-    asked = first + span * torch.tensor([0.0, 0.4, 1.0], dtype=times.dtype)
+    asked = first + span * times.new_tensor([0.0, 0.4, 1.0])
     found = model(values, times, mask=mask, lengths=lengths, query_times=asked)
     return found.y, found.states
 

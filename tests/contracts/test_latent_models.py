@@ -63,7 +63,7 @@ def solve(model: NeuralSDE, y0: Tensor, seeds: Tensor) -> Tensor:
 
 
 def trajectory(model: LatentODE, features: Tensor, dt: Tensor, present: Tensor, noise: Tensor) -> Draw:
-    out = model(features, dt, present, torch.tensor(TIMES, dtype=noise.dtype), noise=noise)
+    out = model(features, dt, present, noise.new_tensor(TIMES), noise=noise)
     return out.solution.states, out.kl, out.log_ratio
 
 

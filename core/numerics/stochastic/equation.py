@@ -7,6 +7,7 @@ from torch import Tensor
 
 from integrand.core.errors import InputError
 from integrand.core.numerics.field_call import BoundField, Field, repeat, select
+from integrand.core.numerics.modes import outside_inference
 
 NOISES = ("diagonal", "scalar", "commutative", "additive", "general")
 CALCULI = ("ito", "stratonovich")
@@ -126,8 +127,9 @@ class Equation:
 
     def diffusion_jvp(self, t: Tensor, y: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return g(t, y) and its derivative along v."""
-        # Contiguous, for forward derivatives refuse expanded tensors.
-        g, slope, *_ = torch.func.jvp(lambda y: self.diffusion(t, y), (y.contiguous(),), (v.contiguous(),))
+        with outside_inference(y) as y:
+            # Contiguous, for forward derivatives refuse expanded tensors.
+            g, slope, *_ = torch.func.jvp(lambda y: self.diffusion(t, y), (y.contiguous(),), (v.contiguous(),))
         return g, slope
 
     def self_slopes(self, t: Tensor, y: Tensor, g: Tensor) -> Tensor:
