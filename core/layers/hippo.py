@@ -45,10 +45,7 @@ def legs(size: int) -> LegS:
     """
     if size < 1:
         raise InputError(f"the size of HiPPO-LegS must be at least 1, got {size}.")
-    n = torch.arange(size, dtype=torch.float64)
-    root = (2 * n + 1).sqrt()
-    # 0 - x leaves no negative zeros above the diagonal.
-    return LegS(0 - torch.outer(root, root).tril(-1) - torch.diag(n + 1), root)
+    return LegS(*(torch.as_tensor(each) for each in _legs(size)))
 
 
 def legs_normal(size: int) -> NormalPart:
@@ -74,9 +71,17 @@ def legs_normal(size: int) -> NormalPart:
     """
     if size < 2 or size % 2:
         raise InputError(f"the size must be even and at least 2, got {size}: states come in conjugate pairs.")
-    a, b = (matrix.numpy() for matrix in legs(size))
+    a, b = _legs(size)
     skew = a + np.outer(b, b) / 2 + np.eye(size) / 2
     frequency, vectors = np.linalg.eigh(-1j * skew)
     upper = frequency > 0
     eigenvalues = -0.5 + 1j * frequency[upper]
-    return NormalPart(torch.from_numpy(eigenvalues), torch.from_numpy(np.ascontiguousarray(vectors[:, upper])))
+    return NormalPart(torch.as_tensor(eigenvalues), torch.as_tensor(np.ascontiguousarray(vectors[:, upper])))
+
+
+def _legs(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return A and B on the host, whatever the device on which tensors are made."""
+    n = np.arange(size, dtype=np.float64)
+    root = np.sqrt(2 * n + 1)
+    # 0 - x leaves no negative zeros above the diagonal.
+    return 0 - np.tril(np.outer(root, root), -1) - np.diag(n + 1), root

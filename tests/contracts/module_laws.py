@@ -147,6 +147,13 @@ class ModuleLaws:
         sum(output.float().square().sum() for output in actual).backward()  # pyright: ignore[reportAttributeAccessIssue]
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in module.parameters())
 
+    def test_it_is_made_on_the_default_device(self, case: ModuleCase):
+        """The meta device stands for any other than the host; its tensors have no content that could be read."""
+        with torch.device("meta"):
+            module = case.make()
+        tensors = [*module.named_parameters(), *module.named_buffers()]
+        assert [name for name, tensor in tensors if tensor.is_floating_point() and not tensor.is_meta] == []
+
     @needs_accelerator
     def test_an_accelerator_answers_as_the_host(self, case: ModuleCase):
         """To rounding, gradients too; the module is moved as a user moves it."""

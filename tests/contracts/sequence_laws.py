@@ -276,6 +276,13 @@ class SequenceLaws:
             assert torch.isfinite(parameter.grad).all(), name
             assert torch.count_nonzero(parameter.grad) > 0, name
 
+    def test_it_is_made_on_the_default_device(self, case: Case):
+        """The meta device stands for any other than the host; its tensors have no content that could be read."""
+        with torch.device("meta"):
+            layer = case.make(1.0)
+        tensors = [*layer.named_parameters(), *layer.named_buffers()]
+        assert [name for name, tensor in tensors if tensor.is_floating_point() and not tensor.is_meta] == []
+
     @needs_accelerator
     def test_an_accelerator_answers_as_the_host(self, case: Case):
         """To rounding, gradients too; the layer is moved as a user moves it."""
