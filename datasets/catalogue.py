@@ -425,49 +425,6 @@ _ENTRIES = (
         "Lorenz E. N. (1996). Predictability: a problem partly solved. Seminar on Predictability, ECMWF.",
     ),
     _simulator(
-        "darcy",
-        "equations.darcy:Darcy",
-        "steady flow through a medium of two permeabilities: its pressure",
-        "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
-    ),
-    _simulator(
-        "navier_stokes",
-        "equations.navier_stokes:NavierStokes",
-        "incompressible flow on a torus, driven by a constant force: its vorticity",
-        "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
-    ),
-    _simulator(
-        "kolmogorov_flow",
-        "equations.kolmogorov_flow:KolmogorovFlow",
-        "turbulent flow on a torus, driven by a shear: its vorticity",
-        "Kochkov D. et al. (2021). Machine learning-accelerated computational fluid dynamics. PNAS 118.",
-    ),
-    _simulator(
-        "decaying_turbulence",
-        "equations.decaying_turbulence:DecayingTurbulence",
-        "turbulent flow on a torus that decays: its vorticity",
-        "McWilliams J. C. (1984). The emergence of isolated coherent vortices in turbulent flow. Journal of Fluid "
-        "Mechanics 146, 21-43.",
-    ),
-    _simulator(
-        "heat_2d",
-        "equations.heat_2d:Heat2d",
-        "heat equation on a torus",
-        "Fourier J. (1822). Theorie analytique de la chaleur.",
-    ),
-    _simulator(
-        "wave_2d",
-        "equations.wave_2d:Wave2d",
-        "wave equation on a torus: displacement and velocity",
-        "Euler L. (1766). De motu vibratorio tympanorum. Novi Commentarii academiae scientiarum Petropolitanae 10.",
-    ),
-    _simulator(
-        "advection_2d",
-        "equations.advection_2d:Advection2d",
-        "advection on a torus, exact",
-        "Evans L. C. (2010). Partial differential equations, Section 2.1. American Mathematical Society.",
-    ),
-    _simulator(
         "advection",
         "equations.advection:Advection",
         "advection on a circle",
@@ -534,13 +491,13 @@ _ENTRIES = (
         "heat_2d",
         "equations.heat_2d:Heat2d",
         "heat equation on a torus",
-        "Li Z. et al. (2021). Fourier neural operator for parametric partial differential equations. ICLR.",
+        "Fourier J. (1822). Theorie analytique de la chaleur. Paris: Didot.",
     ),
     _simulator(
         "wave_2d",
         "equations.wave_2d:Wave2d",
         "wave equation on a torus: displacement and velocity",
-        "Euler L. (1766). De motu vibratorio tympanorum.",
+        "Euler L. (1766). De motu vibratorio tympanorum. Novi Commentarii academiae scientiarum Petropolitanae 10.",
     ),
     _simulator(
         "navier_stokes",
@@ -558,7 +515,7 @@ _ENTRIES = (
         "decaying_turbulence",
         "equations.decaying_turbulence:DecayingTurbulence",
         "turbulent flow on a torus that decays: its vorticity",
-        "McWilliams J. C. (1984). The emergence of isolated coherent vortices in turbulent flow. JFM 146, 21-43.",
+        "McWilliams J. C. (1984). The emergence of isolated coherent vortices in turbulent flow. Journal of Fluid Mechanics 146, 21-43.",
     ),
     _simulator(
         "darcy",

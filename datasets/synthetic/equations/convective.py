@@ -55,25 +55,25 @@ class ConvectiveEquation(SpectralEquation):
         grid = PeriodicGrid(tuple(u.shape[2:]), lengths)
         wide = u.new_empty(0, dtype=torch.float64)
         alike = {name: each[:1] if bool((each == each[0]).all()) else each for name, each in parameters.items()}
-        linear = self.linear(grid, alike, wide)
-        begin = grid.transform(u) * grid.dealiasing_mask(u)
+        kept = _kept(grid)
+        linear = self.linear(grid, alike, wide)[..., :kept]
+        begin = grid.transform(u)[..., :kept]
         nonlinear = self._nonlinear(grid, u, parameters)
         # solve_semilinear takes one L for a batch: samples with an L each are one sample of a larger state.
         own = linear.dim() == 3 and len(linear) > 1
         field = Semilinear(linear if own or linear.dim() < 3 else linear[0], nonlinear)
         solution = solve_semilinear(field, begin[None] if own else begin, times.to(wide), step_size=step_size)
         spectra = solution.states[0].transpose(0, 1) if own else solution.states
-        return torch.cat([u.unsqueeze(1), grid.inverse(spectra[:, 1:])], dim=1)
+        return torch.cat([u.unsqueeze(1), torch.fft.irfft(spectra[:, 1:], n=u.shape[-1])], dim=1)
 
     def _nonlinear(self, grid: PeriodicGrid, u: Tensor, parameters: Parameters) -> Callable[[Tensor, Tensor], Tensor]:
-        (n,), (x,) = grid.shape, grid.coordinates(u)
-        mask = grid.dealiasing_mask(u)
-        slope = (-0.5 * grid.derivative_symbol(0, u) * mask).to(u.dtype.to_complex())
+        (n,), (x,), kept = grid.shape, grid.coordinates(u), _kept(grid)
+        slope = (-0.5 * grid.derivative_symbol(0, u)[..., :kept]).to(u.dtype.to_complex())
 
         def nonlinear(t: Tensor, y: Tensor) -> Tensor:
-            out = torch.fft.rfft(torch.fft.irfft(y, n=n).square_()).mul_(slope)
+            out = torch.fft.rfft(torch.fft.irfft(y, n=n).square_())[..., :kept] * slope
             force = self.forcing(t, x, parameters)
-            return out if force is None else out + torch.fft.rfft(force.to(u)) * mask
+            return out if force is None else out + torch.fft.rfft(force.to(u))[..., :kept]
 
         return nonlinear
 
@@ -92,3 +92,8 @@ class ConvectiveEquation(SpectralEquation):
         n = states.shape[-1]
         highest = 2 * torch.pi / lengths[0] * (n / 3)
         return states.abs().flatten(1).amax(-1) * highest * step_size
+
+
+def _kept(grid: PeriodicGrid) -> int:
+    """Return how many waves the 2/3 rule keeps: those above stay 0, and are not computed with."""
+    return int(grid.dealiasing_mask(torch.empty(0)).count_nonzero())
