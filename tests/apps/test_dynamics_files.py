@@ -169,7 +169,9 @@ def test_a_record_is_trained_on_scored_and_drawn(tmp_path: Path, monkeypatch: py
     found = evaluate(module, data, name="neural_ode", seed=0, notify=lambda line: None)
     results = found.results
     assert results["samples"] == {"name": "states", "train": 14, "validation": 2, "test": 5}
-    assert "reference" not in results["speed"]
+    assert list(results["speed"]) == ["neural_ode"]
+    assert list(results["metrics"]) == ["neural_ode", "persistence", "linear map"]
+    assert results["yardsticks"] == {}
     assert results["intervals"]["neural_ode"] == {}
     assert "no reference solver" in " ".join(results["remarks"])
     still = data.test.values[0] - data.test.values[0, :1]
