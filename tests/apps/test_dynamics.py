@@ -13,7 +13,7 @@ from torch import nn
 
 from integrand.apps.application import load
 from integrand.apps.physics.dynamics import TASK
-from integrand.apps.physics.dynamics.costs import COARSE, coarse_states, equal_cost_steps, remarks
+from integrand.apps.physics.dynamics.costs import COARSE, MOST, coarse_states, equal_cost_steps, remarks
 from integrand.apps.physics.dynamics.data import DynamicsData
 from integrand.apps.physics.dynamics.differences import differences
 from integrand.apps.physics.dynamics.evaluation import PLAIN, Evaluation, evaluate
@@ -132,6 +132,20 @@ def test_differences_have_fourth_order():
     assert orders[-1] == pytest.approx(4, abs=0.15)
 
 
+def test_a_system_of_another_size_is_learned_scored_and_remembered():
+    data = small_data("spring_chain", sizes={"masses": 2}, span=1.0, test_span=1.0, horizon=1)
+    assert data.task.channels == ["position_1", "position_2", "momentum_1", "momentum_2"]
+    q, p = data.test.values[..., 0], data.test.values[..., 2]  # the middle of two masses rests: x'' = -2 x for each
+    w, t = 2**0.5, data.test.times
+    expected = q[:, :1] * (w * t).cos() + p[:, :1] / w * (w * t).sin()
+    torch.testing.assert_close(q, expected, rtol=0, atol=1e-9)
+    assert data.hparams["sizes"] == {"masses": 2}
+    found = evaluate(
+        DynamicsModule(small_network("neural_ode", data)), data, name="net", seed=0, notify=lambda line: None
+    )
+    assert found.results["metrics"][COARSE]["energy_drift"] < 1e-4 < found.results["metrics"]["net"]["energy_drift"]
+
+
 def test_noise_is_seen_in_training_and_not_in_the_test():
     clean, noisy = small_data(samples=60), small_data(samples=60, noise=0.1)
     assert torch.equal(noisy.test.values, clean.test.values)
@@ -146,6 +160,8 @@ def test_noise_is_seen_in_training_and_not_in_the_test():
         ({"dataset": "burgers"}, "add --task surrogate"),
         ({"parameters": {"lenght": 2.0}}, "unknown parameter of pendulum 'lenght': did you mean 'length'"),
         ({"parameters": {"length": (1.0, 2.0)}}, "must be one value"),
+        ({"dataset": "spring_chain", "sizes": {"mases": 3}}, "unknown size of spring_chain 'mases': did you mean"),
+        ({"sizes": {"masses": 3}}, "unknown size of pendulum 'masses'. Known: none."),
         ({"samples": 2}, "data.samples=2 is out of range"),
         ({"horizon": 40}, "fewer than the 41 of horizon 40"),
         ({"span": 0.01}, "shorter than an interval"),
@@ -428,7 +444,7 @@ def test_what_knows_the_equation_does_not_decide_the_verdict(evaluation: Evaluat
 def test_steps_cost_as_much_as_they_may(fixed: float, each: float):
     for budget in (0.5, 4.0, 10.0, 57.0):
         found = equal_cost_steps(lambda n: fixed + each * n, budget)
-        most = max(1, int((budget - fixed) / each))
+        most = min(max(1, int((budget - fixed) / each)), MOST)
         assert found.seconds == fixed + each * found.substeps
         assert found.within == (found.seconds <= budget)
         assert most / 1.25 <= found.substeps <= most

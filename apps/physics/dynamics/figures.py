@@ -98,6 +98,11 @@ def beyond(evaluation: Evaluation, task: DynamicsTask) -> str:
     return f" The dotted line is where training trajectories end, at {task.in_units(task.span):.3g} {task.time_word}."
 
 
+def _knowing(who: dict[str, dict[str, Any]]) -> str:
+    """Return the sentence on the coarse solver."""
+    return f" {COARSE} solves the true equation, at the network's cost or less." if COARSE in who else ""
+
+
 def _draw_invariants(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> None:
     names = list(evaluation.invariants)[:MOST_CHANNELS]
     units = np.array([task.in_units(t) for t in evaluation.times])
@@ -125,7 +130,7 @@ def _draw_invariants(evaluation: Evaluation, run: RunFolder, task: DynamicsTask)
         run.figures / "invariants.png",
         "How far what exact solutions keep has left its value at the start, at most until then, along predicted "
         "trajectories: median over the test part, with the band from tenth to ninetieth percentile. In units of its "
-        f"size: {sizes}." + beyond(evaluation, task),
+        f"size: {sizes}." + _knowing(drawn) + beyond(evaluation, task),
         title="What should not change",
     )
 
@@ -151,6 +156,7 @@ def _draw_errors(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> 
         run.figures / "errors.png",
         f"Distance of predicted from {evaluation.truth} states, by the deviation of these: median over test "
         f"trajectories, with the band from tenth to ninetieth percentile. A prediction counts as valid below {VALID:g}."
+        + _knowing(drawn)
         + beyond(evaluation, task),
         title="How errors grow",
     )
