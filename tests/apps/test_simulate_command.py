@@ -80,7 +80,10 @@ def test_a_system_of_another_size(capsys: pytest.CaptureFixture[str], tmp_path: 
         ("spring_chain --size mases=8", "unknown size of spring_chain 'mases': did you mean 'masses'? Known: masses."),
         ("pendulum --size masses=8", "unknown size of pendulum 'masses'. Known: none."),
         ("spring_chain --size masses=1", "spring_chain: masses=1 is out of range: at least 2."),
-        ("spring_chain --size masses=1.5", "--size: expected a name and a whole number, such as masses=8, got 'masses="),
+        (
+            "spring_chain --size masses=1.5",
+            "--size: expected a name and a whole number, such as masses=8, got 'masses=",
+        ),
         ("spring_chain --size masses=8 --size masses=9", "--size names the same size twice: leave one out."),
         ("burger", "unknown simulator 'burger': did you mean 'burgers'?"),
         ("burgers --parameter viscsity=1", "unknown parameter of burgers 'viscsity': did you mean 'viscosity'?"),

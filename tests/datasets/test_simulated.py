@@ -219,7 +219,10 @@ def test_nothing_is_left_of_data_that_cannot_be_made(monkeypatch: pytest.MonkeyP
         ({"samples": 0}, "samples=0 is out of range: at least 1"),
         ({"parameters": {"viscsity": 0.1}}, "unknown parameter of burgers 'viscsity': did you mean 'viscosity'"),
         ({"sizes": {"masses": 8}}, "unknown size of burgers 'masses'. Known: none"),
-        ({"name": "spring_chain", "sizes": {"mases": 8}}, "unknown size of spring_chain 'mases': did you mean 'masses'"),
+        (
+            {"name": "spring_chain", "sizes": {"mases": 8}},
+            "unknown size of spring_chain 'mases': did you mean 'masses'",
+        ),
         ({"name": "spring_chain", "sizes": {"masses": 8.0}}, "masses=8.0 is out of range: give a whole number"),
         ({"points": (64, 64)}, r"points=\(64, 64\) is out of range: 1 positive numbers"),
     ],
