@@ -27,6 +27,7 @@ from integrand.apps.physics.dynamics.models.network import DynamicsNetwork, Roll
 from integrand.apps.physics.dynamics.module import DynamicsModule
 from integrand.apps.physics.dynamics.records import is_recorded
 from integrand.apps.physics.dynamics.task import DynamicsTask
+from integrand.apps.training.growth import growth
 from integrand.datasets.synthetic.simulator import Start
 
 Array = np.ndarray
@@ -282,6 +283,13 @@ def _results(
         "better": {metric: "higher" if metric == "valid_time" else "lower" for metric in metrics[name]},
         "bootstrap": {"of": "trajectories", "resamples": RESAMPLES, "level": 0.95} if len(judge.exact) > 1 else {},
         "samples": {"name": data.parts.counted, **data.parts.counts},
+        "growth": growth(
+            "error, in deviations",
+            axis=f"time, {data.task.time_word}",
+            times=np.array([data.task.in_units(t) for t in judge.times[1:]]),
+            errors={who: one.errors[:, 1:] for who, one in predictions.items()},
+            until=None if judge.inside.all() else data.task.in_units(data.task.span),
+        ),
         "speed": speed,
         "exponents": spectra,
         "remarks": remarks(name, metrics, networks, data, speed) + exponents.remarks(spectra),
