@@ -91,7 +91,8 @@ def _verdict(groups: Sequence[SeedGroup], comparable: bool) -> str:
     told = f"{tested}; the best {name} is that of {best.name} ({best.results[0]['model']}): {_told(best, spread)}."
     if all(group.several for group, _ in found):
         return told
-    return f"{told} How much of the difference is chance of the training, one run of each can't tell."
+    single = "a single run" if any(group.several for group, _ in found) else "one run of each"
+    return f"{told} How much of the difference is chance of the training, {single} can't tell."
 
 
 def _told(group: SeedGroup, spread: Mapping[str, Any]) -> str:

@@ -109,7 +109,9 @@ def _draw_group(axes: Axes, group: SeedGroup, number: int, *, alone: bool) -> fl
     times = group.results[0]["growth"]["times"]
     if group.several:
         axes.fill_between(times, values.min(0), values.max(0), color=colour, alpha=0.22, linewidth=0)
-    label = f"{model}, {len(group.labels)} seeds" if alone else f"{model}: {group.name}"
+    label = (
+        f"{model}, {len(group.labels)} seeds" if alone else f"{model}, run{'s' if group.several else ''} {group.name}"
+    )
     axes.plot(times, values.mean(0), color=colour, linewidth=2.0, label=label)
     return _most(values)
 

@@ -132,5 +132,6 @@ def summarise(results: Sequence[Mapping[str, Any]], seeds: Sequence[Any], runs: 
 def _spread(values: list[Any]) -> dict[str, Any]:
     if not all(map(is_number, values)):  # such as the AUROC of a test part with one class
         return {"mean": None, "std": None, "values": values}
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "std": deviation, "values": values}
+    # Equal values have that mean, not one that a division rounded: so a baseline stays the same in every group.
+    mean = values[0] if min(values) == max(values) else statistics.fmean(values)
+    return {"mean": mean, "std": statistics.stdev(values) if len(values) > 1 else None, "values": values}

@@ -169,13 +169,13 @@ def seeds_table(groups: Sequence[SeedGroup], comparable: bool) -> Table:
         _cells(
             [row.metrics.get(name) for row in rows],
             better(name, means[0]) if comparable else None,
-            deviations=[spreads[row.of][row.who].get(name, {}).get("std") for row in rows],
+            deviations=[spreads[row.of][row.who].get(name, {}).get("std") or None for row in rows],
         )
         for name in names
     ]
     note = (
-        f"Small numbers: standard deviations of a sample over the seeds. {_best_note(comparable)} A baseline that not "
-        "all runs of a group had is in the table below alone."
+        f"Small numbers: standard deviations of a sample over the seeds, where these differ. {_best_note(comparable)} "
+        "A baseline that not all runs of a group had is in the table below alone."
     )
     return _beside("Test part, means over seeds", "runs", rows, names, columns, note)
 
