@@ -18,10 +18,10 @@ from integrand.datasets.synthetic.equations.convective import ConvectiveEquation
 from integrand.datasets.synthetic.equations.kuramoto_sivashinsky import KuramotoSivashinsky
 from integrand.datasets.synthetic.simulator import Start
 
-POINTS, STEPS, SAMPLES, WAVES = 256, 200, 256, 8
+POINTS, STEPS, SAMPLES, MANY, WAVES = 256, 200, 256, 1024, 8
 BATCH, THEIR_BATCH = 256, 256
 """The batches of 64, 128 and 256 with which either side is fastest."""
-BATCHES = (16, 32, 64, 128, 256)
+BATCHES = (16, 64, 256, 512, 1024)
 """Batches of which either side of a generator's duel takes its fastest."""
 
 
@@ -72,25 +72,25 @@ def duels() -> Iterator[Duel]:
         )
         yield Duel(
             row=f"generator_{equation.name}",
-            work=f"{equation.name}, {POINTS} points, {STEPS} steps of the simulator, {SAMPLES} samples",
+            work=f"{equation.name}, {POINTS} points, {STEPS} steps of the simulator, {MANY} samples",
             ours=_best(lambda batch, equation=equation: _generated(equation, batch)),
             peer="exponax",
-            theirs=_best(lambda batch, equation=equation: _theirs(equation, batch)),
+            theirs=_best(lambda batch, equation=equation: _theirs(equation, batch, MANY)),
             peer_version=version("exponax"),
             note=f"float32; the simulator's own `advance`, from fields to fields; either side in its fastest batch of "
             f"{', '.join(map(str, BATCHES))}, theirs vmapped and compiled (RepeatedStepper); a time is a sample's",
             must=1.6,
             goal=2.5,
-            samples=(SAMPLES, SAMPLES),
+            samples=(MANY, MANY),
         )
 
 
-def _starts(equation: Equation) -> Tensor:
-    """Draw smooth initial states of mean zero, (SAMPLES, POINTS)."""
+def _starts(equation: Equation, samples: int = SAMPLES) -> Tensor:
+    """Draw smooth initial states of mean zero, (samples, POINTS)."""
     generator = seeded(0)
     grid = PeriodicGrid((POINTS,), (equation.length,))
-    coefficients = torch.zeros(SAMPLES, POINTS // 2 + 1, dtype=torch.complex64)
-    coefficients[:, 1 : WAVES + 1] = torch.randn(SAMPLES, WAVES, dtype=torch.complex64, generator=generator)
+    coefficients = torch.zeros(samples, POINTS // 2 + 1, dtype=torch.complex64)
+    coefficients[:, 1 : WAVES + 1] = torch.randn(samples, WAVES, dtype=torch.complex64, generator=generator)
     field = grid.inverse(coefficients)
     return field / field.std()
 
@@ -120,8 +120,8 @@ def _ours(equation: Equation, batch: int = BATCH) -> Work:
     return once
 
 
-def _theirs(equation: Equation, batch: int = THEIR_BATCH) -> Work:
-    starts = _starts(equation)
+def _theirs(equation: Equation, batch: int = THEIR_BATCH, samples: int = SAMPLES) -> Work:
+    starts = _starts(equation, samples)
 
     @cache
     def ready() -> tuple[Callable[[Any], Any], list[Any]]:
@@ -144,7 +144,7 @@ def _theirs(equation: Equation, batch: int = THEIR_BATCH) -> Work:
 def _generated(equation: Equation, batch: int) -> Work:
     simulator: ConvectiveEquation = BurgersETD() if equation is BURGERS else KuramotoSivashinsky()
     parameters = {"viscosity": torch.full((batch,), equation.viscosity)} if equation is BURGERS else {}
-    starts, times = _starts(equation), torch.tensor([0.0, STEPS * equation.step], dtype=torch.float64)
+    starts, times = _starts(equation, MANY), torch.tensor([0.0, STEPS * equation.step], dtype=torch.float64)
 
     @torch.no_grad()
     def once() -> list[Tensor]:
