@@ -391,6 +391,13 @@ def test_the_evaluation_is_that_by_hand(evaluation: Evaluation, data: DynamicsDa
     moved = (exact - np.asarray(data.task.location)) / unit
     error = np.sqrt((((states - exact) / unit) ** 2).sum((1, 2)) / (moved**2).sum((1, 2)))
     assert ours["relative_l2"] == pytest.approx(error.mean(), rel=1e-9)
+    kept = results["growth"]
+    size = np.sqrt(((moved - moved.mean((0, 1))) ** 2).sum(-1).mean())
+    apart = np.median(np.linalg.norm((states - exact) / unit, axis=-1) / size, axis=0)
+    assert kept["errors"]["hamiltonian"] == pytest.approx(apart[1:], rel=1e-5)
+    assert kept["times"] == pytest.approx(data.test.times[1:].numpy() / data.task.time_scale, rel=1e-9)
+    assert set(kept["errors"]) == set(results["metrics"])
+    assert kept["until"] == pytest.approx(data.task.span / data.task.time_scale)
     # Persistence keeps every invariant by standing still, which is told by no number.
     assert results["metrics"]["persistence"]["energy_drift"] is None
     assert results["speed"]["reference"]["seconds"] > 0

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from integrand.apps.commands import report as command
-from integrand.apps.training import report
+from integrand.apps.training.comparison import write_comparison
 from integrand.apps.training.figures import figure, save, style
-from integrand.apps.training.report import write_comparison, write_report
+from integrand.apps.training.report import notice, write_report
 from integrand.apps.training.run_folder import RunFolder
 from integrand.apps.training.tables import results_table
 from integrand.apps.training.verdict import better, further, verdict
@@ -446,5 +446,5 @@ def test_a_browser_shows_it(tmp_path: Path, page: str, width: int) -> None:
 
 def test_data_of_patients_are_said_to_be_for_research_only():
     for app, dataset, said in (("timeseries", "physionet2012", True), ("timeseries", "etth1", False)):
-        assert (report._notice({"app": app, "dataset": dataset}) == RESEARCH_ONLY) is said
-    assert report._notice({"app": "medical", "dataset": "my.csv"}) == RESEARCH_ONLY
+        assert (notice({"app": app, "dataset": dataset}) == RESEARCH_ONLY) is said
+    assert notice({"app": "medical", "dataset": "my.csv"}) == RESEARCH_ONLY

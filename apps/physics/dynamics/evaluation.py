@@ -26,6 +26,7 @@ from integrand.apps.physics.dynamics.models.network import DynamicsNetwork, Roll
 from integrand.apps.physics.dynamics.module import DynamicsModule
 from integrand.apps.physics.dynamics.records import is_recorded
 from integrand.apps.physics.dynamics.task import DynamicsTask
+from integrand.apps.training.growth import growth
 
 Array = np.ndarray
 Notify = Callable[[str], None]
@@ -252,6 +253,13 @@ def _results(
         "bootstrap": {"of": "trajectories", "resamples": RESAMPLES, "level": 0.95} if len(judge.exact) > 1 else {},
         "samples": {"name": data.parts.counted, **data.parts.counts},
         "yardsticks": costs.yardstick(speed),
+        "growth": growth(
+            "error, in deviations",
+            axis=f"time, {data.task.time_word}",
+            times=np.array([data.task.in_units(t) for t in judge.times[1:]]),
+            errors={who: one.errors[:, 1:] for who, one in predictions.items()},
+            until=None if judge.inside.all() else data.task.in_units(data.task.span),
+        ),
         "speed": speed,
         "tables": [costs.table(speed)],
         "exponents": spectra,
