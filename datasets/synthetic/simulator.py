@@ -42,15 +42,21 @@ class Start(NamedTuple):
     @classmethod
     def stacked(cls, starts: Sequence["Start"]) -> "Start":
         """Return the starts of single samples, without the letter N, as one."""
-        return cls(*(None if each[0] is None else torch.stack(each) for each in zip(*starts, strict=True)))
+        constants = [one.constants for one in starts if one.constants is not None]
+        seeds = [one.seeds for one in starts if one.seeds is not None]
+        return cls(
+            torch.stack([one.states for one in starts]),
+            torch.stack(constants) if constants else None,
+            torch.stack(seeds) if seeds else None,
+        )
 
     def to(self, device: torch.device | str) -> "Start":
         """Return it on a device."""
-        return Start(*(None if each is None else each.to(device) for each in self))
+        return Start(*(None if each is None else each.to(device) for each in self))  # pyright: ignore[reportArgumentType]
 
     def first(self, count: int) -> "Start":
         """Return the first samples."""
-        return Start(*(None if each is None else each[:count] for each in self))
+        return Start(*(None if each is None else each[:count] for each in self))  # pyright: ignore[reportArgumentType]
 
 
 class StepTooLong(InputError):
@@ -116,7 +122,7 @@ class Simulator(ABC):
 
     @abstractmethod
     def draw(self, generator: Generator, points: tuple[int, ...], lengths: tuple[float, ...]) -> Start:
-        """Draw the start of one sample, states (C, *X), constants (K, *X) and seed (), on the host, fields in float64."""
+        """Draw the start of one sample on the host: states (C, *X) and constants (K, *X) in float64, and a seed ()."""
 
     @abstractmethod
     def advance(
@@ -274,7 +280,8 @@ class Simulator(ABC):
         self, values: Tensor, start: Start, times: Tensor, parameters: Parameters, grid: "GridOf", step_size: float
     ) -> float:
         own = {name: each[:CHECKED] for name, each in parameters.items()}
-        finer = self.advance(start.first(CHECKED), times.to(values.device), own, lengths=grid.lengths, step_size=step_size / 2)
+        few, at = start.first(CHECKED), times.to(values.device)
+        finer = self.advance(few, at, own, lengths=grid.lengths, step_size=step_size / 2)
         return float((finer - values[:CHECKED]).abs().max())
 
 

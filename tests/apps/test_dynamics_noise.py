@@ -229,7 +229,10 @@ def test_the_true_equation_is_calibrated_and_half_its_noise_is_not():
     error = covered.std() / math.sqrt(len(covered))
     assert covered.mean() == pytest.approx(0.9, abs=4 * error)
     assert timid.mean() < 0.75
-    gains = narrow.scores["crps"] - possible.scores["crps"]  # pyright: ignore[reportOperatorIssue]
+    best, worse = possible.crps, narrow.crps
+    assert best is not None
+    assert worse is not None
+    gains = (worse - best)[:, 1:].mean(1)
     assert gains.mean() > 2 * gains.std() / math.sqrt(len(gains))
 
 

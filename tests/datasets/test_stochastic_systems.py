@@ -1,6 +1,7 @@
 """Systems driven at random: what holds for all beside the contract of systems, and closed forms for each."""
 
 import math
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -18,9 +19,7 @@ from integrand.datasets.synthetic.systems.double_well import DoubleWell
 from integrand.datasets.synthetic.systems.stochastic_system import StochasticSystem
 
 STOCHASTIC = [
-    name
-    for name, path in SIMULATORS.items()
-    if ".systems." in path and isinstance(simulator(name), StochasticSystem)
+    name for name, path in SIMULATORS.items() if ".systems." in path and isinstance(simulator(name), StochasticSystem)
 ]
 
 
@@ -141,7 +140,7 @@ def test_particles_in_two_wells_are_distributed_as_boltzmann_says(settled: Tenso
         return math.exp(-((x**2 - 1) ** 2) / (4 * temperature))
 
     grid = np.linspace(-3, 3, 601)
-    pieces = [quad(density, a, b)[0] for a, b in zip(grid[:-1], grid[1:], strict=True)]
+    pieces = [quad(density, a, b)[0] for a, b in pairwise(grid)]
     below = np.concatenate([[0.0], np.cumsum(pieces)]) / sum(pieces)
     assert kstest(settled.numpy(), lambda x: np.interp(x, grid, below)).pvalue > 0.01
     told = DoubleWell().log_density(torch.tensor([[0.3], [0.0]]), {"temperature": torch.full((2,), temperature)})

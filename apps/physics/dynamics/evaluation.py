@@ -439,7 +439,7 @@ def _random_remarks(name: str, predictions: dict[str, Prediction], possible: Pre
         assert crps is not None
         assert best is not None
         told.append(
-            f"As many paths of the true equation have a CRPS of {best.mean():.4g}: no forecast is better but by luck, and "
+            f"As many paths of the true equation have a CRPS of {best.mean():.4g}, which none can better but by luck; "
             f"that of {name} is {crps.mean():.4g}."
         )
     return told

@@ -16,7 +16,7 @@ from integrand.datasets.synthetic.systems.system import System
 
 
 class StochasticSystem(System):
-    """A system that is driven at random, dy = f(t, y) dt + g(t, y) dW in Ito's calculus, every channel by a W of its own.
+    """A system driven at random, dy = f(t, y) dt + g(t, y) dW in Ito's calculus, every channel by a W of its own.
 
     A path is a function of its start, of the seed drawn with the start, and of the first and last time: it does not
     depend on how many are drawn, on the times kept between, nor, but for the error of the step, on the step. So

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from integrand.apps.physics.dynamics.models.network import DynamicsNetwork, Match
 from integrand.apps.physics.dynamics.task import DynamicsTask
@@ -23,8 +23,8 @@ class NeuralSDENetwork(DynamicsNetwork):
 
         y(t + dt) ~ N(y + f(y) dt, g(y)^2 dt).
 
-    What it predicts is a distribution, from which ``paths`` draws by the same steps; ``predict`` follows the drift alone,
-    solved by ``test_method``. Options are those of ``DynamicsNetwork``.
+    What it predicts is a distribution, from which ``paths`` draws by the same steps; ``predict`` follows the drift
+    alone, solved by ``test_method``. Options are those of ``DynamicsNetwork``.
 
     Source: Dietrich, Makeev, Kevrekidis, Evangelou, Bertalan, Reich and Kevrekidis (2023), Learning effective
     stochastic differential equations from microscopic simulations, for the loss.
@@ -54,7 +54,7 @@ class NeuralSDENetwork(DynamicsNetwork):
     def build_network(self, task: DynamicsTask) -> None:
         """Make drift and diffusion."""
         self.flow = MLP(task.dim, self.hidden, activation=self.activation)
-        self.noise = MLP(task.dim, self.hidden, activation=self.activation, final="softplus")
+        self.noise: nn.Module = MLP(task.dim, self.hidden, activation=self.activation, final="softplus")
 
     def diffusion(self, t: Tensor, y: Tensor) -> Tensor:
         """Return g, (B, D), in standardised units."""
