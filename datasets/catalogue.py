@@ -522,7 +522,8 @@ _ENTRIES = (
         "decaying_turbulence",
         "equations.decaying_turbulence:DecayingTurbulence",
         "turbulent flow on a torus that decays: its vorticity",
-        "McWilliams J. C. (1984). The emergence of isolated coherent vortices in turbulent flow. Journal of Fluid Mechanics 146, 21-43.",
+        "McWilliams J. C. (1984). The emergence of isolated coherent vortices in turbulent flow. Journal of Fluid "
+        "Mechanics 146, 21-43.",
     ),
     _simulator(
         "darcy",

@@ -303,7 +303,9 @@ def _draw_curves(run: RunFolder, curves: dict[str, tuple[Array, Array]], shown: 
                 if window > 1
                 else "The loss of the logged training steps."
             )
-            if len(finite) > 20:  # the first steps may lie far above all others
+            if _falls_far(finite):
+                log_axis(axes.yaxis)
+            elif len(finite) > 20:  # the first steps may lie far above all others
                 low, high = finite.min(), max(np.quantile(finite, 0.99), np.nanmax(smooth(values, window)[window:]))
                 axes.set_ylim(low - 0.05 * (high - low), high + 0.08 * (high - low))
         else:
@@ -317,10 +319,18 @@ def _draw_curves(run: RunFolder, curves: dict[str, tuple[Array, Array]], shown: 
                 )
                 extreme = "Highest" if higher else "Lowest"
                 told.append(f"{extreme} validation {metric_name(name)}: {values[best]:.4g}, at step {steps[best]:,}.")
-        axes.yaxis.set_major_locator(MaxNLocator(4))
+            if _falls_far(finite):
+                log_axis(axes.yaxis)
+        if axes.get_yscale() == "linear":
+            axes.yaxis.set_major_locator(MaxNLocator(4))
     _steps_axis(panels[-1])
     made.align_ylabels()
     return save(made, run.figures / "training.png", " ".join(told), title="Loss and validation over training")
+
+
+def _falls_far(values: Array) -> bool:
+    """Return whether a curve falls so far that its end would be a line along the axis."""
+    return len(values) > 2 and values.min() > 0 and values.max() > 30 * np.median(values[-max(1, len(values) // 10) :])
 
 
 def _draw_evaluations(run: RunFolder, steps: Array, counts: Array) -> Path:

@@ -19,6 +19,8 @@ GRAIN = 2**15
 """Numbers that torch gives each of its threads at least."""
 WORTH = 4
 """Chunks that it takes to make up for the second pass."""
+FAN = 8
+"""Elements of a chunk on an accelerator, where the ends of chunks are cut into chunks again, and their ends."""
 WIDER = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.complex32: torch.complex64}
 
 
@@ -27,9 +29,10 @@ def diagonal_scan(a: Tensor, b: Tensor, initial: Tensor | None = None, *, revers
 
     The sequence is cut into chunks. All chunks run the recurrence together from zero, carrying the running product of
     their decays; the chunk ends are then chained, and each chunk adds its decayed carry. So a few large operations
-    touch each element a constant number of times (log L times in a doubling scan), and no product of more decays than
-    a chunk has is ever formed, at most about sqrt(L). Decays that are constant in time have one table of powers in
-    place of the products. The gradient is the same recurrence run the other way, so it costs the same again, and is
+    touch each element a constant number of times (log L times in a doubling scan), and on the host no product of more
+    decays than a chunk has is ever formed. On an accelerator, where operations count that follow one another, the ends
+    are chained in the same way: there are about 20 log_8 L. Decays that are constant in time have one table of powers
+    in place of the products. The gradient is the same recurrence run the other way, so it costs the same again, and is
     differentiable in its turn. Under torch.func and in forward mode, which know nothing written in place, a doubling
     scan answers.
 
@@ -173,13 +176,34 @@ def _solve(a: Tensor, b: Tensor, state: Tensor, out: Tensor, reverse: bool) -> N
 def _chunking(b: Tensor) -> tuple[int, int]:
     """Return the elements of a chunk, and the chunks to take at once."""
     batch, length, *rest = b.shape
-    if b.device.type != "cpu" or torch.compiler.is_compiling():  # what costs there is the number of operations
+    if _is_wide(b):
+        return FAN, length // FAN
+    if torch.compiler.is_compiling():  # what costs there is the number of operations
         size = max(1, math.isqrt(length))
         return size, length // size
     threads = torch.get_num_threads()
     # An operation should find its numbers in the cache, and have enough of them for every thread.
     together = CACHED // (b.element_size() * CHUNK) if threads == 1 else GRAIN * threads
     return CHUNK, together // (batch * math.prod(rest))
+
+
+def _is_wide(x: Tensor) -> bool:
+    """Return whether an operation costs alike on few numbers and on many."""
+    return x.device.type != "cpu"
+
+
+def _chain(a: Tensor, x: Tensor, reverse: bool) -> None:
+    """Turn inputs into states, in place, in chunks where that takes fewer operations."""
+    length = x.shape[1]
+    several = length // FAN if _is_wide(x) else 0
+    if several < WORTH:
+        _accumulate(a, x, reverse)
+        return
+    span, constant = several * FAN, a.shape[1] == 1
+    most = slice(length - span, None) if reverse else slice(span)
+    _accumulate_chunks(a if constant else a[:, most], x[:, most], several, reverse)
+    rest = slice(length - span + 1) if reverse else slice(span - 1, None)  # and the state before it
+    _accumulate(a if constant else a[:, rest], x[:, rest], reverse)
 
 
 def _accumulate(a: Tensor, x: Tensor, reverse: bool) -> None:
@@ -203,7 +227,7 @@ def _accumulate_chunks(a: Tensor, x: Tensor, several: int, reverse: bool) -> Non
         _accumulate(products.transpose(1, 2), chunks.transpose(1, 2), reverse)
         for before, after in pairwise(_in_order(products.unbind(2), reverse)):
             after.mul_(before)
-    _accumulate(products[:, :, last], chunks[:, :, last], reverse)
+    _chain(products[:, :, last], chunks[:, :, last], reverse)
     # The ends are now as they should be, and so is the first chunk.
     inner = slice(1, None) if reverse else slice(size - 1)
     carries = _but_first(chunks[:, :, last], not reverse).unsqueeze(2)
@@ -225,8 +249,9 @@ def _decay_gradient(a: Tensor, adjoint: Tensor, states: Tensor, initial: Tensor,
     total[:, first] = (adjoint[:, first] * initial.conj()).sum_to_size(a[:, first].shape)
     later, earlier = _but_first(adjoint, reverse), _but_first(states, not reverse)
     rest = total if constant else _but_first(total, reverse)
-    span = max(1, CACHED // (initial.numel() * initial.element_size()))
-    for start in range(0, later.shape[1], span):
+    an_element = initial.numel() * initial.element_size()
+    span = later.shape[1] if _is_wide(later) else max(1, CACHED // an_element)
+    for start in range(0, later.shape[1], max(1, span)):
         block = slice(start, start + span)
         product = later[:, block] * earlier[:, block].conj()
         if constant:

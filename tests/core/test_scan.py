@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from scipy.signal import lfilter
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from integrand.core.errors import InputError
 from integrand.core.numerics import diagonal_scan, scan
@@ -17,10 +19,16 @@ DTYPES = [torch.float64, torch.complex128]
 CONSTANT = [(), (1,), (3,), (1, 3), (2, 1, 1), (2, 1, 3)]  # shapes of decays that do not change along (2, L, 3)
 
 
-@pytest.fixture(params=[None, (1, 5), (3, 4), (4, 6), (5, 100)], ids=str)
+@pytest.fixture(params=[None, (1, 5), (3, 4), (4, 6), (5, 100), 2, 3, 8], ids=str)
 def chunking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks as they are chosen, then some so small that short sequences have several blocks and a rest."""
-    if request.param:
+    """Chunks as they are chosen; some so small that short sequences have several blocks and a rest; an accelerator's.
+
+    A number is the elements of an accelerator's chunks, so few that the ends of chunks are cut again, and their ends.
+    """
+    if isinstance(request.param, int):
+        monkeypatch.setattr(scan, "FAN", request.param)
+        monkeypatch.setattr(scan, "_is_wide", lambda x: True)
+    elif request.param:
         monkeypatch.setattr(scan, "_chunking", lambda b: request.param)
 
 
@@ -287,6 +295,32 @@ def test_convolution_and_scan_have_the_same_gradients_in_single_precision():
         # Memory of about 1 / (1 - 0.99) = 100 elements, twice in the gradient of a: so many roundings at most.
         bound = 200 * torch.finfo(torch.float32).eps * scanned.abs().max().item()
         torch.testing.assert_close(convolved, scanned, rtol=0, atol=bound)
+
+
+class Count(TorchDispatchMode):
+    """Counts operations that do something to numbers, not views of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.operations += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_operations_on_an_accelerator_grow_like_the_logarithm(constant: bool):
+    """The meta device is none on which the host waits, but operations are those of any accelerator."""
+    counts = []
+    for length in (8**3, 8**4, 8**5):
+        b = torch.empty(2, length, 3, device="meta", requires_grad=True)
+        a = torch.empty((3,) if constant else (2, length, 3), device="meta", requires_grad=True)
+        with Count() as count:
+            torch.autograd.grad(diagonal_scan(a, b).sum(), (a, b))
+        counts.append(count.operations)
+    assert counts[0] < 150
+    assert counts[2] - counts[1] == counts[1] - counts[0] <= 60  # as many more for each level, there and back
 
 
 @pytest.mark.parametrize("solve", [diagonal_scan, diagonal_convolution])

@@ -50,8 +50,9 @@ def test_every_simulator_has_an_entry(name: str):
     assert entry.summary == one.summary
 
 
-def test_keys_are_the_names():
+def test_keys_are_the_names_and_each_stands_once():
     assert all(entry.name == key for key, entry in CATALOGUE.items())
+    assert len(catalogue._ENTRIES) == len(CATALOGUE)
 
 
 @pytest.mark.parametrize("name", [name for name, entry in CATALOGUE.items() if entry.embedded])
