@@ -425,6 +425,13 @@ _ENTRIES = (
         "Lorenz E. N. (1996). Predictability: a problem partly solved. Seminar on Predictability, ECMWF.",
     ),
     _simulator(
+        "double_well",
+        "systems.double_well:DoubleWell",
+        "particle in two wells, driven by noise: position",
+        "Kramers H. A. (1940). Brownian motion in a field of force and the diffusion model of chemical reactions. "
+        "Physica 7, 284-304.",
+    ),
+    _simulator(
         "advection",
         "equations.advection:Advection",
         "advection on a circle",

@@ -33,6 +33,8 @@ class BestCheckpoint(ModelCheckpoint):
         validates = getattr(trainer.datamodule, "validates", True)  # pyright: ignore[reportAttributeAccessIssue]
         if not validates or getattr(pl_module, "keeps_last", False):
             self.monitor, self._save_on_train_epoch_end = None, True
+        elif chosen_by := getattr(pl_module, "chosen_by", None):
+            self.monitor = chosen_by
         super().setup(trainer, pl_module, stage)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

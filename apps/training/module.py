@@ -43,6 +43,8 @@ class BaseModule(LightningModule):
     app: ClassVar[str]
     monitor: ClassVar[str]
     """What validation logs that is the lower the better; the checkpoint with the least of it is the best."""
+    chosen_by: str | None = None
+    """What the best checkpoint is chosen by where that is not ``monitor``, the lower the better."""
     keeps_last: bool = False
     """Whether the last weights are the best checkpoint, whatever validation says."""
 

@@ -1,6 +1,7 @@
 """Losses, one file each."""
 
 from integrand.core.losses.causal_weights import causal_weights
+from integrand.core.losses.ensemble_crps import ensemble_crps
 from integrand.core.losses.gaussian_crps import gaussian_crps
 from integrand.core.losses.gaussian_kl import gaussian_kl
 from integrand.core.losses.gaussian_nll import gaussian_nll
@@ -14,6 +15,7 @@ from integrand.core.losses.spectral_bands import band_energies, relative_bands
 __all__ = [
     "band_energies",
     "causal_weights",
+    "ensemble_crps",
     "gaussian_crps",
     "gaussian_kl",
     "gaussian_nll",

@@ -27,10 +27,36 @@ CHECKED = 4
 
 
 class Start(NamedTuple):
-    """Where samples begin: states (N, C, *X), and constant fields (N, K, *X) or None."""
+    """Where samples begin.
+
+    Attributes:
+        states: (N, C, *X).
+        constants: fields that do not change in time, (N, K, *X), or None.
+        seeds: (N,) of the noise, for what is driven at random; else None.
+    """
 
     states: Tensor
     constants: Tensor | None = None
+    seeds: Tensor | None = None
+
+    @classmethod
+    def stacked(cls, starts: Sequence["Start"]) -> "Start":
+        """Return the starts of single samples, without the letter N, as one."""
+        constants = [one.constants for one in starts if one.constants is not None]
+        seeds = [one.seeds for one in starts if one.seeds is not None]
+        return cls(
+            torch.stack([one.states for one in starts]),
+            torch.stack(constants) if constants else None,
+            torch.stack(seeds) if seeds else None,
+        )
+
+    def to(self, device: torch.device | str) -> "Start":
+        """Return it on a device."""
+        return Start(*(None if each is None else each.to(device) for each in self))  # pyright: ignore[reportArgumentType]
+
+    def first(self, count: int) -> "Start":
+        """Return the first samples."""
+        return Start(*(None if each is None else each[:count] for each in self))  # pyright: ignore[reportArgumentType]
 
 
 class StepTooLong(InputError):
@@ -98,7 +124,7 @@ class Simulator(ABC):
 
     @abstractmethod
     def draw(self, generator: Generator, points: tuple[int, ...], lengths: tuple[float, ...]) -> Start:
-        """Draw the start of one sample, states (C, *X) and constants (K, *X), in float64 on the host."""
+        """Draw the start of one sample on the host: states (C, *X) and constants (K, *X) in float64, and a seed ()."""
 
     @abstractmethod
     def advance(
@@ -179,12 +205,7 @@ class Simulator(ABC):
                 self.draw(np.random.Generator(np.random.Philox(key=[seed, i])), grid.points, grid.lengths)
                 for i in range(first, first + samples)
             ]
-        start = Start(
-            torch.stack([one.states for one in starts]).to(device),
-            None
-            if starts[0].constants is None
-            else torch.stack([one.constants for one in starts if one.constants is not None]).to(device),
-        )
+        start = Start.stacked(starts).to(device)
         own = {name: each.to(device) for name, each in drawn.items()}
         with torch.no_grad():
             start = self.settle(start, own, lengths=grid.lengths)
@@ -261,9 +282,9 @@ class Simulator(ABC):
     def _step_error(
         self, values: Tensor, start: Start, times: Tensor, parameters: Parameters, grid: "GridOf", step_size: float
     ) -> float:
-        few = Start(start.states[:CHECKED], None if start.constants is None else start.constants[:CHECKED])
         own = {name: each[:CHECKED] for name, each in parameters.items()}
-        finer = self.advance(few, times.to(values.device), own, lengths=grid.lengths, step_size=step_size / 2)
+        few, at = start.first(CHECKED), times.to(values.device)
+        finer = self.advance(few, at, own, lengths=grid.lengths, step_size=step_size / 2)
         return float((finer - values[:CHECKED]).abs().max())
 
 

@@ -18,6 +18,7 @@ SIMULATORS: dict[str, str] = {
     "van_der_pol": f"{_IN}.systems.van_der_pol:VanDerPol",
     "lorenz63": f"{_IN}.systems.lorenz63:Lorenz63",
     "lorenz96": f"{_IN}.systems.lorenz96:Lorenz96",
+    "double_well": f"{_IN}.systems.double_well:DoubleWell",
     "advection": f"{_IN}.equations.advection:Advection",
     "burgers": f"{_IN}.equations.burgers:Burgers",
     "burgers_etd": f"{_IN}.equations.burgers_etd:BurgersETD",

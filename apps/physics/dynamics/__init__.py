@@ -33,6 +33,7 @@ TASK = Task(
         "van_der_pol",
         "lorenz63",
         "lorenz96",
+        "double_well",
         "hare_lynx",
         "planets",
     ),

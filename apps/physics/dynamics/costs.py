@@ -6,13 +6,17 @@ Dimension letters: N trajectories, T times, D state.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from integrand.apps.physics.dynamics.data import DynamicsData
+from integrand.apps.physics.dynamics.ensembles import learned_paths
 from integrand.apps.physics.dynamics.models.network import DynamicsNetwork
+from integrand.apps.physics.dynamics.models.neural_sde import NeuralSDENetwork
 from integrand.apps.physics.timing import seconds_of
 from integrand.core.numerics import solve_ode
 from integrand.datasets.synthetic.simulator import Start
+from integrand.datasets.synthetic.systems.stochastic_system import StochasticSystem
 from integrand.datasets.synthetic.systems.system import System
 
 COARSE = "coarse rk4"
@@ -48,7 +52,7 @@ def measured_speed(networks: dict[str, DynamicsNetwork], data: DynamicsData) -> 
     Beside the networks, of which the first is the one that the others are compared with, stand the simulator's own
     solver as ``"reference"``, and ``COARSE``: the same equation with as short equal steps of the classical Runge-Kutta
     method as cost no more than the network, ``MOST`` an interval at most. Both are in float64, as the
-    networks are. Systems whose equation is not known have neither.
+    networks are. Systems whose equation is not known have neither, those driven at random no coarse solver.
     """
     times = data.test.times[: TIMED + 1].double()
     start = data.test.values[:, 0].double()
@@ -60,12 +64,14 @@ def measured_speed(networks: dict[str, DynamicsNetwork], data: DynamicsData) -> 
             "device": next(network.parameters()).device.type,
         }
     if (system := data.system) is not None:
+        begin = Start(start, seeds=torch.arange(len(start)))
         step, known = data.step_size or system.step_size, _parameters(data, start)
         found["reference"] = {
             "solver": f"{system.solver}, step {step:g}" if step else system.solver,
-            "seconds": seconds_of(lambda: system.advance(Start(start), times, known, step_size=step)),
+            "seconds": seconds_of(lambda: system.advance(begin, times, known, step_size=step)),
             "device": "cpu",
         }
+    if isinstance(system, System) and not isinstance(system, StochasticSystem):
         steps = equal_cost_steps(
             lambda substeps: seconds_of(lambda: coarse_states(data, start, times, substeps)),
             next(iter(found.values()))["seconds"],
@@ -139,12 +145,15 @@ def remarks(name: str, speed: dict[str, dict[str, Any]]) -> list[str]:
     """Say what a solve costs, beside the reference solver and the coarse one."""
     ours, reference, coarse = speed[name], speed.get("reference"), speed.get(COARSE)
     on = "" if ours["device"] == "cpu" else f" on {ours['device']}"
-    cost = f"A solve of {ours['trajectories']} trajectories to t = {ours['span']:g} takes {ours['seconds']:.2g} s{on}"
-    if reference is None or coarse is None:
+    many = "1 trajectory" if ours["trajectories"] == 1 else f"{ours['trajectories']} trajectories"
+    cost = f"A solve of {many} to t = {ours['span']:g} takes {ours['seconds']:.2g} s{on}"
+    if reference is None:
         return [f"{cost}; recorded data have no reference solver. Predictions begin at recorded states."]
     ratio = reference["seconds"] / ours["seconds"]
     word = f"{ratio:.3g} times as fast as" if ratio >= 1 else f"{1 / ratio:.3g} times slower than"
     told = f"{cost}, {word} the reference solver ({reference['solver']}, {reference['seconds']:.2g} s)."
+    if coarse is None:
+        return [told]
     count = coarse["substeps"]
     steps = f"{count} step{'s' if count > 1 else ''} an interval ({coarse['solver']}, {coarse['seconds']:.2g} s)"
     if not coarse["within_budget"]:
@@ -175,7 +184,9 @@ def table(speed: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _ask(network: DynamicsNetwork, start: Tensor, times: Tensor) -> float:
-    """Solve with a network, and wait for its device."""
+    """Solve with a network, and wait for its device; one path of each trajectory where noise drives it."""
+    if isinstance(network, NeuralSDENetwork):
+        return float(learned_paths(network, start, times, members=1, seed=0).sum())
     weight = next(network.parameters())
     return float(network.predict(start.to(weight), times.to(weight)).states[-1, -1, 0])
 

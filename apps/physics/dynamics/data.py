@@ -56,8 +56,9 @@ class DynamicsData(PartsData):
         parameters: values of the simulator's parameters that are not to have their default.
         sizes: of the simulator that are not to have their default, such as the ``masses`` of ``spring_chain``.
         noise: standard deviation of what is added to every state observed, in deviations of its channel.
-        derivatives: ``"exact"``, those of the system at the exact states; ``"differences"``, of fourth order, of what
-            was observed; None for the first where the system is known, the second where it is not.
+        derivatives: ``"exact"``, those of the system at the exact states (of one driven at random, its drift);
+            ``"differences"``, of fourth order, of what was observed; None for the first where the system is known, the
+            second where it is not.
         horizon: states that are predicted from each start in training; 0 where derivatives alone are matched.
         stride: every how many states a training window starts.
         step_size: step of the simulator's solver; its own where None.

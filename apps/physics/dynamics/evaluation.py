@@ -1,5 +1,7 @@
 """Predicting the test trajectories from their starts, and scoring them beside a plain network and simple baselines.
 
+Where a network or the system is driven at random, a forecast is an ensemble of paths, and its CRPS heads the scores.
+
 Dimension letters: N trajectories, T times, D state.
 """
 
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from integrand.apps.physics.dynamics import costs, exponents
+from integrand.apps.physics.dynamics import costs, ensembles, exponents
 from integrand.apps.physics.dynamics.baselines import LARGEST, LinearMap, Persistence
 from integrand.apps.physics.dynamics.data import DynamicsData
 from integrand.apps.physics.dynamics.identification import recovered
@@ -23,15 +25,19 @@ from integrand.apps.physics.dynamics.metrics import (
     valid_time,
 )
 from integrand.apps.physics.dynamics.models.network import DynamicsNetwork, Rollout
+from integrand.apps.physics.dynamics.models.neural_sde import NeuralSDENetwork
 from integrand.apps.physics.dynamics.module import DynamicsModule
 from integrand.apps.physics.dynamics.records import is_recorded
 from integrand.apps.physics.dynamics.task import DynamicsTask
 from integrand.apps.training.growth import growth
+from integrand.datasets.synthetic.systems.stochastic_system import StochasticSystem
 
 Array = np.ndarray
 Notify = Callable[[str], None]
 PLAIN = "plain network"
 RESAMPLES = 2000
+AIMS: dict[str, str | float] = {"valid_time": "higher", "coverage": ensembles.INNER, "spread_skill": 1.0}
+"""What a metric should be, where that is not low."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,16 @@ class Prediction:
         errors: (N, T), see ``step_errors``.
         invariants: (N, T) each, by name.
         scores: (N,) each metric of every trajectory; None where the metric says nothing of it.
+        members: (N, K, T, D) paths of an ensemble, whose mean the states are; None for one path alone.
+        crps: (N, T) where forecasts are distributions, see ``ensembles``.
     """
 
     states: Array
     errors: Array
     invariants: dict[str, Array]
     scores: dict[str, Array | None]
+    members: Array | None = None
+    crps: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class Evaluation:
         networks: the model, and the plain network where there is one, in float64.
         results: what goes to ``results.json``.
         truth: what the trajectories that predictions are compared with are: exact, or recorded.
+        possible: what an ensemble of the system's own equation reaches, where that is driven at random.
     """
 
     name: str
@@ -76,6 +87,12 @@ class Evaluation:
     networks: dict[str, DynamicsNetwork]
     results: dict[str, Any]
     truth: str = "exact"
+    possible: Prediction | None = None
+
+    @property
+    def random(self) -> bool:
+        """Whether forecasts are distributions, as a network or the system is driven at random."""
+        return self.predictions[self.name].crps is not None
 
 
 def evaluate(module: DynamicsModule, data: DynamicsData, *, name: str, seed: int, notify: Notify) -> Evaluation:
@@ -96,17 +113,29 @@ def evaluate(module: DynamicsModule, data: DynamicsData, *, name: str, seed: int
     networks = {name: precise(module.network)}
     if module.twin is not None:
         networks[PLAIN] = precise(module.twin)
-    judge = Judge(data)
-    predictions = {}
+    judge = Judge(data, random=ensembles.is_random(networks, data))
+    predictions, start = {}, exact[:, 0]
     for who, network in networks.items():
         notify(f"predicting {len(exact)} test trajectories to t = {float(times[-1]):g} with the {who}")
-        predictions[who] = judge.score(rollout(network, exact[:, 0], times).states.cpu().numpy())
+        if isinstance(network, NeuralSDENetwork):
+            drawn = ensembles.learned_paths(network, start, times, members=ensembles.MEMBERS, seed=seed)
+            predictions[who] = judge.score_ensemble(drawn)
+        else:
+            predictions[who] = judge.score(rollout(network, start, times).states.cpu().numpy())
     location, scale = np.asarray(task.location), np.asarray(task.scale)
     seen = (data.trained.double().numpy() - location) / scale
     for baseline in (Persistence(), LinearMap()):
         baseline.fit(seen, task.interval)
-        states = baseline.predict((exact[:, 0].numpy() - location) / scale, times.numpy())
+        states = baseline.predict((start.numpy() - location) / scale, times.numpy())
         predictions[baseline.name] = judge.score(states * scale + location, still=baseline.name == Persistence.name)
+    possible = None
+    if judge.random:
+        drawn = ensembles.climatology(data, len(exact), len(times), members=ensembles.MEMBERS, seed=seed)
+        predictions["climatology"] = judge.score_ensemble(drawn, still=True)
+    if isinstance(data.system, StochasticSystem):
+        notify("predicting with the true equation, for what is possible")
+        drawn = ensembles.true_paths(data, start, times, members=ensembles.MEMBERS, seed=seed)
+        possible = judge.score_ensemble(drawn)
     notify("measuring what a solve costs")
     speed = costs.measured_speed(networks, data)
     if costs.COARSE in speed:
@@ -122,14 +151,15 @@ def evaluate(module: DynamicsModule, data: DynamicsData, *, name: str, seed: int
         scales=judge.scales,
         predictions=predictions,
         networks=networks,
-        results=_results(name, predictions, networks, data, judge, speed, spectra, seed),
+        results=_results(name, predictions, networks, data, judge, speed, spectra, possible, seed),
         truth="recorded" if is_recorded(data.dataset) else "exact",
+        possible=possible,
     )
 
 
 def typical(evaluation: Evaluation) -> int:
     """Return the number of the test trajectory whose error is the median."""
-    errors = evaluation.predictions[evaluation.name].scores["relative_l2"]
+    errors = next(iter(evaluation.predictions[evaluation.name].scores.values()))
     assert errors is not None
     return int(np.argsort(errors)[len(errors) // 2])
 
@@ -150,9 +180,10 @@ def rollout(network: DynamicsNetwork, start: torch.Tensor, times: torch.Tensor) 
 
 
 class Judge:
-    """Scores predictions of the test part of some data."""
+    """Scores predictions of the test part of some data: as distributions, if anything is driven at random."""
 
-    def __init__(self, data: DynamicsData) -> None:
+    def __init__(self, data: DynamicsData, *, random: bool = False) -> None:
+        self.random = random
         self.task: DynamicsTask = data.task
         self.exact = data.test.values.double().cpu()
         self.times = data.test.times.double().cpu().numpy()
@@ -172,20 +203,36 @@ class Judge:
 
     def score(self, states: Array, *, still: bool = False) -> Prediction:
         """Score predicted states (N, T, D); one that stands still keeps every invariant, which is no merit."""
+        return self._score(states, None, still)
+
+    def score_ensemble(self, members: Array, *, still: bool = False) -> Prediction:
+        """Score the paths (N, K, T, D) of an ensemble, and their mean as its one best path."""
+        return self._score(members.mean(1), members, still)
+
+    def _score(self, states: Array, members: Array | None, still: bool) -> Prediction:
         ours, exact = self.standardised(states), self.standardised(self.exact.numpy())
         errors, values = step_errors(ours, exact), self.values(states)
-        scores: dict[str, Array | None] = {"relative_l2": relative_l2(ours, exact)}
+        scores: dict[str, Array | None] = {}
+        crps = None
+        if self.random:
+            paths = self.standardised(states[:, None] if members is None else members)
+            crps = ensembles.crps_by_step(paths, exact)
+            scores["crps"] = crps[:, 1:].mean(1)
+            scores["coverage"] = None if members is None else ensembles.coverage(paths, exact)
+        scores["relative_l2"] = relative_l2(ours, exact)
         if not self.inside.all():
             scores["relative_l2_trained"] = relative_l2(ours[:, self.inside], exact[:, self.inside])
-        scores["valid_time"] = np.array([self.task.in_units(t) for t in valid_time(errors, self.times)])
-        for name, value in values.items():
+        if not self.random:
+            scores["valid_time"] = np.array([self.task.in_units(t) for t in valid_time(errors, self.times)])
+        # The mean of paths keeps nothing; one path of each ensemble tells what a path keeps.
+        for name, value in (values if members is None else self.values(members[:, 0])).items():
             most, end = drift(value, self.scales[name])
             scores[f"{name}_drift"], scores[f"{name}_drift_end"] = (None, None) if still else (most, end)
-        if "energy" in values:
+        if "energy" in values and not self.random:
             scores["energy_mse"] = None if still else np.square(values["energy"] - self.invariants["energy"]).mean(1)
         deviation = exact.std((0, 1))
         scores["nrmse"] = np.sqrt(np.square(ours - exact).mean(1) / np.square(deviation)).mean(-1)
-        return Prediction(states, errors, values, scores)
+        return Prediction(states, errors, values, scores, members, crps)
 
     def by_channel(self, prediction: Prediction) -> dict[str, dict[str, float]]:
         """Return the error of each channel over all trajectories and times, by its deviation."""
@@ -213,6 +260,9 @@ class Judge:
         for name, scale in self.scales.items():
             told[f"{name}_drift"] = f"largest distance of the true {name} from its start, in units of {scale:.4g}"
             told[f"{name}_drift_end"] = "the same at the end of the trajectory"
+        if self.random:
+            told |= ensembles.ABOUT
+            told["relative_l2"] += ", for the mean of an ensemble"
         return told
 
 
@@ -224,6 +274,7 @@ def _results(
     judge: Judge,
     speed: dict[str, dict[str, Any]],
     spectra: dict[str, list[float] | None],
+    possible: Prediction | None,
     seed: int,
 ) -> dict[str, Any]:
     metrics = {
@@ -234,7 +285,15 @@ def _results(
         metrics[who]["exponents_error"] = error
     for who, network in networks.items():
         metrics[who] |= recovered(network, data)
-    shown = [metric for metric in metrics[name] if metric in ("relative_l2", "valid_time") or metric == "energy_drift"]
+    if judge.random:
+        exact = judge.standardised(judge.exact.numpy())
+        for who, one in predictions.items():
+            if one.members is not None:
+                ratio = ensembles.spread_skill(judge.standardised(one.members), exact)
+                metrics[who] |= {"spread_skill": _number(ratio)}
+        for who, errors in ensembles.equation_errors(networks, data).items():
+            metrics[who] |= errors
+    shown = [each for each in metrics[name] if each in ("crps", "relative_l2", "valid_time", "energy_drift")]
     intervals, gains = compared(name, predictions, shown)
     gains.pop(costs.COARSE, None)  # a share of next to nothing tells nothing
     return {
@@ -249,7 +308,7 @@ def _results(
         "gains": gains,
         "by_channel": {who: judge.by_channel(one) for who, one in predictions.items()},
         "about": judge.about(),
-        "better": {metric: "higher" if metric == "valid_time" else "lower" for metric in metrics[name]},
+        "better": {metric: AIMS.get(metric, "lower") for metric in metrics[name]},
         "bootstrap": {"of": "trajectories", "resamples": RESAMPLES, "level": 0.95} if len(judge.exact) > 1 else {},
         "samples": {"name": data.parts.counted, **data.parts.counts},
         "yardsticks": costs.yardstick(speed),
@@ -263,7 +322,11 @@ def _results(
         "speed": speed,
         "tables": [costs.table(speed)],
         "exponents": spectra,
-        "remarks": remarks(name, metrics, networks, data, speed) + exponents.remarks(spectra),
+        "remarks": [
+            *_random_remarks(name, predictions, possible),
+            *remarks(name, metrics, networks, data, speed),
+            *exponents.remarks(spectra),
+        ],
     }
 
 
@@ -326,6 +389,24 @@ def remarks(
     if len(data.test) == 1:
         told.append("The test is one window of one trajectory: there is nothing to tell its luck from merit by.")
     return told + [f"{line[0].upper()}{line[1:]}." for line in data.beyond()]
+
+
+def _random_remarks(name: str, predictions: dict[str, Prediction], possible: Prediction | None) -> list[str]:
+    """Say what is a distribution, and how well the true equation would do."""
+    ours = predictions[name]
+    if ours.crps is None:
+        return []
+    ensemble = ours.members is not None
+    told = [f"A forecast of {name} is {ensembles.MEMBERS if ensemble else 'one'} path{'s' * ensemble} from each start."]
+    if possible is not None:
+        crps, best = ours.scores["crps"], possible.scores["crps"]
+        assert crps is not None
+        assert best is not None
+        told.append(
+            f"As many paths of the true equation have a CRPS of {best.mean():.4g}, which none can better but by luck; "
+            f"that of {name} is {crps.mean():.4g}."
+        )
+    return told
 
 
 def _number(value: float) -> float | None:

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from integrand.apps.physics.dynamics.animation import draw_motion
 from integrand.apps.physics.dynamics.costs import COARSE
+from integrand.apps.physics.dynamics.ensemble_figures import draw_ensembles
 from integrand.apps.physics.dynamics.evaluation import PLAIN, Evaluation, typical
 from integrand.apps.physics.dynamics.metrics import VALID
 from integrand.apps.physics.dynamics.phase_plane import draw_energy, draw_field, partner
@@ -52,6 +53,9 @@ def draw(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> None:
         task: names, units and scales.
     """
     with style():
+        if evaluation.random:
+            draw_ensembles(evaluation, run, task)
+            return
         draw_motion(evaluation, run, task)
         if evaluation.invariants:
             _draw_invariants(evaluation, run, task)

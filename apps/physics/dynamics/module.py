@@ -9,10 +9,12 @@ from typing import Any, ClassVar, Self, get_args
 
 import torch
 from torch import Tensor
+from torchmetrics import MeanMetric
 
 from integrand.apps.application import load
 from integrand.apps.physics.dynamics.models.network import DynamicsNetwork, Match
 from integrand.apps.physics.dynamics.models.neural_ode import NeuralODENetwork
+from integrand.apps.physics.dynamics.models.neural_sde import NeuralSDENetwork
 from integrand.apps.physics.dynamics.refinement import refine
 from integrand.apps.physics.dynamics.task import DynamicsTask
 from integrand.apps.physics.dynamics.windows import StateBatch
@@ -20,6 +22,7 @@ from integrand.apps.training.module import plain
 from integrand.apps.training.task_module import TaskModule
 from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError, unknown
+from integrand.datasets.synthetic.systems.stochastic_system import StochasticSystem
 
 
 class DynamicsModule(TaskModule):
@@ -92,11 +95,19 @@ class DynamicsModule(TaskModule):
         self.horizon_growth, self.input_noise, self.conservation = horizon_growth, input_noise, conservation
         self.refine = tuple(refine)
         self.twin = twin_of(network) if twin else None
+        if isinstance(network, NeuralSDENetwork):  # where its drift leads tells nothing of its noise
+            self.validation["nll"] = MeanMetric()
+            self.chosen_by = "validation/nll"
 
     def build(self, data: Any) -> None:
         """Build the network, and its twin, for a data module's task, unless they are built already."""
         if self.match == "states" and data.horizon < 1:
             raise InputError("data.horizon=0 predicts no states: take 1 or more, or --model.match derivatives.")
+        if self.match == "derivatives" and isinstance(data.system, StochasticSystem):
+            raise InputError(
+                f"paths of {data.task.system} are driven at random and have no derivatives: take --model.match states "
+                "and --data.horizon 1 or more."
+            )
         if self.conservation and not data.task.invariants():
             raise InputError(
                 f"model.conservation={self.conservation:g}: no invariant of {data.task.system} is known: leave it out."
@@ -187,12 +198,19 @@ class DynamicsModule(TaskModule):
     # Validation
 
     def scores(self, batch: StateBatch) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Return the relative L2 error of each window predicted from its first state, (B,)."""
+        """Return the relative L2 error of each window predicted from its first state, (B,).
+
+        For a neural SDE also the negative log-likelihood of the transitions, by which it is chosen.
+        """
         predicted = self.network.predict(batch.states[:, 0], batch.times).states
         scale = self.network.scale
         error = ((predicted - batch.states) / scale).flatten(1).norm(dim=1)
         size = ((batch.states - self.network.location) / scale).flatten(1).norm(dim=1)
-        return {"relative_l2": error / size.clamp(min=1e-6)}, None
+        scores = {"relative_l2": error / size.clamp(min=1e-6)}
+        if isinstance(self.network, NeuralSDENetwork):
+            states, slopes = self.network.standardised(batch.states), self.network.standard_slopes(batch.derivatives)
+            scores["nll"] = self.network.misfit(states, slopes, batch.times, "states").expand(len(states))
+        return scores, None
 
 
 def twin_of(network: DynamicsNetwork) -> NeuralODENetwork:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from integrand.apps.physics.dynamics.evaluation import precise, rollout
+from integrand.apps.physics.dynamics.models.neural_sde import NeuralSDENetwork
 from integrand.apps.physics.dynamics.module import DynamicsModule
 from integrand.apps.physics.dynamics.task import DynamicsTask
 from integrand.apps.training.files import write_atomically
@@ -79,7 +80,13 @@ def predict(
     if (far := int((away > 4).sum())) > 0:
         notify(f"{far} of {len(starts)} starts lie more than 4 deviations from what training saw: do not rely on them")
     times = every * np.arange(round(span / every * (1 - 1e-12)) + 1)
-    states = rollout(precise(module.network), torch.tensor(starts), torch.tensor(times)).states
+    network, start, at = precise(module.network), torch.tensor(starts), torch.tensor(times)
+    if isinstance(network, NeuralSDENetwork):
+        notify("each start has one path of the many that noise may take, of seed its row: repeat a start for more")
+        weight = next(network.parameters())
+        states = network.paths(start.to(weight), at.to(weight), seeds=range(len(start)))
+    else:
+        states = rollout(network, start, at).states
     made = Trajectories(times, states.cpu().double().numpy())
     picture = None if figure is None else _picture(made, task, figure.suffix)
     _write(made, task, output)

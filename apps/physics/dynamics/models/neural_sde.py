@@ -1,7 +1,9 @@
 """The neural stochastic differential equation."""
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from integrand.apps.physics.dynamics.models.network import DynamicsNetwork, Match
 from integrand.apps.physics.dynamics.task import DynamicsTask
@@ -21,8 +23,8 @@ class NeuralSDENetwork(DynamicsNetwork):
 
         y(t + dt) ~ N(y + f(y) dt, g(y)^2 dt).
 
-    The one path that is scored and drawn is that of the drift; ``paths`` draws from the distribution. Options are those
-    of ``DynamicsNetwork``.
+    What it predicts is a distribution, from which ``paths`` draws by the same steps; ``predict`` follows the drift
+    alone, solved by ``test_method``. Options are those of ``DynamicsNetwork``.
 
     Source: Dietrich, Makeev, Kevrekidis, Evangelou, Bertalan, Reich and Kevrekidis (2023), Learning effective
     stochastic differential equations from microscopic simulations, for the loss.
@@ -52,7 +54,7 @@ class NeuralSDENetwork(DynamicsNetwork):
     def build_network(self, task: DynamicsTask) -> None:
         """Make drift and diffusion."""
         self.flow = MLP(task.dim, self.hidden, activation=self.activation)
-        self.noise = MLP(task.dim, self.hidden, activation=self.activation, final="softplus")
+        self.noise: nn.Module = MLP(task.dim, self.hidden, activation=self.activation, final="softplus")
 
     def diffusion(self, t: Tensor, y: Tensor) -> Tensor:
         """Return g, (B, D), in standardised units."""
@@ -70,13 +72,33 @@ class NeuralSDENetwork(DynamicsNetwork):
         mean = y + self.flow(zero, y) * dt
         return gaussian_nll(mean, self.diffusion(zero, y) * dt.sqrt(), after).mean()
 
-    def paths(self, start: Tensor, times: Tensor, *, seeds: list[int], step_size: float | None = None) -> Tensor:
+    def noise_field(self, y: Tensor) -> Tensor:
+        """Return g (B, D) of states (B, D), in the channels' own units and those of time: dy = f dt + g dW."""
+        own = self.diffusion(y.new_zeros(()), self.standardised(y))
+        return own * self.scale.to(y) * self.built_for.rate**0.5
+
+    def solver_words(self) -> str:
+        """Say how ``paths`` solves."""
+        return f"Euler-Maruyama with steps of {self.built_for.interval:g}"
+
+    def paths(
+        self,
+        start: Tensor,
+        times: Tensor,
+        *,
+        seeds: Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+        step_size: float | None = None,
+    ) -> Tensor:
         """Draw a path from each state (B, D) over ``times`` (T,), by Euler-Maruyama; returns (B, T, D).
+
+        A path that ceases to be finite is returned as it is.
 
         Args:
             start: in the channels' own units.
             times: of the states returned.
-            seeds: (B,) of the paths.
+            seeds: (B,) of the paths, each of which is then a function of its seed alone.
+            generator: where the noise comes from in place of seeds, which is faster; torch's own where None.
             step_size: longest step; the interval of the training part where None.
         """
         task = self.built_for
@@ -90,5 +112,7 @@ class NeuralSDENetwork(DynamicsNetwork):
                 method="euler",
                 step_size=(step_size or task.interval) * task.rate,
                 seeds=seeds,
+                generator=generator,
+                on_failure="nan",
             )
         return self.physical(solution.states)
