@@ -90,6 +90,8 @@ def results_table(results: Mapping[str, Any]) -> Table:
             "so they overlap even where the difference between two rows is certain; the sentence at the top rests on "
             "paired differences."
         )
+    for yardstick, given in (results.get("yardsticks") or {}).items():
+        note += f" The yardstick {yardstick} {given}."
     rows = [([one], [column[i] for column in columns], one == model) for i, one in enumerate(who)]
     return Table("Test part: the model and the baselines", [""], [metric_name(m) for m in names], rows, note)
 

@@ -4,7 +4,6 @@ Dimension letters: N trajectories, T times, D state.
 """
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from integrand.apps.physics.dynamics import exponents
-from integrand.apps.physics.dynamics.baselines import LinearMap, Persistence
+from integrand.apps.physics.dynamics import costs, exponents
+from integrand.apps.physics.dynamics.baselines import LARGEST, LinearMap, Persistence
 from integrand.apps.physics.dynamics.data import DynamicsData
 from integrand.apps.physics.dynamics.identification import recovered
 from integrand.apps.physics.dynamics.metrics import (
@@ -28,13 +27,10 @@ from integrand.apps.physics.dynamics.module import DynamicsModule
 from integrand.apps.physics.dynamics.records import is_recorded
 from integrand.apps.physics.dynamics.task import DynamicsTask
 from integrand.apps.training.growth import growth
-from integrand.datasets.synthetic.simulator import Start
 
 Array = np.ndarray
 Notify = Callable[[str], None]
 PLAIN = "plain network"
-TIMED = 50
-"""Intervals over which the seconds of a solve are measured."""
 RESAMPLES = 2000
 
 
@@ -112,7 +108,11 @@ def evaluate(module: DynamicsModule, data: DynamicsData, *, name: str, seed: int
         states = baseline.predict((exact[:, 0].numpy() - location) / scale, times.numpy())
         predictions[baseline.name] = judge.score(states * scale + location, still=baseline.name == Persistence.name)
     notify("measuring what a solve costs")
-    speed = measured_speed(networks, data)
+    speed = costs.measured_speed(networks, data)
+    if costs.COARSE in speed:
+        states = costs.coarse_states(data, exact[:, 0], times, speed[costs.COARSE]["substeps"]).numpy()
+        held = np.clip((states - location) / scale, -LARGEST, LARGEST)
+        predictions[costs.COARSE] = judge.score(held * scale + location)
     spectra = exponents.exponents(networks, data)
     return Evaluation(
         name=name,
@@ -216,38 +216,6 @@ class Judge:
         return told
 
 
-def measured_speed(networks: dict[str, DynamicsNetwork], data: DynamicsData) -> dict[str, dict[str, Any]]:
-    """Measure the seconds that a solve of the test trajectories over their first intervals takes, each by itself.
-
-    The reference is the simulator's own solver and equation, in float64, as the networks are; recorded data have none.
-    """
-    times = data.test.times[: TIMED + 1].double()
-    start = data.test.values[:, 0].double()
-    system = data.system
-    found: dict[str, dict[str, Any]] = {}
-
-    def timed(solve: Callable[[], object]) -> float:
-        began = time.perf_counter()
-        solve()
-        return time.perf_counter() - began
-
-    if system is not None:
-        known = {name: start.new_full((len(start),), value) for name, value in data.task.parameters.items()}
-        step = data.step_size or system.step_size
-        found["reference"] = {
-            "solver": f"{system.solver}, step {step:g}" if step else system.solver,
-            "seconds": timed(lambda: system.advance(Start(start), times, known, step_size=step)),
-        }
-    for who, network in networks.items():
-        found[who] = {
-            "solver": network.solver_words(),
-            "seconds": timed(lambda network=network: rollout(network, start, times)),
-        }
-    for one in found.values():
-        one.update(trajectories=len(start), span=float(times[-1]))
-    return found
-
-
 def _results(
     name: str,
     predictions: dict[str, Prediction],
@@ -268,6 +236,7 @@ def _results(
         metrics[who] |= recovered(network, data)
     shown = [metric for metric in metrics[name] if metric in ("relative_l2", "valid_time") or metric == "energy_drift"]
     intervals, gains = compared(name, predictions, shown)
+    gains.pop(costs.COARSE, None)  # a share of next to nothing tells nothing
     return {
         "app": "physics",
         "task": "dynamics",
@@ -283,6 +252,7 @@ def _results(
         "better": {metric: "higher" if metric == "valid_time" else "lower" for metric in metrics[name]},
         "bootstrap": {"of": "trajectories", "resamples": RESAMPLES, "level": 0.95} if len(judge.exact) > 1 else {},
         "samples": {"name": data.parts.counted, **data.parts.counts},
+        "yardsticks": costs.yardstick(speed),
         "growth": growth(
             "error, in deviations",
             axis=f"time, {data.task.time_word}",
@@ -291,6 +261,7 @@ def _results(
             until=None if judge.inside.all() else data.task.in_units(data.task.span),
         ),
         "speed": speed,
+        "tables": [costs.table(speed)],
         "exponents": spectra,
         "remarks": remarks(name, metrics, networks, data, speed) + exponents.remarks(spectra),
     }
@@ -351,14 +322,7 @@ def remarks(
         told.append(f"Solved in float64 by {solvers[name]}{both}.")
     else:
         told.append(f"Solved in float64: {'; '.join(f'{who} by {words}' for who, words in solvers.items())}.")
-    reference, ours = speed.get("reference"), speed[name]
-    cost = f"A solve of {ours['trajectories']} trajectories to t = {ours['span']:g} takes {ours['seconds']:.2g} s"
-    if reference is None:
-        told.append(f"{cost}; recorded data have no reference solver. Predictions begin at recorded states.")
-    else:
-        ratio = reference["seconds"] / ours["seconds"]
-        word = f"{ratio:.3g} times as fast as" if ratio >= 1 else f"{1 / ratio:.3g} times slower than"
-        told.append(f"{cost}, {word} the reference solver ({reference['solver']}, {reference['seconds']:.2g} s).")
+    told += costs.remarks(name, speed)
     if len(data.test) == 1:
         told.append("The test is one window of one trajectory: there is nothing to tell its luck from merit by.")
     return told + [f"{line[0].upper()}{line[1:]}." for line in data.beyond()]
