@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -201,7 +202,11 @@ def test_the_picture_draws_the_mean_and_the_band_of_each_group(monkeypatch: pyte
 
 def test_what_not_all_runs_were_compared_with_has_no_mean():
     """A solver is chosen by what it costs, so seeds may have met different ones."""
-    runs = [made_up({"fno": y, f"solver on {32 * (s + 1)}": y}, seed=s) for s, y in enumerate(SEEDS)]
+    solvers = ("solver on 32", "solver on 64")
+    runs: list[Mapping[str, Any]] = [
+        made_up({"fno": errors, solver: errors}, seed=seed)
+        for seed, (errors, solver) in enumerate(zip(SEEDS, solvers, strict=True))
+    ]
     assert list(summarise(runs, [0, 1], ["1", "2"])["metrics"]) == ["fno"]
     (row,) = seeds_table([SeedGroup(["1", "2"], runs)], True).rows
     assert row[0] == ["1, 2 (2 seeds)", "fno"]
