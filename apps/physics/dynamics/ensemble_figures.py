@@ -122,8 +122,8 @@ def draw_crps(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> Non
     save(
         made,
         run.figures / "crps.png",
-        "Continuous ranked probability score of each forecast at every time, mean over test trajectories; of one path it "
-        "is the absolute error." + told,
+        "Continuous ranked probability score of each forecast at every time, mean over test trajectories; of one path "
+        "it is the absolute error." + told,
         title="How well chances are told",
     )
 
