@@ -188,7 +188,7 @@ def _measure(recipe: str, what: Recipe, given: argparse.Namespace) -> None:
         scores = {
             name: [result["metrics"][name][metric] for result in results]
             for name, own in results[0]["metrics"].items()
-            if own.get(metric) is not None
+            if own.get(metric) is not None and all(name in result["metrics"] for result in results)
         }
         # At other resolutions than the one trained on, the model alone is asked.
         ours = [result["sweep"][points] for result in results] if at else scores.pop(model)

@@ -43,6 +43,7 @@ class Request:
     Attributes:
         name: the simulator.
         samples: how many, N.
+        sizes: those that are not to have their default, as ``simulator`` takes them.
         dtype: precision of values and constants that is kept; they are computed in double precision.
     """
 
@@ -53,6 +54,7 @@ class Request:
     points: tuple[int, ...] | None = None
     lengths: tuple[float, ...] | None = None
     parameters: Mapping[str, Range] | None = None
+    sizes: Mapping[str, int] | None = None
     step_size: float | None = None
     device: str = "cpu"
     dtype: torch.dtype = torch.float64
@@ -60,7 +62,7 @@ class Request:
     @property
     def simulator(self) -> Simulator:
         """The simulator that is asked."""
-        return simulator(self.name)
+        return simulator(self.name, **(self.sizes or {}))
 
     @property
     def key(self) -> str:
@@ -77,6 +79,7 @@ class Request:
                 [name, _floats(value if isinstance(value, (tuple, list)) else (value,))]
                 for name, value in (self.parameters or {}).items()
             ),
+            "sizes": sorted(self.simulator.sizes.items()),
             "step_size": None if self.step_size is None else float(self.step_size),
             "device": torch.device(self.device).type,
             "dtype": str(self.dtype),
@@ -126,6 +129,7 @@ def simulated(
     points: tuple[int, ...] | None = None,
     lengths: tuple[float, ...] | None = None,
     parameters: Mapping[str, Range] | None = None,
+    sizes: Mapping[str, int] | None = None,
     step_size: float | None = None,
     device: str = "cpu",
     dtype: torch.dtype = torch.float64,
@@ -141,10 +145,11 @@ def simulated(
         name: the simulator.
         samples: how many, N.
         seed: of all that is drawn.
-        times: (T,), as in ``Simulator.simulate``; so are the next four.
+        times: (T,), as in ``Simulator.simulate``; so are the next three.
         points: points along each axis.
         lengths: length of the box along each axis.
         parameters: values or bounds for those that are not to have their default.
+        sizes: those of the simulator, such as ``{"masses": 8}``, that are not to have their default.
         step_size: step of the reference solver.
         device: where it is solved; the result lies on the host.
         dtype: precision that is kept, float64 or float32.
@@ -167,6 +172,7 @@ def simulated(
         points=points,
         lengths=lengths,
         parameters=parameters,
+        sizes=sizes,
         step_size=step_size,
         device=device,
         dtype=dtype,

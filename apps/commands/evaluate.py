@@ -41,5 +41,6 @@ def run(arguments: list[str]) -> int:
         seed=run_folder.read("environment.json")["seed"],
         notify=lambda line: print(line, file=sys.stderr, flush=True),
         options={"resolution": given.resolution},
+        checkpoint=given.checkpoint,
     )
     return 0

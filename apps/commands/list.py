@@ -86,7 +86,8 @@ def _simulators() -> Rows:
     rows: Rows = []
     for name in SIMULATORS:
         one = simulator(name)
-        parameters = ", ".join(f"{word}={value:g}" for word, value in one.parameters.items()) or "no parameters"
+        named = {**one.sizes, **one.parameters}
+        parameters = ", ".join(f"{word}={value:g}" for word, value in named.items()) or "no parameters"
         rows.append((name, f"{one.dims}-D field" if one.dims else "system", parameters, one.summary))
     return rows
 

@@ -12,7 +12,8 @@ def run(arguments: list[str]) -> int:
     """Write the page and print where it is."""
     parser = CommandParser(
         "integrand report",
-        description="Write the report of one run anew, from its files alone, or a page that compares several.",
+        description="Write the report of one run anew, from its files alone, or a page that compares several, with "
+        "means and bands over seeds where runs differ in their seed alone.",
         examples=(
             "integrand report runs/timeseries/weather/1",
             "integrand report runs/timeseries/weather/1 runs/timeseries/weather/2 --output weather.html",
@@ -37,10 +38,12 @@ def run(arguments: list[str]) -> int:
         if place in places[:number]:
             raise InputError(f"the run {runs[number].path} is named twice: name each once.")
 
-    from integrand.apps.training.report import write_comparison, write_report
-
     if len(runs) == 1:
+        from integrand.apps.training.report import write_report
+
         print(write_report(runs[0], given.output))
     else:
+        from integrand.apps.training.comparison import write_comparison
+
         print(write_comparison(runs, given.output or COMPARISON))
     return 0

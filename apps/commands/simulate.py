@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ def run(arguments: list[str]) -> int:
     import torch
 
     from integrand.datasets.simulated import Request, generate
+    from integrand.datasets.synthetic.simulators import simulator
 
     request = Request(
         name=given.name,
@@ -30,7 +31,8 @@ def run(arguments: list[str]) -> int:
         times=given.times,
         points=given.points,
         lengths=given.lengths,
-        parameters=_named(given.parameter, given.name),
+        parameters=_named("parameter", given.parameter, simulator(given.name).parameters, given.name),
+        sizes=_named("size", given.size, simulator(given.name).sizes, given.name),
         step_size=given.step_size,
         device=_device(given.device),
         dtype=torch.float32 if given.precision == "single" else torch.float64,
@@ -62,6 +64,7 @@ def _parser() -> CommandParser:
             "integrand list simulators",
             "integrand data simulate pendulum --samples 50 --times 0:20:0.1",
             "integrand data simulate burgers --samples 1200 --points 1024 --parameter viscosity=0.01:0.1",
+            "integrand data simulate spring_chain --size masses=8",
         ),
     )
     parser.add_argument("name", metavar="NAME", help="the simulator, see 'integrand list simulators'")
@@ -78,6 +81,14 @@ def _parser() -> CommandParser:
         action="append",
         default=[],
         help="a parameter of the equation: a value, or bounds low:high to draw it from; may be given again",
+    )
+    parser.add_argument(
+        "--size",
+        metavar="NAME=N",
+        type=_size,
+        action="append",
+        default=[],
+        help="how large a system is, such as masses=8 of spring_chain; may be given again",
     )
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="of all that is drawn (0)")
     parser.add_argument("--step-size", metavar="STEP", type=float, help="step of the solver (the simulator's)")
@@ -120,6 +131,13 @@ def _parameter(text: str) -> tuple[str, float | tuple[float, float]]:
     return name.strip(), (low, high[0]) if high else low
 
 
+def _size(text: str) -> tuple[str, int]:
+    name, _, value = text.partition("=")
+    if not name or not value.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a name and a whole number, such as masses=8, got {text!r}")
+    return name.strip(), int(value)
+
+
 def _split(text: str, mark: str, kind: Callable[[str], Any], wanted: str) -> tuple[Any, ...]:
     try:
         return tuple(kind(word) for word in text.split(mark))
@@ -127,16 +145,13 @@ def _split(text: str, mark: str, kind: Callable[[str], Any], wanted: str) -> tup
         raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}") from None
 
 
-def _named(given: list[tuple[str, Any]], name: str) -> dict[str, Any]:
-    """Return parameters by name, after comparing them with the simulator's: a mistake costs no time."""
-    from integrand.datasets.synthetic.simulators import simulator
-
-    known = simulator(name).parameters
+def _named(option: str, given: list[tuple[str, Any]], known: Iterable[str], name: str) -> dict[str, Any]:
+    """Return values by name, after comparing the names with the simulator's: a mistake costs no time."""
     for word, _ in given:
         if word not in known:
-            raise unknown(f"parameter of {name}", word, known)
+            raise unknown(f"{option} of {name}", word, known)
     if len(dict(given)) < len(given):
-        raise InputError("--parameter names the same parameter twice: leave one out.")
+        raise InputError(f"--{option} names the same {option} twice: leave one out.")
     return dict(given)
 
 

@@ -33,6 +33,7 @@ def conclude(
     notify: Callable[[str], None],
     seconds: dict[str, float] | None = None,
     options: Mapping[str, Any] | None = None,
+    checkpoint: str = "best",
 ) -> dict[str, Any]:
     """Score the module on the test part beside the baselines; write results, figures and report; print the table.
 
@@ -45,6 +46,7 @@ def conclude(
         notify: told what is being done.
         seconds: what was spent on earlier phases.
         options: further arguments of the task's ``evaluate``; those that are None are not given.
+        checkpoint: which weights the module has, for the record.
 
     Raises:
         InputError: the task's ``evaluate`` does not take an option.
@@ -70,6 +72,7 @@ def conclude(
     seconds["figures"] = time.monotonic() - began
     # Of the model alone, where others learned beside it.
     environment["parameters"] = sum(p.numel() for p in getattr(module, "network", module).parameters())
+    environment["evaluation"] = {"checkpoint": checkpoint, **given}
     environment["seconds"] = {**environment.get("seconds", {}), **{k: round(v, 2) for k, v in seconds.items()}}
     run.write("environment.json", environment)
     write_report(run)

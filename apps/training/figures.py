@@ -119,12 +119,17 @@ def save(drawn: Figure, path: Path, caption: str, *, title: str | None = None) -
         title: its heading; the file's name where None.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, png(drawn))
+    note(path, caption, title=title)
+    return path
+
+
+def png(drawn: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
     content = io.BytesIO()
     with style():
         drawn.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
-    write_atomically(path, content.getvalue())
-    note(path, caption, title=title)
-    return path
+    return content.getvalue()
 
 
 def note(path: Path, caption: str, *, title: str | None = None) -> None:

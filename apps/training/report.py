@@ -1,10 +1,10 @@
-"""The pages people read: one run's report, and several runs side by side, made from the files of the runs alone."""
+"""The page people read: one run's report, made from its files alone, and the parts that every page has."""
 
 import base64
 import shlex
 import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from integrand.apps.training.figures import (
 from integrand.apps.training.files import write_atomically
 from integrand.apps.training.metrics_log import read_metrics
 from integrand.apps.training.run_folder import RunFolder
-from integrand.apps.training.tables import channel_tables, comparison_table, further_tables, results_table
-from integrand.apps.training.verdict import better, distance, further, is_number, verdict
+from integrand.apps.training.tables import channel_tables, further_tables, results_table
+from integrand.apps.training.verdict import better, further, verdict
 from integrand.core.errors import InputError
 from integrand.datasets.catalogue import CATALOGUE, RESEARCH_ONLY, find
 
@@ -58,73 +58,36 @@ def write_report(run: RunFolder, path: Path | None = None) -> Path:
     Raises:
         InputError: the run has no results, or a file of it is damaged.
     """
-    results, environment = _results(run), run.read("environment.json")
+    results, environment = read_results(run), run.read("environment.json")
     if run.metrics.is_file() and not any(one["file"] in TRAINING_FIGURES for one in read_captions(run.figures)):
         draw_training(run)
-    pictures = _pictures(run)
+    pictures = read_pictures(run)
     page = {
         "kind": "run",
         "title": f"{results['model']} on {results['dataset']}",
         "subtitle": _label(run),
-        "notice": _notice(results),
+        "notice": notice(results),
         "verdict": verdict(results),
         "more": [*further(results), *(results.get("remarks") or [])],
         "facts": _facts(results, environment, run),
         "data": _data(results, environment),
         "tables": [results_table(results), *channel_tables(results), *further_tables(results)],
-        "about": _about(results),
+        "about": about(results),
         "pictures": [picture for name, picture in pictures if name not in TRAINING_FIGURES],
         "training": [picture for name, picture in pictures if name in TRAINING_FIGURES],
         "environment": _environment(environment),
         "command": shlex.join(environment["command"]) if environment.get("command") else "",
         "config": run.config.read_text(),
     }
-    return _write(page, path or run.report)
+    return write_page(page, path or run.report)
 
 
-def write_comparison(runs: Sequence[RunFolder], path: Path) -> Path:
-    """Write a page that sets several runs beside each other and return its path.
-
-    Forecasters that several runs share with the same numbers, the baselines, stand in the table once.
-
-    Args:
-        runs: at least one.
-        path: the page to write.
+def read_results(run: RunFolder) -> dict[str, Any]:
+    """Read the results of a run that was evaluated.
 
     Raises:
-        InputError: a run has no results, or there are no runs.
+        InputError: there are none, or they lack what a page needs.
     """
-    if not runs:
-        raise InputError("there is nothing to compare: name at least one run folder.")
-    labels = _labels(runs)
-    results = [_results(run) for run in runs]
-    tests = {(one["dataset"], one["split_hash"]) for one in results}
-    comparable = len(tests) == 1
-    titles: dict[str, str] = {}
-    figures: dict[str, list[Picture]] = {}
-    for run, label in zip(runs, labels, strict=True):
-        for name, picture in _pictures(run):
-            titles.setdefault(name, picture.title)
-            figures.setdefault(name, []).append(replace(picture, title=label))
-    commands = [(label, run.read("environment.json").get("command")) for label, run in zip(labels, runs, strict=True)]
-    page = {
-        "kind": "comparison",
-        "title": f"{len(runs)} runs compared" if len(runs) > 1 else "1 run",
-        "subtitle": ", ".join(labels),
-        "notice": " ".join(dict.fromkeys(told for one in results if (told := _notice(one)))),
-        "verdict": _comparison_verdict(labels, results, comparable),
-        "tables": [comparison_table(labels, results, comparable)],
-        "about": list(dict(pair for one in results for pair in _about(one)).items()),
-        "groups": [
-            (titles[name], figures[name]) for name in sorted(figures, key=lambda name: name in TRAINING_FIGURES)
-        ],
-        "commands": [(label, shlex.join(command)) for label, command in commands if command],
-        "verdicts": [(label, verdict(one)) for label, one in zip(labels, results, strict=True)],
-    }
-    return _write(page, path)
-
-
-def _results(run: RunFolder) -> dict[str, Any]:
     results = run.read("results.json")
     missing = [key for key in ("dataset", "split_hash", "model", "metrics") if key not in results]
     if missing or results["model"] not in results["metrics"]:
@@ -135,34 +98,13 @@ def _results(run: RunFolder) -> dict[str, Any]:
     return results
 
 
-def _notice(results: Mapping[str, Any]) -> str:
+def notice(results: Mapping[str, Any]) -> str:
     """Return what an application or a data set demands to be said first."""
     entry = CATALOGUE.get(results["dataset"])
     return NOTICES.get(results.get("app", ""), "") or (entry.notice if entry else "")
 
 
-def _comparison_verdict(labels: Sequence[str], results: Sequence[Mapping[str, Any]], comparable: bool) -> str:
-    if not comparable:
-        tests = "; ".join(
-            f"{label}: {one['dataset']}, split {one['split_hash']}" for label, one in zip(labels, results, strict=True)
-        )
-        return f"These runs were tested on different data or splits, so their numbers can't be compared ({tests})."
-    metric = next(iter(results[0]["metrics"][results[0]["model"]]))
-    aim = better(metric, results[0])
-    values = {label: one["metrics"][one["model"]].get(metric) for label, one in zip(labels, results, strict=True)}
-    values = {label: value for label, value in values.items() if is_number(value)}
-    tested = f"All were tested on the same part of {results[0]['dataset']} (split {results[0]['split_hash']})"
-    if aim is None or len(values) < 2:
-        return f"{tested}."
-    best = min(values, key=lambda label: distance(values[label], aim))
-    model = results[list(labels).index(best)]["model"]
-    return (
-        f"{tested}; the best {metric_name(metric)} is that of {best} ({model}): {values[best]:.4g}. How much of "
-        "the difference is chance of the training, one run of each can't tell."
-    )
-
-
-def _about(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+def about(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Explain each metric, and which way is better."""
     metrics = dict.fromkeys(metric for one in results["metrics"].values() for metric in one)
     told = []
@@ -217,52 +159,54 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _pictures(run: RunFolder) -> list[tuple[str, Picture]]:
+def read_pictures(run: RunFolder) -> list[tuple[str, Picture]]:
     """Read the run's figures in the order of their captions."""
     pictures = []
     for entry in read_captions(run.figures):
         content = (run.figures / entry["file"]).read_bytes()
-        if content[:8] == b"\x89PNG\r\n\x1a\n" and len(content) >= 24:
-            kind, dpi = "png", DPI
-            width, height = struct.unpack(">II", content[16:24])
-        elif content[:6] == b"GIF89a" and len(content) >= 10:
-            kind, dpi = "gif", ANIMATION_DPI
-            width, height = struct.unpack("<HH", content[6:10])
-        else:
+        try:
+            pictures.append((entry["file"], picture(content, title=entry["title"], caption=entry["caption"])))
+        except ValueError as error:
             raise InputError(
                 f"{run.figures / entry['file']} is neither PNG nor GIF: `integrand evaluate {run.path}` draws it anew."
-            )
-        natural = width / dpi * CSS_INCH
-        least = SMALLEST_TEXT * natural
-        picture = Picture(
-            title=entry["title"],
-            caption=entry["caption"],
-            data=f"data:image/{kind};base64," + base64.b64encode(content).decode(),
-            width=width,
-            height=height,
-            least=round(least),
-            most=round(1.15 * natural),
-            wide=least > PHONE,
-        )
-        pictures.append((entry["file"], picture))
+            ) from error
     return pictures
+
+
+def picture(content: bytes, *, title: str, caption: str) -> Picture:
+    """Return a picture as the template shows it, from the bytes of its file.
+
+    Raises:
+        ValueError: it is neither PNG nor GIF.
+    """
+    if content[:8] == b"\x89PNG\r\n\x1a\n" and len(content) >= 24:
+        kind, dpi = "png", DPI
+        width, height = struct.unpack(">II", content[16:24])
+    elif content[:6] == b"GIF89a" and len(content) >= 10:
+        kind, dpi = "gif", ANIMATION_DPI
+        width, height = struct.unpack("<HH", content[6:10])
+    else:
+        raise ValueError("the picture is neither PNG nor GIF")
+    natural = width / dpi * CSS_INCH
+    least = SMALLEST_TEXT * natural
+    return Picture(
+        title=title,
+        caption=caption,
+        data=f"data:image/{kind};base64," + base64.b64encode(content).decode(),
+        width=width,
+        height=height,
+        least=round(least),
+        most=round(1.15 * natural),
+        wide=least > PHONE,
+    )
 
 
 def _label(run: RunFolder) -> str:
     return "/".join(run.path.resolve().parts[-3:])
 
 
-def _labels(runs: Sequence[RunFolder]) -> list[str]:
-    """Name runs by as few last parts of their paths as tell them apart."""
-    parts = [run.path.resolve().parts for run in runs]
-    for count in range(1, max(map(len, parts))):
-        short = ["/".join(p[-count:]) for p in parts]
-        if len(set(short)) == len(set(parts)):
-            return short
-    return ["/".join(p) for p in parts]
-
-
-def _write(page: Mapping[str, Any], path: Path) -> Path:
+def write_page(page: Mapping[str, Any], path: Path) -> Path:
+    """Write a page by the template and return its path."""
     from jinja2 import Environment, StrictUndefined
 
     source = files("integrand.apps.training").joinpath("report.html.j2").read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from integrand.apps.training.figures import metric_name
+from integrand.apps.training.seed_groups import SeedGroup
 from integrand.apps.training.verdict import better, bootstrapped, distance, is_number
 
 
@@ -46,14 +47,22 @@ def _number(value: Any, digits: int) -> str:
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
-def _cells(values: Sequence[Any], aim: str | float | None, intervals: Sequence[Any] | None = None) -> list[Cell]:
-    """Write one column; what is best is so by its unrounded value."""
+def _cells(
+    values: Sequence[Any],
+    aim: str | float | None,
+    intervals: Sequence[Any] | None = None,
+    deviations: Sequence[Any] | None = None,
+) -> list[Cell]:
+    """Write one column, intervals or deviations below; what is best is so by its unrounded value."""
     numbers = [v for v in values if is_number(v)]
     digits = _decimals(numbers)
     best = min((distance(v, aim) for v in numbers), default=None) if aim is not None and len(numbers) > 1 else None
     cells = []
-    for value, interval in zip(values, intervals or [None] * len(values), strict=True):
+    none = [None] * len(values)
+    for value, interval, deviation in zip(values, intervals or none, deviations or none, strict=True):
         note = "" if not interval else f"{_number(interval[0], digits)} to {_number(interval[1], digits)}"
+        if deviation is not None:
+            note = f"± {_number(deviation, digits)}"
         is_best = best is not None and aim is not None and is_number(value) and distance(value, aim) == best
         cells.append(Cell(_number(value, digits), note, is_best))
     return cells
@@ -81,6 +90,8 @@ def results_table(results: Mapping[str, Any]) -> Table:
             "so they overlap even where the difference between two rows is certain; the sentence at the top rests on "
             "paired differences."
         )
+    for yardstick, given in (results.get("yardsticks") or {}).items():
+        note += f" The yardstick {yardstick} {given}."
     rows = [([one], [column[i] for column in columns], one == model) for i, one in enumerate(who)]
     return Table("Test part: the model and the baselines", [""], [metric_name(m) for m in names], rows, note)
 
@@ -126,29 +137,86 @@ def comparison_table(labels: Sequence[str], results: Sequence[Mapping[str, Any]]
         results: their results, in the same order.
         comparable: whether all were tested on the same data, so that one may be called the best.
     """
-    rows: dict[tuple[Any, ...], tuple[list[str], dict[str, Any], dict[str, Any], bool]] = {}
-    for label, one in zip(labels, results, strict=True):
+    rows = _rows(labels, results)
+    names = list(dict.fromkeys(metric for row in rows for metric in row.metrics))
+    columns = [
+        _cells(
+            [row.metrics.get(name) for row in rows],
+            better(name, results[0]) if comparable else None,
+            [(results[row.of].get("intervals") or {}).get(row.who, {}).get(name) for row in rows],
+        )
+        for name in names
+    ]
+    return _beside("Test part, run by run", "run", rows, names, columns, _best_note(comparable))
+
+
+def seeds_table(groups: Sequence[SeedGroup], comparable: bool) -> Table:
+    """Set the means over seeds of several groups of runs beside each other, with deviations below.
+
+    Args:
+        groups: runs that differ in their seed alone, each with its like.
+        comparable: whether all were tested on the same data, so that one may be called the best.
+    """
+    spreads = [group.summary["metrics"] for group in groups]
+    means = [
+        {
+            **group.results[0],
+            "metrics": {who: {name: one["mean"] for name, one in of.items()} for who, of in spread.items()},
+        }
+        for group, spread in zip(groups, spreads, strict=True)
+    ]
+    rows = _rows([group.name for group in groups], means)
+    names = list(dict.fromkeys(metric for row in rows for metric in row.metrics))
+    columns = [
+        _cells(
+            [row.metrics.get(name) for row in rows],
+            better(name, means[0]) if comparable else None,
+            deviations=[spreads[row.of][row.who].get(name, {}).get("std") or None for row in rows],
+        )
+        for name in names
+    ]
+    note = (
+        f"Small numbers: standard deviations of a sample over the seeds, where these differ. {_best_note(comparable)} "
+        "A baseline that not all runs of a group had is in the table below alone."
+    )
+    return _beside("Test part, means over seeds", "runs", rows, names, columns, note)
+
+
+@dataclass
+class _Row:
+    """One who is compared: whose run (``of`` counts the first that has it), its metrics, whether it is the model."""
+
+    label: str
+    who: str
+    metrics: Mapping[str, Any]
+    of: int
+    mine: bool
+
+
+def _rows(labels: Sequence[str], results: Sequence[Mapping[str, Any]]) -> list[_Row]:
+    """Return the models, then the baselines; those with the same numbers are one."""
+    rows: dict[tuple[Any, ...], _Row] = {}
+    for i, (label, one) in enumerate(zip(labels, results, strict=True)):
         for who, metrics in one["metrics"].items():
             mine = who == one["model"]
             # A baseline is fitted without chance: the same numbers on the same test part are the same baseline.
             key = (label, who) if mine else (who, one["dataset"], one["split_hash"], tuple(sorted(metrics.items())))
             if key in rows:
-                rows[key][0][0] += f", {label}"
+                rows[key].label += f", {label}"
             else:
-                rows[key] = ([label, who], metrics, (one.get("intervals") or {}).get(who, {}), mine)
-    listed = sorted(rows.values(), key=lambda row: not row[3])
-    for heads, _, _, mine in listed:
-        if not mine and len(results) > 1 and heads[0] == ", ".join(labels):
-            heads[0] = "all"
-    names = list(dict.fromkeys(metric for _, metrics, _, _ in listed for metric in metrics))
-    columns = [
-        _cells(
-            [metrics.get(name) for _, metrics, _, _ in listed],
-            better(name, results[0]) if comparable else None,
-            [intervals.get(name) for _, _, intervals, _ in listed],
-        )
-        for name in names
-    ]
-    body = [(row[0], [column[i] for column in columns], row[3]) for i, row in enumerate(listed)]
-    note = "Best of each column in bold." if comparable else "Nothing is in bold, as the tests differ."
-    return Table("Test part, run by run", ["run", ""], [metric_name(name) for name in names], body, note)
+                rows[key] = _Row(label, who, metrics, i, mine)
+    for row in rows.values():
+        if not row.mine and len(results) > 1 and row.label == ", ".join(labels):
+            row.label = "all"
+    return sorted(rows.values(), key=lambda row: not row.mine)
+
+
+def _beside(
+    caption: str, head: str, rows: Sequence[_Row], names: Sequence[str], columns: Sequence[list[Cell]], note: str
+) -> Table:
+    body = [([row.label, row.who], [column[i] for column in columns], row.mine) for i, row in enumerate(rows)]
+    return Table(caption, [head, ""], [metric_name(name) for name in names], body, note)
+
+
+def _best_note(comparable: bool) -> str:
+    return "Best of each column in bold." if comparable else "Nothing is in bold, as the tests differ."

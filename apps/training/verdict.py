@@ -14,13 +14,20 @@ NOMINAL = {"coverage": 0.9}
 
 
 def verdict(results: Mapping[str, Any]) -> str:
-    """Say in one sentence whether the model beats the best baseline on the first metric, and how surely."""
+    """Say whether the model beats the best baseline on the first metric, and how surely.
+
+    ``results["yardsticks"]`` names what is no baseline, for it was given what no model is, and what that was: they do
+    not decide, and a sentence after the first has their figures.
+    """
+    return " ".join([_verdict(results), *_measured_by(results)])
+
+
+def _verdict(results: Mapping[str, Any]) -> str:
     model, metrics = results["model"], results["metrics"]
     metric = next(iter(metrics[model]))
     name = metric_name(metric)
     value = metrics[model][metric]
-    rivals = {who: one[metric] for who, one in metrics.items() if who != model and is_number(one.get(metric))}
-    aim = better(metric, results)
+    rivals, aim = _rivals(results, metric), better(metric, results)
     if not is_number(value):
         return f"{model} has no {name}: its evaluation did not give a number."
     if not rivals or aim is None:
@@ -49,6 +56,29 @@ def verdict(results: Mapping[str, Any]) -> str:
     interval = f"95 % interval {percent(-high)} to {percent(-low)}"
     tail = "" if high < 0 else ", so the two can't be told apart"
     return f"{model} does not beat {against}: its {name} is {percent(-gain)} % {opposite} ({interval}){tail}."
+
+
+def _rivals(results: Mapping[str, Any], metric: str) -> dict[str, float]:
+    """Return a metric of the baselines that have it."""
+    others = (results.get("yardsticks") or {}).keys() | {results["model"]}
+    return {
+        who: one[metric] for who, one in results["metrics"].items() if who not in others and is_number(one.get(metric))
+    }
+
+
+def _measured_by(results: Mapping[str, Any]) -> list[str]:
+    """Say which figures of the first metric the yardsticks have."""
+    model, metrics = results["model"], results["metrics"]
+    metric = next(iter(metrics[model]))
+    value, told = metrics[model][metric], []
+    for who, given in (results.get("yardsticks") or {}).items():
+        theirs = metrics[who].get(metric)
+        if is_number(value) and is_number(theirs):
+            told.append(
+                f"The yardstick {who}, which {given}, has {metric_name(metric)} {theirs:.3g} where {model} has "
+                f"{value:.3g}."
+            )
+    return told
 
 
 def better(metric: str, results: Mapping[str, Any]) -> str | float | None:
@@ -118,7 +148,7 @@ def further(results: Mapping[str, Any]) -> list[str]:
     told, lost = [], []
     for metric, value in list(metrics[model].items())[1:]:
         aim, name = better(metric, results), metric_name(metric)
-        rivals = {who: one[metric] for who, one in metrics.items() if who != model and is_number(one.get(metric))}
+        rivals = _rivals(results, metric)
         if not isinstance(aim, str) or not rivals or not is_number(value):
             continue
         rival = min(rivals, key=lambda who, rivals=rivals, aim=aim: distance(rivals[who], aim))

@@ -101,6 +101,8 @@ class Simulator(ABC):
     summary: ClassVar[str]
     source: ClassVar[str]
     channels: tuple[str, ...]
+    sizes: Mapping[str, int] = {}
+    """What it was built with by name, such as the ``masses`` of a chain; most have none."""
     constant_names: ClassVar[tuple[str, ...]] = ()
     parameters: ClassVar[Mapping[str, float]]
     invariants: ClassVar[Mapping[str, Invariant]] = {}
@@ -236,6 +238,7 @@ class Simulator(ABC):
                 "time_step_error": error,
                 "seed": seed,
                 "source": self.source,
+                **self.sizes,
             },
         )
 

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 
-from integrand.core.errors import unknown
+from integrand.core.errors import InputError, unknown
 from integrand.datasets.synthetic.simulator import Simulator
 
 _IN = "integrand.datasets.synthetic"
@@ -39,15 +39,15 @@ SIMULATORS: dict[str, str] = {
 """Simulators by name, ``"module:class"``; each can be built without arguments."""
 
 
-def simulator(name: str, **options: int) -> Simulator:
+def simulator(name: str, **sizes: int) -> Simulator:
     """Return the simulator called ``name``; upper and lower case, ``-`` and ``_`` are the same.
 
     Args:
         name: one of ``SIMULATORS``.
-        options: of its size, such as the ``masses`` of ``spring_chain``; most have none.
+        sizes: such as the ``masses`` of ``spring_chain``, whole numbers; most have none.
 
     Raises:
-        InputError: there is none of that name, or it has no such option; the message names the nearest.
+        InputError: there is none of that name, or it has no such size; the message names the nearest.
 
     Example:
         >>> simulator("pendulum").channels
@@ -61,7 +61,9 @@ def simulator(name: str, **options: int) -> Simulator:
     module, _, attribute = path.partition(":")
     kind = getattr(importlib.import_module(module), attribute)
     known = [] if kind.__init__ is object.__init__ else list(inspect.signature(kind).parameters)
-    for option in options:
-        if option not in known:
-            raise unknown(f"option of {name}", option, known)
-    return kind(**options)
+    for size, value in sizes.items():
+        if size not in known:
+            raise unknown(f"size of {name}", size, known)
+        if not isinstance(value, int):
+            raise InputError(f"{name}: {size}={value!r} is out of range: give a whole number.")
+    return kind(**sizes)

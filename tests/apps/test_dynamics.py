@@ -13,6 +13,7 @@ from torch import nn
 
 from integrand.apps.application import load
 from integrand.apps.physics.dynamics import TASK
+from integrand.apps.physics.dynamics.costs import COARSE, MOST, coarse_states, equal_cost_steps, remarks
 from integrand.apps.physics.dynamics.data import DynamicsData
 from integrand.apps.physics.dynamics.differences import differences
 from integrand.apps.physics.dynamics.evaluation import PLAIN, Evaluation, evaluate
@@ -29,6 +30,7 @@ from integrand.apps.physics.dynamics.windows import StateBatch
 from integrand.apps.training.checkpoints import read_checkpoint
 from integrand.apps.training.figures import read_captions
 from integrand.apps.training.run_folder import RunFolder
+from integrand.apps.training.verdict import further, verdict
 from integrand.core.errors import InputError
 
 QUIET: dict[str, Any] = {
@@ -130,6 +132,20 @@ def test_differences_have_fourth_order():
     assert orders[-1] == pytest.approx(4, abs=0.15)
 
 
+def test_a_system_of_another_size_is_learned_scored_and_remembered():
+    data = small_data("spring_chain", sizes={"masses": 2}, span=1.0, test_span=1.0, horizon=1)
+    assert data.task.channels == ["position_1", "position_2", "momentum_1", "momentum_2"]
+    q, p = data.test.values[..., 0], data.test.values[..., 2]  # the middle of two masses rests: x'' = -2 x for each
+    w, t = 2**0.5, data.test.times
+    expected = q[:, :1] * (w * t).cos() + p[:, :1] / w * (w * t).sin()
+    torch.testing.assert_close(q, expected, rtol=0, atol=1e-9)
+    assert data.hparams["sizes"] == {"masses": 2}
+    found = evaluate(
+        DynamicsModule(small_network("neural_ode", data)), data, name="net", seed=0, notify=lambda line: None
+    )
+    assert found.results["metrics"][COARSE]["energy_drift"] < 1e-4 < found.results["metrics"]["net"]["energy_drift"]
+
+
 def test_noise_is_seen_in_training_and_not_in_the_test():
     clean, noisy = small_data(samples=60), small_data(samples=60, noise=0.1)
     assert torch.equal(noisy.test.values, clean.test.values)
@@ -144,6 +160,8 @@ def test_noise_is_seen_in_training_and_not_in_the_test():
         ({"dataset": "burgers"}, "add --task surrogate"),
         ({"parameters": {"lenght": 2.0}}, "unknown parameter of pendulum 'lenght': did you mean 'length'"),
         ({"parameters": {"length": (1.0, 2.0)}}, "must be one value"),
+        ({"dataset": "spring_chain", "sizes": {"mases": 3}}, "unknown size of spring_chain 'mases': did you mean"),
+        ({"sizes": {"masses": 3}}, "unknown size of pendulum 'masses'. Known: none."),
         ({"samples": 2}, "data.samples=2 is out of range"),
         ({"horizon": 40}, "fewer than the 41 of horizon 40"),
         ({"span": 0.01}, "shorter than an interval"),
@@ -358,7 +376,7 @@ def evaluation(trained: tuple[DynamicsModule, Trainer, float, float], data: Dyna
 
 def test_the_evaluation_is_that_by_hand(evaluation: Evaluation, data: DynamicsData):
     results, exact = evaluation.results, data.test.values.numpy()
-    assert list(results["metrics"]) == ["hamiltonian", PLAIN, "persistence", "linear map"]
+    assert list(results["metrics"]) == ["hamiltonian", PLAIN, "persistence", "linear map", COARSE]
     assert (results["task"], results["seed"], results["split_hash"]) == ("dynamics", 3, data.split.hash)
     states = evaluation.predictions["hamiltonian"].states
     energy, true = (y[..., 1] ** 2 / 2 + 1 - np.cos(y[..., 0]) for y in (states, exact))
@@ -373,10 +391,85 @@ def test_the_evaluation_is_that_by_hand(evaluation: Evaluation, data: DynamicsDa
     moved = (exact - np.asarray(data.task.location)) / unit
     error = np.sqrt((((states - exact) / unit) ** 2).sum((1, 2)) / (moved**2).sum((1, 2)))
     assert ours["relative_l2"] == pytest.approx(error.mean(), rel=1e-9)
+    kept = results["growth"]
+    size = np.sqrt(((moved - moved.mean((0, 1))) ** 2).sum(-1).mean())
+    apart = np.median(np.linalg.norm((states - exact) / unit, axis=-1) / size, axis=0)
+    assert kept["errors"]["hamiltonian"] == pytest.approx(apart[1:], rel=1e-5)
+    assert kept["times"] == pytest.approx(data.test.times[1:].numpy() / data.task.time_scale, rel=1e-9)
+    assert set(kept["errors"]) == set(results["metrics"])
+    assert kept["until"] == pytest.approx(data.task.span / data.task.time_scale)
     # Persistence keeps every invariant by standing still, which is told by no number.
     assert results["metrics"]["persistence"]["energy_drift"] is None
     assert results["speed"]["reference"]["seconds"] > 0
     assert "evaluation beyond the trained time" in " ".join(results["remarks"]).lower()
+
+
+def swung(y: np.ndarray) -> np.ndarray:
+    """Return dy/dt of the pendulum with unit parameters, (N, 2)."""
+    return np.stack([y[:, 1], -np.sin(y[:, 0])], axis=1)
+
+
+def test_the_coarse_solver_is_the_true_equation_by_the_classical_method(evaluation: Evaluation, data: DynamicsData):
+    results, y = evaluation.results, data.test.values[:, 0].numpy()
+    cost = results["speed"][COARSE]
+    count, path = cost["substeps"], [y]
+    h = 0.1 / count
+    for _ in range(60):
+        for _ in range(count):
+            a = swung(y)
+            b = swung(y + h / 2 * a)
+            c = swung(y + h / 2 * b)
+            y = y + h / 6 * (a + 2 * b + 2 * c + swung(y + h * c))
+        path.append(y)
+    np.testing.assert_allclose(evaluation.predictions[COARSE].states, np.stack(path, 1), rtol=0, atol=1e-12)
+    assert cost["within_budget"] == (cost["seconds"] <= results["speed"]["hamiltonian"]["seconds"])
+    assert cost["solver"] == f"rk4, step {h:.3g}"
+    both = [line for line in results["remarks"] if line.startswith(COARSE)]
+    assert len(both) == 1
+    assert f"{cost['seconds']:.2g} s" in both[0]
+    assert results["tables"][0]["rows"][f"{COARSE}: {cost['solver']}"] == {"seconds a solve": cost["seconds"]}
+
+
+def test_steps_of_the_coarse_solver_have_order_four(data: DynamicsData):
+    exact, times = data.test.values, data.test.times
+    errors = [float((coarse_states(data, exact[:, 0], times, n) - exact).abs().max()) for n in (1, 2, 4)]
+    orders = np.log2(np.array(errors[:-1]) / errors[1:])
+    assert orders[-1] == pytest.approx(4, abs=0.1)
+
+
+def test_what_knows_the_equation_does_not_decide_the_verdict(evaluation: Evaluation):
+    results = evaluation.results
+    said = verdict(results)
+    first, second = said.split(". The yardstick ")
+    assert COARSE not in first
+    assert f"{results['metrics'][COARSE]['relative_l2']:.3g} where hamiltonian has" in second
+    assert not any(COARSE in line for line in further(results))
+    assert COARSE not in results["gains"]
+
+
+@pytest.mark.parametrize(("fixed", "each"), [(0.0, 1.0), (3.0, 1.0), (1.0, 0.1)])
+def test_steps_cost_as_much_as_they_may(fixed: float, each: float):
+    for budget in (0.5, 4.0, 10.0, 57.0):
+        found = equal_cost_steps(lambda n: fixed + each * n, budget)
+        most = min(max(1, int((budget - fixed) / each)), MOST)
+        assert found.seconds == fixed + each * found.substeps
+        assert found.within == (found.seconds <= budget)
+        assert most / 1.25 <= found.substeps <= most
+
+
+def test_a_solver_that_costs_more_than_the_network_is_called_so():
+    shared = {"device": "cpu", "trajectories": 2, "span": 1.0}
+    speed: dict[str, dict[str, Any]] = {
+        "net": {"solver": "dopri8", "seconds": 0.1, **shared},
+        "reference": {"solver": "dopri8", "seconds": 0.2, **shared},
+        COARSE: {"solver": "rk4, step 0.5", "seconds": 0.15, "substeps": 1, "within_budget": False, **shared},
+    }
+    told = remarks("net", speed)
+    assert told == [
+        "A solve of 2 trajectories to t = 1 takes 0.1 s, 2 times as fast as the reference solver (dopri8, 0.2 s).",
+        "coarse rk4 is the true equation with 1 step an interval (rk4, step 0.5, 0.15 s): even that costs more than "
+        "net.",
+    ]
 
 
 def test_the_pictures_are_drawn(
@@ -400,7 +493,7 @@ def test_a_system_of_more_dimensions_is_scored_and_drawn(
     monkeypatch.setattr("integrand.apps.physics.dynamics.animation.FRAMES", 3)
     module = DynamicsModule(small_network("neural_ode", double))
     evaluation = evaluate(module, double, name="neural_ode", seed=0, notify=lambda line: None)
-    assert list(evaluation.results["metrics"]) == ["neural_ode", "persistence", "linear map"]
+    assert list(evaluation.results["metrics"]) == ["neural_ode", "persistence", "linear map", COARSE]
     assert list(evaluation.results["by_channel"]["neural_ode"]) == double.task.channels
     run = RunFolder(tmp_path / "run")
     run.figures.mkdir(parents=True)

@@ -135,6 +135,21 @@ def test_a_file_of_a_simulator_is_known_again(tmp_path: Path):
     assert list(data.task.invariants()) == ["energy"]
 
 
+def test_the_size_of_a_system_is_read_back(tmp_path: Path):
+    pytest.importorskip("h5py")
+    from integrand.datasets.well_files import write_simulations
+
+    made = simulator("spring_chain", masses=3).simulate(8, times=torch.arange(11, dtype=torch.float64) * 0.1)
+    write_simulations(tmp_path / "three.h5", made)
+    data = ready(str(tmp_path / "three.h5"))
+    assert data.system is not None
+    assert (data.task.system, data.task.canonical, data.system.sizes) == ("spring_chain", True, {"masses": 3})
+    unsaid = {name: value for name, value in made.provenance.items() if name != "masses"}
+    assert records.known_system(replace(made, provenance=unsaid)) is None  # five masses have other channels
+    with pytest.raises(InputError, match=r"data\.sizes=\{'masses': 3\} is for simulators"):
+        ready(str(tmp_path / "three.h5"), sizes={"masses": 3})
+
+
 def test_what_the_state_of_a_file_is_can_be_said(tmp_path: Path):
     path = table(tmp_path, swings())
     data = ready(path, state="canonical", channels=["p", "q"], angles=["q"])
@@ -169,7 +184,9 @@ def test_a_record_is_trained_on_scored_and_drawn(tmp_path: Path, monkeypatch: py
     found = evaluate(module, data, name="neural_ode", seed=0, notify=lambda line: None)
     results = found.results
     assert results["samples"] == {"name": "states", "train": 14, "validation": 2, "test": 5}
-    assert "reference" not in results["speed"]
+    assert list(results["speed"]) == ["neural_ode"]
+    assert list(results["metrics"]) == ["neural_ode", "persistence", "linear map"]
+    assert results["yardsticks"] == {}
     assert results["intervals"]["neural_ode"] == {}
     assert "no reference solver" in " ".join(results["remarks"])
     still = data.test.values[0] - data.test.values[0, :1]

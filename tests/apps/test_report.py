@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from integrand.apps.commands import report as command
-from integrand.apps.training import report
+from integrand.apps.training.comparison import write_comparison
 from integrand.apps.training.figures import figure, save, style
-from integrand.apps.training.report import write_comparison, write_report
+from integrand.apps.training.report import notice, write_report
 from integrand.apps.training.run_folder import RunFolder
-from integrand.apps.training.verdict import better, verdict
+from integrand.apps.training.tables import results_table
+from integrand.apps.training.verdict import better, further, verdict
 from integrand.core.errors import InputError
 from integrand.datasets.catalogue import RESEARCH_ONLY
 
@@ -218,6 +219,19 @@ def test_the_verdict_without_intervals_without_baselines_and_for_higher_is_bette
     assert verdict(results) == "a does not beat the best baseline, b: its AUROC is 6.2 % lower."
     results["metrics"] = {"a": {"auroc": 0.9}}
     assert verdict(results) == "a reaches AUROC 0.9 on the test part; there is no baseline to compare it with."
+
+
+def test_a_yardstick_is_told_of_and_decides_nothing() -> None:
+    metrics = {"a": {"mae": 0.2, "rmse": 0.3}, "b": {"mae": 0.4, "rmse": 0.2}, "exact": {"mae": 0.001, "rmse": 0.1}}
+    results = {"model": "a", "metrics": metrics, "yardsticks": {"exact": "is given the equation"}}
+    assert verdict(results) == (
+        "a lowers the MAE of the best baseline, b, by 50 %; no interval was measured. The yardstick exact, which is "
+        "given the equation, has MAE 0.001 where a has 0.2."
+    )
+    assert further(results) == ["A baseline is better in RMSE (b)."]
+    assert results_table(results).note == "Best of each column in bold. The yardstick exact is given the equation."
+    del metrics["b"]
+    assert "there is no baseline to compare it with. The yardstick exact" in verdict(results)
 
 
 def test_needs_nothing_else(tmp_path: Path) -> None:
@@ -432,5 +446,5 @@ def test_a_browser_shows_it(tmp_path: Path, page: str, width: int) -> None:
 
 def test_data_of_patients_are_said_to_be_for_research_only():
     for app, dataset, said in (("timeseries", "physionet2012", True), ("timeseries", "etth1", False)):
-        assert (report._notice({"app": app, "dataset": dataset}) == RESEARCH_ONLY) is said
-    assert report._notice({"app": "medical", "dataset": "my.csv"}) == RESEARCH_ONLY
+        assert (notice({"app": app, "dataset": dataset}) == RESEARCH_ONLY) is said
+    assert notice({"app": "medical", "dataset": "my.csv"}) == RESEARCH_ONLY

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from integrand.apps.cli import main
-from integrand.apps.training.seeds import print_summary, summarise, train_seeds
+from integrand.apps.training.seed_groups import summarise
+from integrand.apps.training.seeds import print_summary, train_seeds
 from integrand.apps.training.session import Trained
 from integrand.core.errors import InputError
 

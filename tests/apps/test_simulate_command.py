@@ -61,9 +61,30 @@ def test_the_folder_of_data(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert "grid       64" in out
 
 
+def test_a_system_of_another_size(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    file = tmp_path / "chain.h5"
+    words = ["spring_chain", "--samples", "2", "--times", "0:1:0.5", "--output", str(file)]
+    out, _ = told(capsys, *words, "--size", "masses=3")
+    assert "channels   position_1, position_2, position_3, momentum_1, momentum_2, momentum_3" in out
+    data = read_simulations(file)
+    expected = simulator("spring_chain", masses=3).simulate(2, times=[0.0, 0.5, 1.0])
+    assert torch.allclose(data.values, expected.values, rtol=0, atol=1e-13)
+    assert data.provenance["masses"] == 3
+    _, err = told(capsys, *words, "--size", "masses=4", code=2)
+    assert "chain.h5 holds other data than those asked for" in err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ("spring_chain --size mases=8", "unknown size of spring_chain 'mases': did you mean 'masses'? Known: masses."),
+        ("pendulum --size masses=8", "unknown size of pendulum 'masses'. Known: none."),
+        ("spring_chain --size masses=1", "spring_chain: masses=1 is out of range: at least 2."),
+        (
+            "spring_chain --size masses=1.5",
+            "--size: expected a name and a whole number, such as masses=8, got 'masses=",
+        ),
+        ("spring_chain --size masses=8 --size masses=9", "--size names the same size twice: leave one out."),
         ("burger", "unknown simulator 'burger': did you mean 'burgers'?"),
         ("burgers --parameter viscsity=1", "unknown parameter of burgers 'viscsity': did you mean 'viscosity'?"),
         ("burgers --parameter viscosity", "--parameter: expected a name and a value or bounds, such as viscosity=0.01"),
@@ -104,3 +125,4 @@ def test_list_of_simulators(capsys: pytest.CaptureFixture[str]):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(SIMULATORS)
     assert "viscosity=0.1" in next(line for line in lines if line.startswith("burgers"))
+    assert "masses=5, mass=1" in next(line for line in lines if line.startswith("spring_chain"))

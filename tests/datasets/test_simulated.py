@@ -170,6 +170,17 @@ def test_the_same_said_otherwise_is_the_same():
     assert Request(name="Burgers", **other, device="cpu").key == REQUEST.key
 
 
+def test_sizes_count_and_a_default_that_is_said_does_not():
+    def key(**sizes: int) -> str:
+        return Request(name="spring_chain", samples=2, sizes=sizes).key
+
+    assert len({key(), key(masses=4), key(masses=6)}) == 3
+    assert key(masses=5) == key() == Request(name="spring_chain", samples=2).key
+    made = simulated("lorenz96", samples=2, times=[0.0, 0.1], sizes={"variables": 36})
+    assert made.values.shape == (2, 2, 36)
+    assert made.provenance["variables"] == 36
+
+
 def test_the_source_counts(monkeypatch: pytest.MonkeyPatch):
     names = {module.__name__.rpartition(".")[2] for module in making._sources(simulator("burgers"))}
     assert {"burgers", "equation", "simulator", "random_fields", "spectral"} <= names
@@ -207,6 +218,12 @@ def test_nothing_is_left_of_data_that_cannot_be_made(monkeypatch: pytest.MonkeyP
         ({"name": "burger"}, "unknown simulator 'burger': did you mean 'burgers'"),
         ({"samples": 0}, "samples=0 is out of range: at least 1"),
         ({"parameters": {"viscsity": 0.1}}, "unknown parameter of burgers 'viscsity': did you mean 'viscosity'"),
+        ({"sizes": {"masses": 8}}, "unknown size of burgers 'masses'. Known: none"),
+        (
+            {"name": "spring_chain", "sizes": {"mases": 8}},
+            "unknown size of spring_chain 'mases': did you mean 'masses'",
+        ),
+        ({"name": "spring_chain", "sizes": {"masses": 8.0}}, "masses=8.0 is out of range: give a whole number"),
         ({"points": (64, 64)}, r"points=\(64, 64\) is out of range: 1 positive numbers"),
     ],
 )

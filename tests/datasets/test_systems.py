@@ -189,9 +189,9 @@ def test_a_blow_up_is_refused_and_named():
 
 
 def test_unknown_options_of_a_simulator_are_refused():
-    with pytest.raises(InputError, match="unknown option of spring_chain 'mases': did you mean 'masses'"):
+    with pytest.raises(InputError, match="unknown size of spring_chain 'mases': did you mean 'masses'"):
         simulator("spring_chain", mases=3)
-    with pytest.raises(InputError, match="unknown option of pendulum 'masses'"):
+    with pytest.raises(InputError, match="unknown size of pendulum 'masses'"):
         simulator("pendulum", masses=3)
     with pytest.raises(InputError, match="masses=1 is out of range"):
         simulator("spring_chain", masses=1)

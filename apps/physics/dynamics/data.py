@@ -54,6 +54,7 @@ class DynamicsData(PartsData):
             window; the whole test part where None.
         test_interval: between two states of it; ``interval`` where None.
         parameters: values of the simulator's parameters that are not to have their default.
+        sizes: of the simulator that are not to have their default, such as the ``masses`` of ``spring_chain``.
         noise: standard deviation of what is added to every state observed, in deviations of its channel.
         derivatives: ``"exact"``, those of the system at the exact states (of one driven at random, its drift);
             ``"differences"``, of fourth order, of what was observed; None for the first where the system is known, the
@@ -91,6 +92,7 @@ class DynamicsData(PartsData):
         test_span: float | None = None,
         test_interval: float | None = None,
         parameters: dict[str, float] | None = None,
+        sizes: dict[str, int] | None = None,
         noise: float = 0.0,
         derivatives: Derivatives | None = None,
         horizon: int = 1,
@@ -133,7 +135,8 @@ class DynamicsData(PartsData):
                 raise unknown(f"data.{name}", str(value), [word for word in words if word is not None])
         self.dataset, self.samples, self.fractions = dataset, samples, fractions
         self.span, self.interval, self.test_span, self.test_interval = span, interval, test_span, test_interval
-        self.parameters, self.noise, self.horizon, self.stride = dict(parameters or {}), noise, horizon, stride
+        self.parameters, self.sizes = dict(parameters or {}), dict(sizes or {})
+        self.noise, self.horizon, self.stride = noise, horizon, stride
         self.derivatives: Derivatives | None = derivatives
         self.split_by: SplitBy | None = split_by
         self.state: StateForm = state
@@ -210,7 +213,7 @@ class DynamicsData(PartsData):
 
     def _recorded(self) -> Parts:
         """Read the record and divide it."""
-        for name in ("span", "interval", "test_interval", "parameters", "step_size"):
+        for name in ("span", "interval", "test_interval", "parameters", "sizes", "step_size"):
             if self.hparams[name]:
                 raise InputError(
                     f"data.{name}={self.hparams[name]!r} is for simulators, and {self.dataset} is recorded: leave it "
@@ -232,7 +235,7 @@ class DynamicsData(PartsData):
         systems = TASK.datasets
         if self.dataset not in SIMULATORS:
             raise unknown("system", self.dataset, systems)
-        found = simulator(self.dataset)
+        found = simulator(self.dataset, **self.sizes)
         if not isinstance(found, System):
             raise InputError(
                 f"{self.dataset} is a field on a grid, and dynamics learns systems ({', '.join(systems)}): add --task "

@@ -6,7 +6,6 @@ Dimension letters: N trajectories, T times, D state.
 """
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from integrand.apps.physics.dynamics import ensembles, exponents
-from integrand.apps.physics.dynamics.baselines import LinearMap, Persistence
+from integrand.apps.physics.dynamics import costs, ensembles, exponents
+from integrand.apps.physics.dynamics.baselines import LARGEST, LinearMap, Persistence
 from integrand.apps.physics.dynamics.data import DynamicsData
 from integrand.apps.physics.dynamics.identification import recovered
 from integrand.apps.physics.dynamics.metrics import (
@@ -30,14 +29,12 @@ from integrand.apps.physics.dynamics.models.neural_sde import NeuralSDENetwork
 from integrand.apps.physics.dynamics.module import DynamicsModule
 from integrand.apps.physics.dynamics.records import is_recorded
 from integrand.apps.physics.dynamics.task import DynamicsTask
-from integrand.datasets.synthetic.simulator import Start
+from integrand.apps.training.growth import growth
 from integrand.datasets.synthetic.systems.stochastic_system import StochasticSystem
 
 Array = np.ndarray
 Notify = Callable[[str], None]
 PLAIN = "plain network"
-TIMED = 50
-"""Intervals over which the seconds of a solve are measured."""
 RESAMPLES = 2000
 AIMS: dict[str, str | float] = {"valid_time": "higher", "coverage": ensembles.INNER, "spread_skill": 1.0}
 """What a metric should be, where that is not low."""
@@ -78,7 +75,6 @@ class Evaluation:
         networks: the model, and the plain network where there is one, in float64.
         results: what goes to ``results.json``.
         truth: what the trajectories that predictions are compared with are: exact, or recorded.
-        possible: what an ensemble of the system's own equation reaches, where that is driven at random.
     """
 
     name: str
@@ -90,7 +86,6 @@ class Evaluation:
     networks: dict[str, DynamicsNetwork]
     results: dict[str, Any]
     truth: str = "exact"
-    possible: Prediction | None = None
 
     @property
     def random(self) -> bool:
@@ -131,16 +126,19 @@ def evaluate(module: DynamicsModule, data: DynamicsData, *, name: str, seed: int
         baseline.fit(seen, task.interval)
         states = baseline.predict((start.numpy() - location) / scale, times.numpy())
         predictions[baseline.name] = judge.score(states * scale + location, still=baseline.name == Persistence.name)
-    possible = None
     if judge.random:
         drawn = ensembles.climatology(data, len(exact), len(times), members=ensembles.MEMBERS, seed=seed)
         predictions["climatology"] = judge.score_ensemble(drawn, still=True)
     if isinstance(data.system, StochasticSystem):
-        notify("predicting with the true equation, for what is possible")
+        notify(f"predicting with the {ensembles.TRUE}, for what is possible")
         drawn = ensembles.true_paths(data, start, times, members=ensembles.MEMBERS, seed=seed)
-        possible = judge.score_ensemble(drawn)
+        predictions[ensembles.TRUE] = judge.score_ensemble(drawn)
     notify("measuring what a solve costs")
-    speed = measured_speed(networks, data)
+    speed = costs.measured_speed(networks, data)
+    if costs.COARSE in speed:
+        states = costs.coarse_states(data, exact[:, 0], times, speed[costs.COARSE]["substeps"]).numpy()
+        held = np.clip((states - location) / scale, -LARGEST, LARGEST)
+        predictions[costs.COARSE] = judge.score(held * scale + location)
     spectra = exponents.exponents(networks, data)
     return Evaluation(
         name=name,
@@ -150,9 +148,8 @@ def evaluate(module: DynamicsModule, data: DynamicsData, *, name: str, seed: int
         scales=judge.scales,
         predictions=predictions,
         networks=networks,
-        results=_results(name, predictions, networks, data, judge, speed, spectra, possible, seed),
+        results=_results(name, predictions, networks, data, judge, speed, spectra, seed),
         truth="recorded" if is_recorded(data.dataset) else "exact",
-        possible=possible,
     )
 
 
@@ -265,46 +262,6 @@ class Judge:
         return told
 
 
-def measured_speed(networks: dict[str, DynamicsNetwork], data: DynamicsData) -> dict[str, dict[str, Any]]:
-    """Measure the seconds that a solve of the test trajectories over their first intervals takes, each by itself.
-
-    The reference is the simulator's own solver and equation, in float64, as the networks are; recorded data have none.
-    """
-    times = data.test.times[: TIMED + 1].double()
-    start = data.test.values[:, 0].double()
-    system = data.system
-    found: dict[str, dict[str, Any]] = {}
-
-    def timed(solve: Callable[[], object]) -> float:
-        began = time.perf_counter()
-        solve()
-        return time.perf_counter() - began
-
-    if system is not None:
-        known = {name: start.new_full((len(start),), value) for name, value in data.task.parameters.items()}
-        step = data.step_size or system.step_size
-        begin = Start(start, seeds=torch.arange(len(start)))
-        found["reference"] = {
-            "solver": f"{system.solver}, step {step:g}" if step else system.solver,
-            "seconds": timed(lambda: system.advance(begin, times, known, step_size=step)),
-        }
-    for who, network in networks.items():
-        found[who] = {
-            "solver": network.solver_words(),
-            "seconds": timed(lambda network=network: _solved(network, start, times)),
-        }
-    for one in found.values():
-        one.update(trajectories=len(start), span=float(times[-1]))
-    return found
-
-
-def _solved(network: DynamicsNetwork, start: torch.Tensor, times: torch.Tensor) -> None:
-    if isinstance(network, NeuralSDENetwork):
-        ensembles.learned_paths(network, start, times, members=1, seed=0)
-    else:
-        rollout(network, start, times)
-
-
 def _results(
     name: str,
     predictions: dict[str, Prediction],
@@ -313,7 +270,6 @@ def _results(
     judge: Judge,
     speed: dict[str, dict[str, Any]],
     spectra: dict[str, list[float] | None],
-    possible: Prediction | None,
     seed: int,
 ) -> dict[str, Any]:
     metrics = {
@@ -334,6 +290,8 @@ def _results(
             metrics[who] |= errors
     shown = [each for each in metrics[name] if each in ("crps", "relative_l2", "valid_time", "energy_drift")]
     intervals, gains = compared(name, predictions, shown)
+    for yardstick in (costs.COARSE, ensembles.TRUE):  # a share of next to nothing tells nothing
+        gains.pop(yardstick, None)
     return {
         "app": "physics",
         "task": "dynamics",
@@ -349,13 +307,18 @@ def _results(
         "better": {metric: AIMS.get(metric, "lower") for metric in metrics[name]},
         "bootstrap": {"of": "trajectories", "resamples": RESAMPLES, "level": 0.95} if len(judge.exact) > 1 else {},
         "samples": {"name": data.parts.counted, **data.parts.counts},
+        "yardsticks": costs.yardstick(speed) | ensembles.yardstick(predictions),
+        "growth": growth(
+            "CRPS, in deviations" if judge.random else "error, in deviations",
+            axis=f"time, {data.task.time_word}",
+            times=np.array([data.task.in_units(t) for t in judge.times[1:]]),
+            errors={who: (one.errors if one.crps is None else one.crps)[:, 1:] for who, one in predictions.items()},
+            until=None if judge.inside.all() else data.task.in_units(data.task.span),
+        ),
         "speed": speed,
+        "tables": [costs.table(speed)],
         "exponents": spectra,
-        "remarks": [
-            *_random_remarks(name, predictions, possible),
-            *remarks(name, metrics, networks, data, speed),
-            *exponents.remarks(spectra),
-        ],
+        "remarks": remarks(name, metrics, networks, data, speed) + exponents.remarks(spectra),
     }
 
 
@@ -414,35 +377,10 @@ def remarks(
         told.append(f"Solved in float64 by {solvers[name]}{both}.")
     else:
         told.append(f"Solved in float64: {'; '.join(f'{who} by {words}' for who, words in solvers.items())}.")
-    reference, ours = speed.get("reference"), speed[name]
-    cost = f"A solve of {ours['trajectories']} trajectories to t = {ours['span']:g} takes {ours['seconds']:.2g} s"
-    if reference is None:
-        told.append(f"{cost}; recorded data have no reference solver. Predictions begin at recorded states.")
-    else:
-        ratio = reference["seconds"] / ours["seconds"]
-        word = f"{ratio:.3g} times as fast as" if ratio >= 1 else f"{1 / ratio:.3g} times slower than"
-        told.append(f"{cost}, {word} the reference solver ({reference['solver']}, {reference['seconds']:.2g} s).")
+    told += costs.remarks(name, speed)
     if len(data.test) == 1:
         told.append("The test is one window of one trajectory: there is nothing to tell its luck from merit by.")
     return told + [f"{line[0].upper()}{line[1:]}." for line in data.beyond()]
-
-
-def _random_remarks(name: str, predictions: dict[str, Prediction], possible: Prediction | None) -> list[str]:
-    """Say what is a distribution, and how well the true equation would do."""
-    ours = predictions[name]
-    if ours.crps is None:
-        return []
-    ensemble = ours.members is not None
-    told = [f"A forecast of {name} is {ensembles.MEMBERS if ensemble else 'one'} path{'s' * ensemble} from each start."]
-    if possible is not None:
-        crps, best = ours.scores["crps"], possible.scores["crps"]
-        assert crps is not None
-        assert best is not None
-        told.append(
-            f"As many paths of the true equation have a CRPS of {best.mean():.4g}, which none can better but by luck; "
-            f"that of {name} is {crps.mean():.4g}."
-        )
-    return told
 
 
 def _number(value: float) -> float | None:

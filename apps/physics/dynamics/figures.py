@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from integrand.apps.physics.dynamics.animation import draw_motion
+from integrand.apps.physics.dynamics.costs import COARSE
 from integrand.apps.physics.dynamics.ensemble_figures import draw_ensembles
 from integrand.apps.physics.dynamics.evaluation import PLAIN, Evaluation, typical
 from integrand.apps.physics.dynamics.metrics import VALID
@@ -65,19 +66,22 @@ def draw(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> None:
         draw_field(evaluation, run, task)
 
 
-def shown(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
-    """Return who is drawn, and how: the model and, where there is one, the plain network."""
+def shown(evaluation: Evaluation, *, coarse: bool = False) -> dict[str, dict[str, Any]]:
+    """Return who is drawn, and how: the model and, where there are any, the plain network and the coarse solver."""
     found: dict[str, dict[str, Any]] = {evaluation.name: {"color": MODEL, "linewidth": 1.6}}
     if PLAIN in evaluation.predictions:
         colour, dashes = BASELINES[0]
         found[PLAIN] = {"color": colour, "linestyle": dashes, "linewidth": 1.3}
+    if coarse and COARSE in evaluation.predictions:
+        colour, dashes = BASELINES[1]
+        found[COARSE] = {"color": colour, "linestyle": dashes, "linewidth": 1.3}
     return found
 
 
-def key(evaluation: Evaluation, *, exact: bool = True) -> list[Line2D]:
-    """Return what a legend shows."""
-    lines = [Line2D([], [], label=who, **how) for who, how in shown(evaluation).items()]
-    return [Line2D([], [], color=OBSERVED, linewidth=1.2, label=evaluation.truth), *lines] if exact else lines
+def key(who: dict[str, dict[str, Any]], truth: str | None = None) -> list[Line2D]:
+    """Return what a legend shows of those that are drawn, and of the truth where it is named."""
+    lines = [Line2D([], [], label=name, **how) for name, how in who.items()]
+    return lines if truth is None else [Line2D([], [], color=OBSERVED, linewidth=1.2, label=truth), *lines]
 
 
 def time_label(task: DynamicsTask) -> str:
@@ -98,13 +102,19 @@ def beyond(evaluation: Evaluation, task: DynamicsTask) -> str:
     return f" The dotted line is where training trajectories end, at {task.in_units(task.span):.3g} {task.time_word}."
 
 
+def _knowing(who: dict[str, dict[str, Any]]) -> str:
+    """Return the sentence on the coarse solver."""
+    return f" {COARSE} solves the true equation, at the network's cost or less." if COARSE in who else ""
+
+
 def _draw_invariants(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> None:
     names = list(evaluation.invariants)[:MOST_CHANNELS]
     units = np.array([task.in_units(t) for t in evaluation.times])
     made = figure(NARROW, 0.7 + 2.2 * len(names))
     panels = made.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    drawn = shown(evaluation, coarse=True)
     for axes, name in zip(panels, names, strict=True):
-        for who, how in shown(evaluation).items():
+        for who, how in drawn.items():
             values = evaluation.predictions[who].invariants[name]
             away = np.maximum(np.abs(values - values[:, :1]) / evaluation.scales[name], LEAST)[:, 1:]
             away = np.maximum.accumulate(away, axis=1)
@@ -117,14 +127,14 @@ def _draw_invariants(evaluation: Evaluation, run: RunFolder, task: DynamicsTask)
         _mark_trained(axes, task, evaluation.times[-1])
     panels[-1].set_xlabel(time_label(task))
     panels[-1].margins(x=0)
-    made.legend(handles=key(evaluation, exact=False), loc="outside upper left", ncols=2)
+    made.legend(handles=key(drawn), loc="outside upper left", ncols=2)
     sizes = ", ".join(f"{evaluation.scales[name]:.3g} for {metric_name(name)}" for name in names)
     save(
         made,
         run.figures / "invariants.png",
         "How far what exact solutions keep has left its value at the start, at most until then, along predicted "
         "trajectories: median over the test part, with the band from tenth to ninetieth percentile. In units of its "
-        f"size: {sizes}." + beyond(evaluation, task),
+        f"size: {sizes}." + _knowing(drawn) + beyond(evaluation, task),
         title="What should not change",
     )
 
@@ -132,8 +142,8 @@ def _draw_invariants(evaluation: Evaluation, run: RunFolder, task: DynamicsTask)
 def _draw_errors(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> None:
     units = np.array([task.in_units(t) for t in evaluation.times])
     made = figure(NARROW, 3.2)
-    axes = made.subplots()
-    for who, how in shown(evaluation).items():
+    axes, drawn = made.subplots(), shown(evaluation, coarse=True)
+    for who, how in drawn.items():
         errors = np.maximum(evaluation.predictions[who].errors, LEAST)[:, 1:]
         low, middle, high = np.quantile(errors, [0.1, 0.5, 0.9], axis=0)
         axes.fill_between(units[1:], low, high, color=how["color"], alpha=0.18, linewidth=0)
@@ -144,12 +154,13 @@ def _draw_errors(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> 
     axes.margins(x=0)
     axes.set_xlabel(time_label(task))
     axes.set_ylabel("error, in deviations")
-    made.legend(handles=key(evaluation, exact=False), loc="outside upper left", ncols=2)
+    made.legend(handles=key(drawn), loc="outside upper left", ncols=2)
     save(
         made,
         run.figures / "errors.png",
         f"Distance of predicted from {evaluation.truth} states, by the deviation of these: median over test "
         f"trajectories, with the band from tenth to ninetieth percentile. A prediction counts as valid below {VALID:g}."
+        + _knowing(drawn)
         + beyond(evaluation, task),
         title="How errors grow",
     )
@@ -183,7 +194,7 @@ def _draw_trajectories(evaluation: Evaluation, run: RunFolder, task: DynamicsTas
     for axes in panels[-1]:
         axes.set_xlabel(time_label(task))
     made.align_ylabels(panels[:, 0])
-    made.legend(handles=key(evaluation), loc="outside upper left", ncols=3)
+    made.legend(handles=key(shown(evaluation), evaluation.truth), loc="outside upper left", ncols=3)
     when = "A" if whole else f"First and last {PERIODS:g} {task.time_word} of a"
     save(
         made,

@@ -172,7 +172,8 @@ def known_system(found: Simulations) -> System | None:
     """Return the simulator whose trajectories a file holds, all with the same parameters; None where it is not so."""
     if found.name not in SIMULATORS:
         return None
-    system = simulator(found.name)
+    named, said = simulator(found.name), found.provenance
+    system = simulator(found.name, **{size: int(said.get(size, own)) for size, own in named.sizes.items()})
     same = all(bool((each == each[0]).all()) for each in found.parameters.values())
     if not isinstance(system, System) or found.channels != tuple(system.channels) or not same:
         return None

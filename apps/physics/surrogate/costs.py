@@ -1,14 +1,12 @@
 """What solutions cost: the network, the reference solver, and a coarse solver that costs no more than the network."""
 
-import statistics
-import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from integrand.apps.physics.resampling import resampled
+from integrand.apps.physics.timing import seconds_of
 from integrand.core.errors import InputError
 from integrand.core.numerics import SolveError
 from integrand.datasets.simulations import Simulations
@@ -17,7 +15,6 @@ from integrand.datasets.synthetic.simulator import Start
 
 TIMED = 16
 """Samples that costs are measured on, as one batch."""
-REPEATS = 3
 COARSEST = 8
 """Points along an axis below which no solver is tried."""
 
@@ -36,17 +33,6 @@ class Solver(NamedTuple):
     shape: tuple[int, ...]
     step_size: float | None
     seconds: float
-
-
-def seconds_of(work: Callable[[], object], samples: int) -> float:
-    """Return the seconds a sample takes: the median of a few runs, after one that is not counted."""
-    work()
-    spent = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        work()
-        spent.append(time.perf_counter() - began)
-    return statistics.median(spent) / samples
 
 
 def solve(equation: Equation, given: Simulations, stride: int, step_size: float | None) -> Tensor:

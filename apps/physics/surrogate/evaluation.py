@@ -12,11 +12,13 @@ from torch import Tensor
 
 from integrand.apps.physics.paired_scores import compared
 from integrand.apps.physics.surrogate.baselines import baselines
-from integrand.apps.physics.surrogate.costs import TIMED, coarse_solver, reference_seconds, seconds_of
+from integrand.apps.physics.surrogate.costs import TIMED, coarse_solver, reference_seconds
 from integrand.apps.physics.surrogate.data import SurrogateData
 from integrand.apps.physics.surrogate.models.surrogate import Surrogate
 from integrand.apps.physics.surrogate.module import SurrogateModule
 from integrand.apps.physics.surrogate.scores import ABOUT, COMPARED, HIGHER, FieldScores, score
+from integrand.apps.physics.timing import seconds_of
+from integrand.apps.training.growth import growth
 from integrand.core.losses import relative_l2
 from integrand.datasets.fields import FieldWindows
 from integrand.datasets.simulations import Simulations
@@ -236,6 +238,7 @@ def _results(
     if scores[name].truth_residual is not None:
         about["residual"] += f"; of the truth itself it is {scores[name].truth_residual:.2g}"
     beyond = not data.task.steady and len(test.times) - 1 > data.task.steps
+    until = float(test.times[data.task.steps]) if beyond else None
     return {
         "app": "physics",
         "task": "surrogate",
@@ -257,7 +260,16 @@ def _results(
         if len(data.task.channels) > 1
         else {},
         "times": test.times.tolist(),
-        "trained_until": float(test.times[data.task.steps]) if beyond else None,
+        "trained_until": until,
+        "growth": growth(
+            "relative L2 error",
+            axis="time" + (f" ({data.task.time_unit})" if data.task.time_unit else ""),
+            times=test.times[1:].numpy(),
+            errors={who: one.steps["relative_l2"] for who, one in scores.items()},
+            until=until,
+        )
+        if len(test.times) > 2
+        else None,
         "better": {metric: "higher" if metric in HIGHER else "lower" for metric in own},
         "about": about,
         "costs": costs,

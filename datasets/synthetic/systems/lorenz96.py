@@ -37,6 +37,7 @@ class Lorenz96(System):
         """Name the channels."""
         if variables < 4:
             raise InputError(f"lorenz96: variables={variables} is out of range: at least 4.")
+        self.sizes = {"variables": variables}
         self.channels = tuple(f"x_{i + 1}" for i in range(variables))
 
     def field(self, t: Tensor, y: Tensor, parameters: Parameters) -> Tensor:

@@ -38,7 +38,7 @@ class SpringChain(System):
         """Name the channels."""
         if masses < 2:
             raise InputError(f"spring_chain: masses={masses} is out of range: at least 2.")
-        self.masses = masses
+        self.masses, self.sizes = masses, {"masses": masses}
         self.channels = tuple(f"{what}_{i + 1}" for what in ("position", "momentum") for i in range(masses))
 
     def field(self, t: Tensor, y: Tensor, parameters: Parameters) -> Tensor:
