@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from integrand.apps.physics.dynamics.data import DynamicsData
-from integrand.apps.physics.dynamics.ensembles import learned_paths
 from integrand.apps.physics.dynamics.models.network import DynamicsNetwork
 from integrand.apps.physics.dynamics.models.neural_sde import NeuralSDENetwork
 from integrand.apps.physics.timing import seconds_of
@@ -52,7 +51,8 @@ def measured_speed(networks: dict[str, DynamicsNetwork], data: DynamicsData) -> 
     Beside the networks, of which the first is the one that the others are compared with, stand the simulator's own
     solver as ``"reference"``, and ``COARSE``: the same equation with as short equal steps of the classical Runge-Kutta
     method as cost no more than the network, ``MOST`` an interval at most. Both are in float64, as the
-    networks are. Systems whose equation is not known have neither, those driven at random no coarse solver.
+    networks are. Systems whose equation is not known have neither, and those driven at random no coarse solver. Of a
+    neural SDE it is one path from each start.
     """
     times = data.test.times[: TIMED + 1].double()
     start = data.test.values[:, 0].double()
@@ -64,14 +64,14 @@ def measured_speed(networks: dict[str, DynamicsNetwork], data: DynamicsData) -> 
             "device": next(network.parameters()).device.type,
         }
     if (system := data.system) is not None:
-        begin = Start(start, seeds=torch.arange(len(start)))
         step, known = data.step_size or system.step_size, _parameters(data, start)
+        begin = Start(start, seeds=torch.arange(len(start)))
         found["reference"] = {
             "solver": f"{system.solver}, step {step:g}" if step else system.solver,
             "seconds": seconds_of(lambda: system.advance(begin, times, known, step_size=step)),
             "device": "cpu",
         }
-    if isinstance(system, System) and not isinstance(system, StochasticSystem):
+    if system is not None and not isinstance(system, StochasticSystem):
         steps = equal_cost_steps(
             lambda substeps: seconds_of(lambda: coarse_states(data, start, times, substeps)),
             next(iter(found.values()))["seconds"],
@@ -184,10 +184,10 @@ def table(speed: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _ask(network: DynamicsNetwork, start: Tensor, times: Tensor) -> float:
-    """Solve with a network, and wait for its device; one path of each trajectory where noise drives it."""
-    if isinstance(network, NeuralSDENetwork):
-        return float(learned_paths(network, start, times, members=1, seed=0).sum())
+    """Solve with a network, and wait for its device."""
     weight = next(network.parameters())
+    if isinstance(network, NeuralSDENetwork):
+        return float(network.paths(start.to(weight), times.to(weight))[-1, -1, 0])
     return float(network.predict(start.to(weight), times.to(weight)).states[-1, -1, 0])
 
 

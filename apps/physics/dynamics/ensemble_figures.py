@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from integrand.apps.physics.dynamics.ensembles import learned_paths
+from integrand.apps.physics.dynamics.ensembles import TRUE, learned_paths
 from integrand.apps.physics.dynamics.evaluation import PLAIN, Evaluation
 from integrand.apps.physics.dynamics.models.neural_sde import NeuralSDENetwork
 from integrand.apps.physics.dynamics.phase_plane import learned_field, true_field
@@ -98,7 +98,7 @@ def draw_fan(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> None
 def draw_crps(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> None:
     """Draw the score of each forecast over time, mean over test trajectories."""
     units = np.array([task.in_units(t) for t in evaluation.times])[1:]
-    others = [who for who in evaluation.predictions if who != evaluation.name]
+    others = [who for who in evaluation.predictions if who not in (evaluation.name, TRUE)]
     made = figure(NARROW, 3.4)
     axes = made.subplots()
     top = 0.0
@@ -110,15 +110,15 @@ def draw_crps(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> Non
     ours = evaluation.predictions[evaluation.name].crps
     assert ours is not None
     axes.plot(units, ours[:, 1:].mean(0), color=MODEL, linewidth=2, label=evaluation.name)
-    if evaluation.possible is not None and evaluation.possible.crps is not None:
-        best = evaluation.possible.crps[:, 1:].mean(0)
-        axes.plot(units, best, color=OBSERVED, linewidth=1, label="true equation")
+    best = evaluation.predictions[TRUE].crps if TRUE in evaluation.predictions else None
+    if best is not None:
+        axes.plot(units, best[:, 1:].mean(0), color=OBSERVED, linewidth=1, label=TRUE)
     axes.margins(x=0)
     axes.set_ylim(0, 1.05 * max(float(ours.mean(0).max()), min(top, 3 * float(ours.mean(0).max()))))
     axes.set_xlabel(f"time, {task.time_word}")
     axes.set_ylabel("CRPS, in deviations")
     made.legend(loc="outside upper left", ncols=2)
-    told = " The true equation's paths show what is possible." if evaluation.possible is not None else ""
+    told = " The true equation's paths show what is possible." if best is not None else ""
     save(
         made,
         run.figures / "crps.png",

@@ -4,6 +4,7 @@ Dimension letters: N trajectories, K members, T times, D state, M states.
 """
 
 import math
+from collections.abc import Container
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from integrand.core.numerics import solve_sde
 from integrand.datasets.synthetic.systems.stochastic_system import StochasticSystem
 
 Array = np.ndarray
+TRUE = "true equation"
+"""The name in the tables of an ensemble by the system's own equation."""
 MEMBERS = 64
 """Paths from each start."""
 INNER = 0.9
@@ -116,6 +119,12 @@ def spread_skill(members: Array, observed: Array) -> float:
     spread = members[:, :, 1:].var(1, ddof=1).mean() * (count + 1) / count
     error = np.square(members.mean(1) - observed)[:, 1:].mean()
     return float(np.sqrt(spread / max(error, 1e-300)))
+
+
+def yardstick(who: Container[str]) -> dict[str, str]:
+    """Say what the true equation has that no network has, as results hold it; nothing where it is not among them."""
+    given = "is given the system's own drift and noise, so that none does better but by luck"
+    return {TRUE: given} if TRUE in who else {}
 
 
 def equation_errors(networks: dict[str, DynamicsNetwork], data: DynamicsData) -> dict[str, dict[str, float]]:

@@ -75,7 +75,6 @@ class Evaluation:
         networks: the model, and the plain network where there is one, in float64.
         results: what goes to ``results.json``.
         truth: what the trajectories that predictions are compared with are: exact, or recorded.
-        possible: what an ensemble of the system's own equation reaches, where that is driven at random.
     """
 
     name: str
@@ -87,7 +86,6 @@ class Evaluation:
     networks: dict[str, DynamicsNetwork]
     results: dict[str, Any]
     truth: str = "exact"
-    possible: Prediction | None = None
 
     @property
     def random(self) -> bool:
@@ -128,14 +126,13 @@ def evaluate(module: DynamicsModule, data: DynamicsData, *, name: str, seed: int
         baseline.fit(seen, task.interval)
         states = baseline.predict((start.numpy() - location) / scale, times.numpy())
         predictions[baseline.name] = judge.score(states * scale + location, still=baseline.name == Persistence.name)
-    possible = None
     if judge.random:
         drawn = ensembles.climatology(data, len(exact), len(times), members=ensembles.MEMBERS, seed=seed)
         predictions["climatology"] = judge.score_ensemble(drawn, still=True)
     if isinstance(data.system, StochasticSystem):
-        notify("predicting with the true equation, for what is possible")
+        notify(f"predicting with the {ensembles.TRUE}, for what is possible")
         drawn = ensembles.true_paths(data, start, times, members=ensembles.MEMBERS, seed=seed)
-        possible = judge.score_ensemble(drawn)
+        predictions[ensembles.TRUE] = judge.score_ensemble(drawn)
     notify("measuring what a solve costs")
     speed = costs.measured_speed(networks, data)
     if costs.COARSE in speed:
@@ -151,9 +148,8 @@ def evaluate(module: DynamicsModule, data: DynamicsData, *, name: str, seed: int
         scales=judge.scales,
         predictions=predictions,
         networks=networks,
-        results=_results(name, predictions, networks, data, judge, speed, spectra, possible, seed),
+        results=_results(name, predictions, networks, data, judge, speed, spectra, seed),
         truth="recorded" if is_recorded(data.dataset) else "exact",
-        possible=possible,
     )
 
 
@@ -274,7 +270,6 @@ def _results(
     judge: Judge,
     speed: dict[str, dict[str, Any]],
     spectra: dict[str, list[float] | None],
-    possible: Prediction | None,
     seed: int,
 ) -> dict[str, Any]:
     metrics = {
@@ -295,7 +290,8 @@ def _results(
             metrics[who] |= errors
     shown = [each for each in metrics[name] if each in ("crps", "relative_l2", "valid_time", "energy_drift")]
     intervals, gains = compared(name, predictions, shown)
-    gains.pop(costs.COARSE, None)  # a share of next to nothing tells nothing
+    for yardstick in (costs.COARSE, ensembles.TRUE):  # a share of next to nothing tells nothing
+        gains.pop(yardstick, None)
     return {
         "app": "physics",
         "task": "dynamics",
@@ -311,22 +307,18 @@ def _results(
         "better": {metric: AIMS.get(metric, "lower") for metric in metrics[name]},
         "bootstrap": {"of": "trajectories", "resamples": RESAMPLES, "level": 0.95} if len(judge.exact) > 1 else {},
         "samples": {"name": data.parts.counted, **data.parts.counts},
-        "yardsticks": costs.yardstick(speed),
+        "yardsticks": costs.yardstick(speed) | ensembles.yardstick(predictions),
         "growth": growth(
-            "error, in deviations",
+            "CRPS, in deviations" if judge.random else "error, in deviations",
             axis=f"time, {data.task.time_word}",
             times=np.array([data.task.in_units(t) for t in judge.times[1:]]),
-            errors={who: one.errors[:, 1:] for who, one in predictions.items()},
+            errors={who: (one.errors if one.crps is None else one.crps)[:, 1:] for who, one in predictions.items()},
             until=None if judge.inside.all() else data.task.in_units(data.task.span),
         ),
         "speed": speed,
         "tables": [costs.table(speed)],
         "exponents": spectra,
-        "remarks": [
-            *_random_remarks(name, predictions, possible),
-            *remarks(name, metrics, networks, data, speed),
-            *exponents.remarks(spectra),
-        ],
+        "remarks": remarks(name, metrics, networks, data, speed) + exponents.remarks(spectra),
     }
 
 
@@ -389,24 +381,6 @@ def remarks(
     if len(data.test) == 1:
         told.append("The test is one window of one trajectory: there is nothing to tell its luck from merit by.")
     return told + [f"{line[0].upper()}{line[1:]}." for line in data.beyond()]
-
-
-def _random_remarks(name: str, predictions: dict[str, Prediction], possible: Prediction | None) -> list[str]:
-    """Say what is a distribution, and how well the true equation would do."""
-    ours = predictions[name]
-    if ours.crps is None:
-        return []
-    ensemble = ours.members is not None
-    told = [f"A forecast of {name} is {ensembles.MEMBERS if ensemble else 'one'} path{'s' * ensemble} from each start."]
-    if possible is not None:
-        crps, best = ours.scores["crps"], possible.scores["crps"]
-        assert crps is not None
-        assert best is not None
-        told.append(
-            f"As many paths of the true equation have a CRPS of {best.mean():.4g}, which none can better but by luck; "
-            f"that of {name} is {crps.mean():.4g}."
-        )
-    return told
 
 
 def _number(value: float) -> float | None:
