@@ -80,7 +80,6 @@ def test_the_default_recipe_exists_and_needs_no_download(app: Application):
     assert not CATALOGUE[config.data.dataset].files
 
 
-@pytest.mark.parametrize("accelerator", ACCELERATORS)
 @pytest.mark.parametrize(("app", "name"), RECIPES, ids=[f"{app.name}-{name}" for app, name in RECIPES])
 def test_a_recipe_says_what_it_is(app: Application, name: str):
     assert 20 <= len(recipe_summary(app.recipe(name))) <= 120
