@@ -250,8 +250,8 @@ def _decay_gradient(a: Tensor, adjoint: Tensor, states: Tensor, initial: Tensor,
     later, earlier = _but_first(adjoint, reverse), _but_first(states, not reverse)
     rest = total if constant else _but_first(total, reverse)
     an_element = initial.numel() * initial.element_size()
-    span = later.shape[1] if _is_wide(later) else max(1, CACHED // an_element)
-    for start in range(0, later.shape[1], max(1, span)):
+    span = max(1, later.shape[1] if _is_wide(later) else CACHED // an_element)
+    for start in range(0, later.shape[1], span):
         block = slice(start, start + span)
         product = later[:, block] * earlier[:, block].conj()
         if constant:

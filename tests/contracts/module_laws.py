@@ -71,6 +71,17 @@ def real(tensors: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
     return tuple(each.to(dtype) if each.is_floating_point() else each for each in tensors)
 
 
+def made_elsewhere(make: Callable[[], nn.Module]) -> list[str]:
+    """Return which numbers of a module do not lie on torch's default device.
+
+    The meta device stands for any other than the host; its tensors have no content that could be read.
+    """
+    with torch.device("meta"):
+        module = make()
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    return [name for name, tensor in tensors if tensor.is_floating_point() and not tensor.is_meta]
+
+
 class ModuleLaws:
     """Inherit and parametrize with ``case``."""
 
@@ -148,11 +159,7 @@ class ModuleLaws:
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in module.parameters())
 
     def test_it_is_made_on_the_default_device(self, case: ModuleCase):
-        """The meta device stands for any other than the host; its tensors have no content that could be read."""
-        with torch.device("meta"):
-            module = case.make()
-        tensors = [*module.named_parameters(), *module.named_buffers()]
-        assert [name for name, tensor in tensors if tensor.is_floating_point() and not tensor.is_meta] == []
+        assert made_elsewhere(case.make) == []
 
     @needs_accelerator
     def test_an_accelerator_answers_as_the_host(self, case: ModuleCase):

@@ -64,7 +64,7 @@ def measured_speed(networks: dict[str, DynamicsNetwork], data: DynamicsData) -> 
             "device": next(network.parameters()).device.type,
         }
     if (system := data.system) is not None:
-        step, known = data.step_size or system.step_size, _parameters(data, start)
+        step, known = data.step_size or system.step_size, data.task.parameters_of(start)
         begin = Start(start, seeds=torch.arange(len(start)))
         found["reference"] = {
             "solver": f"{system.solver}, step {step:g}" if step else system.solver,
@@ -126,7 +126,7 @@ def coarse_states(data: DynamicsData, start: Tensor, times: Tensor, substeps: in
         lambda t, y, args: system.field(t, y, args),
         start,
         times,
-        args=_parameters(data, start),
+        args=data.task.parameters_of(start),
         method="rk4",
         step_size=_interval(times) / substeps,
         on_failure="last",
@@ -189,10 +189,6 @@ def _ask(network: DynamicsNetwork, start: Tensor, times: Tensor) -> float:
     if isinstance(network, NeuralSDENetwork):
         return float(network.paths(start.to(weight), times.to(weight))[-1, -1, 0])
     return float(network.predict(start.to(weight), times.to(weight)).states[-1, -1, 0])
-
-
-def _parameters(data: DynamicsData, start: Tensor) -> dict[str, Tensor]:
-    return {name: start.new_full((len(start),), value) for name, value in data.task.parameters.items()}
 
 
 def _interval(times: Tensor) -> float:

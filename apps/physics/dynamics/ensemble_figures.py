@@ -131,7 +131,7 @@ def draw_crps(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> Non
 def draw_equation(evaluation: Evaluation, run: RunFolder, task: DynamicsTask, system: StochasticSystem) -> None:
     """Draw learned drift and noise of the one channel beside the true ones, over the states of the test part."""
     x, states = _line(evaluation)
-    known = {name: states.new_full((len(x),), value) for name, value in task.parameters.items()}
+    known = task.parameters_of(states)
     network = evaluation.networks[evaluation.name]
     noisy = isinstance(network, NeuralSDENetwork)
     made = figure(WIDE, 3.4)
@@ -178,8 +178,7 @@ def draw_density(evaluation: Evaluation, run: RunFolder, task: DynamicsTask, sys
     """Draw where long paths of the learned equation are, beside the stationary density of the true one."""
     network = evaluation.networks[evaluation.name]
     x, states = _line(evaluation, room=0.15)
-    known = {name: states.new_full((len(x),), value) for name, value in task.parameters.items()}
-    logarithm = system.log_density(states, known)
+    logarithm = system.log_density(states, task.parameters_of(states))
     if logarithm is None or not isinstance(network, NeuralSDENetwork):
         return
     true = (logarithm - logarithm.max()).exp().numpy()

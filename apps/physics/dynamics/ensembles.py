@@ -60,12 +60,8 @@ def learned_paths(network: NeuralSDENetwork, start: Tensor, times: Tensor, *, me
 
 def true_paths(data: DynamicsData, start: Tensor, times: Tensor, *, members: int, seed: int) -> Array:
     """Draw paths of the system's own equation from each start (N, D), by its own solver; returns (N, K, T, D)."""
-    system, parameters = data.system, data.task.parameters
+    system, known = data.system, data.task.parameters_of
     assert isinstance(system, StochasticSystem)
-
-    def known(y: Tensor) -> dict[str, Tensor]:
-        return {name: y.new_full((len(y),), value) for name, value in parameters.items()}
-
     solution = solve_sde(
         lambda t, y: system.field(t, y, known(y)),
         lambda t, y: system.diffusion(t, y, known(y)),
@@ -134,7 +130,7 @@ def equation_errors(networks: dict[str, DynamicsNetwork], data: DynamicsData) ->
         return {}
     states = data.test.values.double().cpu().flatten(0, 1)
     states = states[:: max(1, len(states) // VISITED)]
-    known = {name: states.new_full((len(states),), value) for name, value in task.parameters.items()}
+    known = task.parameters_of(states)
     zero, found = states.new_zeros(()), {}
     drift = system.field(zero, states, known)
     for who, network in networks.items():

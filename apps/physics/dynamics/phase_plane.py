@@ -67,8 +67,7 @@ def draw_field(evaluation: Evaluation, run: RunFolder, task: DynamicsTask) -> No
 
 def true_field(system: System, task: DynamicsTask, states: Tensor) -> Tensor:
     """Return dy/dt (M, D) of the simulator at states (M, D)."""
-    parameters = {name: states.new_full((len(states),), value) for name, value in task.parameters.items()}
-    return system.field(states.new_zeros(()), states, parameters)
+    return system.field(states.new_zeros(()), states, task.parameters_of(states))
 
 
 def learned_field(evaluation: Evaluation, who: str, states: Tensor) -> Tensor:

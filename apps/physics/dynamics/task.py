@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from integrand.datasets.real import planets
@@ -77,16 +76,12 @@ class DynamicsTask:
             known = planets.INVARIANTS if self.system == "planets" else {}
         return {name: self._bound(each) for name, each in known.items()}
 
-    def _bound(self, invariant: Invariant) -> Callable[[Tensor], Tensor]:
-        def of(states: Tensor) -> Tensor:
-            count = len(states)
-            values = {
-                name: torch.full((count,), value, dtype=states.dtype, device=states.device)
-                for name, value in self.parameters.items()
-            }
-            return invariant(states, values)
+    def parameters_of(self, states: Tensor) -> dict[str, Tensor]:
+        """Return the parameters as simulators take them, (M,) each, for states (M, ...)."""
+        return {name: states.new_full((len(states),), value) for name, value in self.parameters.items()}
 
-        return of
+    def _bound(self, invariant: Invariant) -> Callable[[Tensor], Tensor]:
+        return lambda states: invariant(states, self.parameters_of(states))
 
     def in_units(self, time: float) -> float:
         """Return a time in Lyapunov times, where the system is chaotic, else in units of ``time_scale``."""

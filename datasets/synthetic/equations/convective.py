@@ -58,7 +58,7 @@ class ConvectiveEquation(SpectralEquation):
         kept = _kept(grid)
         linear = self.linear(grid, alike, wide)[..., :kept]
         begin = grid.transform(u)[..., :kept]
-        nonlinear = self._nonlinear(grid, u, parameters)
+        nonlinear = self._nonlinear(grid, kept, u, parameters)
         # solve_semilinear takes one L for a batch: samples with an L each are one sample of a larger state.
         own = linear.dim() == 3 and len(linear) > 1
         field = Semilinear(linear if own or linear.dim() < 3 else linear[0], nonlinear)
@@ -66,8 +66,10 @@ class ConvectiveEquation(SpectralEquation):
         spectra = solution.states[0].transpose(0, 1) if own else solution.states
         return torch.cat([u.unsqueeze(1), torch.fft.irfft(spectra[:, 1:], n=u.shape[-1])], dim=1)
 
-    def _nonlinear(self, grid: PeriodicGrid, u: Tensor, parameters: Parameters) -> Callable[[Tensor, Tensor], Tensor]:
-        (n,), (x,), kept = grid.shape, grid.coordinates(u), _kept(grid)
+    def _nonlinear(
+        self, grid: PeriodicGrid, kept: int, u: Tensor, parameters: Parameters
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        (n,), (x,) = grid.shape, grid.coordinates(u)
         slope = (-0.5 * grid.derivative_symbol(0, u)[..., :kept]).to(u.dtype.to_complex())
 
         def nonlinear(t: Tensor, y: Tensor) -> Tensor:
