@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from integrand.core.errors import InputError, unknown
+from integrand.core.numerics.stepping.fixed_step import count_substeps
 from integrand.datasets.simulations import Simulations
 
 Generator = np.random.Generator
@@ -153,6 +154,13 @@ class Simulator(ABC):
         """Return the Courant numbers (N,) of steps from states (N, C, *X); None where steps have no such bound."""
         return None
 
+    def taken(self, times: Tensor, step_size: float) -> float:
+        """Return the length of the longest step that ``step_size`` leads to: intervals between times are cut evenly."""
+        if len(times) < 2:
+            return step_size
+        step = float(times.diff().abs().max()) / count_substeps(times, step_size)
+        return step_size if math.isclose(step, step_size, rel_tol=1e-9) else step
+
     def grid(self, points: tuple[int, ...] | None, lengths: tuple[float, ...] | None) -> "GridOf":
         """Return the grid for the points and lengths asked for; a system has none."""
         if points or lengths:
@@ -182,7 +190,8 @@ class Simulator(ABC):
             lengths: length of the box along each axis, likewise.
             parameters: values or bounds for those that are not to have their default.
             seed: of all that is drawn.
-            step_size: step of the reference solver.
+            step_size: step of the reference solver; one that does not divide the time between states kept is
+                shortened until it does.
             device: where it is solved; the result lies there.
 
         Raises:
@@ -198,6 +207,7 @@ class Simulator(ABC):
         if times is None:
             times = [i * self.interval for i in range(round(self.span / self.interval) + 1)]
         times = torch.as_tensor(times, dtype=torch.float64, device="cpu")
+        step_size = None if step_size is None else self.taken(times, step_size)
         grid = self.grid(points, lengths)
         with torch.device("cpu"):  # whatever the default: a seed means the same on every device
             drawn = self._drawn_parameters(parameters or {}, samples, first, seed)

@@ -76,6 +76,19 @@ def test_the_error_of_the_step_is_stated_truly(name: str):
     assert stated / 2 < float((true - made.values).abs().max()) < 2 * stated < 1e-4
 
 
+@pytest.mark.parametrize("name", ["kuramoto_sivashinsky", "lorenz63"])
+def test_a_step_longer_than_between_the_states_kept_is_told_as_the_one_taken(name: str):
+    one = simulator(name)
+    times = [0.0, one.interval, 2 * one.interval]
+    long, told = (
+        one.simulate(2, times=times, step_size=25 * one.interval),
+        one.simulate(2, times=times, step_size=one.interval),
+    )
+    assert torch.equal(long.values, told.values)
+    assert long.provenance["step_size"] == told.provenance["step_size"] == pytest.approx(one.interval)
+    assert long.provenance["time_step_error"] == told.provenance["time_step_error"] > 0
+
+
 @pytest.mark.parametrize("name", EQUATIONS)
 def test_a_sample_depends_on_its_seed_and_number_alone(name: str):
     """Not on how many there are, on those beside it, on the grid, or on when its time begins."""

@@ -64,6 +64,10 @@ class System(Simulator):
         """Return what must be learned, ``field`` less ``known_field``, (N, D)."""
         return self.field(t, y, parameters) - self.known_field(t, y, parameters)
 
+    def taken(self, times: Tensor, step_size: float) -> float:
+        """Return the step as given where samples take steps of their own, for then it also sets the tolerance."""
+        return super().taken(times, step_size) if self.tolerance is None else step_size
+
     def advance(
         self,
         start: Start,
