@@ -1,0 +1,1 @@
+"""Samplers: plain functions that walk a field from noise to data."""

@@ -1,0 +1,93 @@
+"""The grid a sampler walks: its coefficients as plain numbers, computed once for all steps."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from integrand.core.diffusion.process import Process
+from integrand.core.errors import InputError
+
+Callback = Callable[[int, float, Tensor], Any]
+"""Called ``callback(step, t, x)`` after every step, 1 to S, with the time and the state reached; what it returns is not
+looked at."""
+
+
+class Grid(NamedTuple):
+    """Times and what the process is at each of them, S + 1 in all.
+
+    Coefficients are formed in float64 on the host before the first step, so that a step is the network and a few fused
+    operations on tensors, and nothing waits for an accelerator.
+
+    Attributes:
+        t: the times as tensors (), on the device and in the precision of the states.
+        at: the times as numbers.
+        alpha, sigma: of the process.
+        half_log_snr: lambda; infinite where sigma or alpha is 0.
+    """
+
+    t: list[Tensor]
+    at: list[float]
+    alpha: list[float]
+    sigma: list[float]
+    half_log_snr: list[float]
+
+    @classmethod
+    def of(cls, process: Process, times: Tensor | Sequence[float], x: Tensor, *, order: int = 1) -> "Grid":
+        """Make the grid of a sampler that starts from x.
+
+        Args:
+            process: the path.
+            times: (S + 1,), decreasing; only the last may be 0.
+            x: the state it starts from.
+            order: of the sampler, which needs as many steps.
+
+        Raises:
+            InputError: times that do not decrease or are outside the process; fewer steps than the order.
+        """
+        host = torch.as_tensor(times, dtype=torch.float64, device="cpu")
+        if host.dim() != 1 or len(host) < 2 or not bool((host.diff() < 0).all()) or not float(host[-1]) >= 0:
+            raise InputError(
+                f"times must be (S + 1,), decreasing and not negative, got {tuple(host.shape)}: see step_times."
+            )
+        if float(host[0]) > process.end * (1 + 1e-9):
+            raise InputError(f"times begin at {host[0]:g}, after the end of {process.name}, {process.end:g}.")
+        if len(host) - 1 < order:
+            raise InputError(f"a method of order {order} needs as many steps, got {len(host) - 1}: take more steps.")
+        alpha, sigma = process.alpha(host), process.sigma(host)
+        sigma[host == 0] = 0.0  # whatever is left by rounding
+        return cls(
+            list(host.to(dtype=x.dtype).to(x.device, non_blocking=True).unbind()),
+            host.tolist(),
+            alpha.tolist(),
+            sigma.tolist(),
+            (alpha.log() - sigma.log()).tolist(),
+        )
+
+    @property
+    def steps(self) -> int:
+        """S."""
+        return len(self.at) - 1
+
+    def kept(self, i: int, j: int) -> float:
+        """Return sigma_j / sigma_i, the share of x_i that a linear step from i to j keeps."""
+        return self.sigma[j] / self.sigma[i]
+
+    def given(self, i: int, j: int) -> float:
+        """Return alpha_j (1 - e^-h), what a step of h in lambda from i to j gives of the clean data."""
+        return self.alpha[j] - self.alpha[i] * self.sigma[j] / self.sigma[i]
+
+    def h(self, i: int, j: int) -> float:
+        """Return lambda_j - lambda_i; infinite where a step begins in pure noise or ends in clean data."""
+        return self.half_log_snr[j] - self.half_log_snr[i]
+
+    def is_clean(self, i: int) -> bool:
+        """Return whether nothing is left of the noise."""
+        return self.sigma[i] == 0
+
+
+def ratio(a: float, b: float) -> float:
+    """Return a / b of two steps in lambda, of which the first may be infinite; then it is infinite."""
+    return math.inf if math.isinf(a) else a / b
