@@ -38,6 +38,7 @@ def precondition(process: Process, t: Tensor, data_scale: float = 1.0) -> Precon
     With alpha = 1 they are those of EDM; with the trigonometric flow and s = 1, F is minus v.
 
     Example:
+        >>> import torch
         >>> from integrand.core.diffusion.processes import EDM
         >>> round(precondition(EDM(), torch.tensor(0.5), data_scale=0.5).skip.item(), 4)
         0.5

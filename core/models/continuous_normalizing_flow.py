@@ -8,25 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from integrand.core.errors import InputError, unknown
-from integrand.core.numerics.divergence import PROBES, divergence, draw_probes
-from integrand.core.numerics.field_call import naming_precisions
+from integrand.core.numerics.divergence import PROBES, draw_probes
 from integrand.core.numerics.solve_ode import Gradient, solve_ode
-
-
-class Transported(NamedTuple):
-    """Where a flow took some points.
-
-    Attributes:
-        points: (B, ...).
-        log_det: log |det| of the derivative of ``points`` by where they came from, (B,).
-        kinetic_energy: int |f|^2 dt along the way, (B,); None unless asked for.
-        jacobian_energy: int |df/dy|_F^2 dt, (B,), estimated as the trace is; None unless asked for.
-    """
-
-    points: Tensor
-    log_det: Tensor
-    kinetic_energy: Tensor | None
-    jacobian_energy: Tensor | None
+from integrand.core.numerics.transport import Transported, transport
 
 
 class FlowLikelihood(NamedTuple):
@@ -157,7 +141,7 @@ class ContinuousNormalizingFlow(nn.Module):
         """Draw samples (count, ...); conditions ``args`` have one row for each."""
         like: Tensor = self._like  # pyright: ignore[reportAssignmentType]
         z = torch.randn((count, *self.shape), dtype=like.dtype, device=like.device, generator=generator)
-        return self._solve(self.field, z, [0.0, self.end], args)
+        return solve_ode(self.field, z, [0.0, self.end], args=args, **self._options).states[:, -1]
 
     def _transport(self, start: Tensor, args: Any, noise: Tensor | None, *, from_data: bool) -> Transported:
         if start.shape[1:] != self.shape or not start.is_floating_point():
@@ -169,16 +153,20 @@ class ContinuousNormalizingFlow(nn.Module):
             noise = draw_probes(start, self.probes, kind=self.trace)  # pyright: ignore[reportArgumentType]
         elif noise is not None and self.trace == "exact":
             raise InputError("noise was given, but trace='exact' has no use for it: leave it out.")
-        carried = torch.cat([start.flatten(1), start.new_zeros(len(start), 3 if self.energies else 1)], dim=1)
-        field = _Carried(self.field, self.shape, start, energies=self.energies)
-        with naming_precisions(start, self.field):
-            moved = self._solve(field, carried, self._times(start, from_data=from_data), (noise, args))
-        size = math.prod(self.shape)
-        log_det, *energies = moved[:, size:].unbind(1)
-        if from_data:  # an energy is that of the way from 0 to T, whichever way it was walked
-            energies = [-energy for energy in energies]
-        kinetic, jacobian = energies or (None, None)
-        return Transported(moved[:, :size].view_as(start), log_det, kinetic, jacobian)
+        moved = transport(
+            self.field,
+            start,
+            self._times(start, from_data=from_data),
+            args,
+            noise=noise,
+            energies=self.energies,
+            **self._options,
+        )
+        if not from_data or not self.energies:
+            return moved
+        # An energy is that of the way from 0 to T, whichever way it was walked.
+        kinetic, jacobian = -moved.kinetic_energy, -moved.jacobian_energy  # pyright: ignore[reportOptionalOperand]
+        return moved._replace(kinetic_energy=kinetic, jacobian_energy=jacobian)
 
     def _times(self, like: Tensor, *, from_data: bool) -> Tensor | list[float]:
         if not (self.steer and self.training):
@@ -187,38 +175,12 @@ class ContinuousNormalizingFlow(nn.Module):
         ends = [end, torch.zeros_like(end)]
         return torch.stack(ends if from_data else ends[::-1])
 
-    def _solve(self, field: nn.Module, start: Tensor, times: Tensor | list[float], args: Any) -> Tensor:
-        return solve_ode(
-            field,
-            start,
-            times,
-            args=args,
-            method=self.method,
-            rtol=self.rtol,
-            atol=self.atol,
-            step_size=self.step_size,
-            gradient=self.gradient,
-        ).states[:, -1]
-
-
-class _Carried(nn.Module):
-    """The field of points and of the sums carried along with them, side by side: (B, D + 1), or (B, D + 3)."""
-
-    def __init__(self, field: nn.Module, shape: tuple[int, ...], like: Tensor, *, energies: bool) -> None:
-        super().__init__()
-        self.field, self.shape, self.energies = field, shape, energies
-        # A derivative by y must start from a tensor that requires gradients. Where the points do not, this parameter
-        # gives them a start that those who look for all that a field depends on, as gradient="adjoint" does, know of.
-        self.start = nn.Parameter(like.new_zeros(()))
-
-    def forward(self, t: Tensor, state: Tensor, args: Any) -> Tensor:
-        noise, conditions = args
-        y = state[:, : math.prod(self.shape)].unflatten(1, self.shape)
-        if torch.is_grad_enabled() and not y.requires_grad:
-            y = y + self.start
-        slope, trace, square = divergence(self.field, t, y, conditions, noise=noise)
-        parts = [slope.flatten(1), trace.unsqueeze(1)]
-        if self.energies:
-            kinetic = slope.flatten(1).to(trace.dtype).square().sum(1, keepdim=True)
-            parts += [kinetic, square.unsqueeze(1)]
-        return torch.cat([part.to(state.dtype) for part in parts], dim=1)
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "rtol": self.rtol,
+            "atol": self.atol,
+            "step_size": self.step_size,
+            "gradient": self.gradient,
+        }

@@ -24,6 +24,7 @@ from integrand.core.numerics.stepping.event import Event
 from integrand.core.numerics.stepping.step_control import StepControl
 from integrand.core.numerics.stepping.walk import SolveError
 from integrand.core.numerics.stochastic.brownian import BrownianPath
+from integrand.core.numerics.transport import Transported, transport
 
 __all__ = [
     "FIXED_POINT_METHODS",
@@ -44,6 +45,7 @@ __all__ = [
     "Status",
     "StepControl",
     "StochasticSolution",
+    "Transported",
     "diagonal_convolution",
     "diagonal_scan",
     "differentiate_fixed_point",
@@ -57,5 +59,6 @@ __all__ = [
     "solve_ode",
     "solve_sde",
     "solve_semilinear",
+    "transport",
     "unroll_fixed_point",
 ]
