@@ -44,6 +44,9 @@ class HistogramDenoiser(nn.Module):
     Vol. 1, Section 13.10.
     """
 
+    edges: Tensor
+    drops: Tensor
+
     def __init__(self, process: Process, edges: Tensor, shares: Tensor) -> None:
         super().__init__()
         if edges.dim() != 1 or len(edges) < 2 or not bool((edges.diff() > 0).all()):
@@ -55,29 +58,30 @@ class HistogramDenoiser(nn.Module):
             raise InputError("shares must not be negative.")
         self.process = process
         self.register_buffer("edges", edges)
-        density = shares / edges.diff()
-        # By parts: sum_k p_k (F(z_{k+1}) - F(z_k)) = sum over edges of (density before - density after) F(z).
-        padded = torch.nn.functional.pad(density, (1, 1))
-        self.register_buffer("drops", padded[:, :-1] - padded[:, 1:])
+        self.register_buffer("drops", torch.empty(0))
+        self._take(shares)
 
-    @classmethod
-    def of_levels(cls, process: Process, values: Tensor, levels: int, *, floor: float = 0.5) -> "HistogramDenoiser":
-        """Return the denoiser of whole numbers 0 to levels - 1, dequantised on [-1, 1], from training values (N, ...).
+    def fit(self, values: Tensor, *, floor: float = 0.5) -> None:
+        """Take the shares of training values (N, ...), whole numbers from 0 to L - 1; cells are of one width.
 
         ``floor`` is added to each count, so that a value not seen in training stays possible.
         """
         flat = values.flatten(1).long()
-        counts = torch.zeros(flat.shape[1], levels, device=flat.device)
+        counts = torch.zeros(flat.shape[1], len(self.edges) - 1, device=flat.device)
         counts.scatter_add_(1, flat.T, torch.ones_like(flat.T, dtype=counts.dtype))
         counts += floor
-        edges = torch.linspace(-1, 1, levels + 1, device=flat.device)
-        return cls(process, edges, counts / counts.sum(1, keepdim=True))
+        self._take((counts / counts.sum(1, keepdim=True)).to(self.edges))
+
+    def _take(self, shares: Tensor) -> None:
+        density = shares / self.edges.diff()
+        # By parts: sum_k p_k (F(z_{k+1}) - F(z_k)) = sum over edges of (density before - density after) F(z).
+        padded = nn.functional.pad(density, (1, 1))
+        self.drops = padded[:, :-1] - padded[:, 1:]
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """Return D(x, t)."""
         alpha, sigma = (lift(each, x) for each in (self.process.alpha(t), self.process.sigma(t)))
-        edges: Tensor = self.edges  # pyright: ignore[reportAssignmentType]
-        drops: Tensor = self.drops  # pyright: ignore[reportAssignmentType]
+        edges, drops = self.edges, self.drops
         near = torch.minimum(torch.maximum(x, alpha * edges[0] - REACH * sigma), alpha * edges[-1] + REACH * sigma)
         flat = near.flatten(1).unsqueeze(-1)
         scale = (1 / sigma) if sigma.dim() == 0 else (1 / sigma).view(-1, 1, 1)

@@ -1,0 +1,1 @@
+"""Denoising networks: what stands inside the preconditioning."""

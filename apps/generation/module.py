@@ -1,0 +1,193 @@
+"""The Lightning module of generation: a denoiser trained at every noise, and the probability flow it makes."""
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from integrand.apps.generation.models.denoising_network import DenoisingNetwork
+from integrand.apps.generation.task import GenerationTask
+from integrand.apps.training.module import plain
+from integrand.apps.training.task_module import TaskModule
+from integrand.apps.training.task_network import TaskNetwork
+from integrand.core.diffusion.denoiser import PreconditionedDenoiser
+from integrand.core.diffusion.histogram_denoiser import HistogramDenoiser
+from integrand.core.diffusion.noise_levels import NoiseLevels, stratified, uniform_times
+from integrand.core.diffusion.preconditioning import precondition
+from integrand.core.diffusion.probability_flow import ProbabilityFlow
+from integrand.core.diffusion.process import Process
+from integrand.core.diffusion.processes import process as make_process
+from integrand.core.diffusion.schedule import half_log_snr_span
+from integrand.core.diffusion.weightings import LearnedLogVariance, Weighting, weights
+from integrand.core.errors import InputError
+
+BOUND_LEVELS = 32
+"""Noise levels at which each validation sample is asked for the variational bound."""
+
+
+class GenerationModule(TaskModule):
+    """A denoiser D(x_t, t) = E[x_0 | x_t], trained at all noise by weighted squares, with classes and without.
+
+        loss = E_t w(t) |D(alpha x_0 + sigma eps, t, c) - x_0|^2 / dims
+
+    Validation tells the variational bound on -log2 p(x_0) per dimension, in the units of the data,
+
+        dims/2 log(2 pi e s^2) + int |D - x_0|^2 alpha^2 / sigma^2 dl + KL(x_end, prior),  s = sigma/alpha at ``start``,
+
+    with l = log(sigma / alpha), by the same noise every time; the exact likelihood is that of ``evaluate``.
+
+    Args:
+        network: a denoising network; it is built for the data when training starts.
+        process: name of the path from data to noise.
+        process_options: its options, such as ``{"start": 0.02}``; data have deviation 1.
+        histogram: whether the network is added to the exact denoiser of independent components, which it sees as well;
+            for grey values.
+        weighting: how errors at different noise weigh.
+        learned_variance: whether the loss at each noise is divided by a learned mean of it.
+        noise_mean, noise_deviation, noise_uniform: where training draws l, see ``NoiseLevels``.
+        label_dropout: share of samples whose class is not told, which guidance needs; 0 for none.
+        learning_rate, weight_decay, warmup_steps, ema_decay: see ``BaseModule``.
+
+    Source: Karras, Aittala, Aila and Laine (2022), Elucidating the design space of diffusion-based generative models,
+    Eq. 8; the bound: Kingma, Salimans, Poole and Ho (2021), Variational diffusion models, Eq. 11 and 15; label dropout:
+    Ho and Salimans (2022), Classifier-free diffusion guidance, Algorithm 1.
+
+    Example::
+
+        data = GenerationData("digits")
+        module = GenerationModule(MLPDenoiser())
+        Trainer(max_epochs=300).fit(module, data)
+    """
+
+    app: ClassVar[str] = "generation"
+    monitor: ClassVar[str] = "validation/bound"
+    networks: ClassVar[type[TaskNetwork]] = DenoisingNetwork
+    described_by: ClassVar[type] = GenerationTask
+    validated: ClassVar[tuple[str, ...]] = ("bound", "loss")
+    remembered: ClassVar[tuple[str, ...]] = ("process", "process_options", "histogram", "learned_variance", "label_dropout")
+    network: DenoisingNetwork
+
+    def __init__(
+        self,
+        network: DenoisingNetwork,
+        *,
+        process: str = "edm",
+        process_options: dict[str, float] | None = None,
+        histogram: bool = False,
+        weighting: Weighting = "edm",
+        learned_variance: bool = False,
+        noise_mean: float = -0.5,
+        noise_deviation: float = 1.2,
+        noise_uniform: float = 0.5,
+        label_dropout: float = 0.1,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.01,
+        warmup_steps: int = 100,
+        ema_decay: float = 0.999,
+    ) -> None:
+        super().__init__(
+            network,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            warmup_steps=warmup_steps,
+            ema_decay=ema_decay,
+        )
+        if not 0 <= label_dropout < 1:
+            raise InputError(f"model.label_dropout={label_dropout!r} is out of range: it must lie in [0, 1).")
+        self.process_name, self.process_options = process, dict(process_options or {})
+        self.process: Process = make_process(process, **self.process_options)
+        self.levels = NoiseLevels(noise_mean, noise_deviation, noise_uniform)
+        self.levels.check()
+        weights(self.process, torch.tensor(self.process.start), weighting)
+        self.histogram, self.weighting, self.label_dropout = histogram, weighting, label_dropout
+        self.learned_variance = learned_variance
+        self.variance = LearnedLogVariance() if learned_variance else None
+
+    def build(self, data: Any) -> None:
+        """Build the network, and the histogram's denoiser from the training part."""
+        super().build(data)
+        if self.histogram:
+            self.base.fit(data.part("train").values)
+
+    def build_networks(self, task: GenerationTask) -> None:
+        """Build for a task what is not built yet."""
+        if self.network.task is not None:
+            return
+        if self.histogram and task.levels is None:
+            raise InputError("model.histogram=true is for grey values, which these data have not: leave it out.")
+        self.network.sees_base = self.histogram
+        super().build_networks(task)
+        base = None
+        if self.histogram:
+            assert task.levels is not None
+            edges = (torch.linspace(-1, 1, task.levels + 1) - task.location[0]) / task.scale[0]
+            base = HistogramDenoiser(self.process, edges, torch.full((task.dims, task.levels), 1 / task.levels))
+        self.denoiser = PreconditionedDenoiser(self.process, self.network, base=base)
+
+    @property
+    def base(self) -> HistogramDenoiser:
+        """The histogram's denoiser."""
+        assert isinstance(self.denoiser.base, HistogramDenoiser)
+        return self.denoiser.base
+
+    @property
+    def flow(self) -> ProbabilityFlow:
+        """The probability flow, whose ``args`` are labels (B,); a label of ``task.nothing`` for no class."""
+        return ProbabilityFlow(self.process, self.denoiser)
+
+    def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Average the weighted error at times drawn anew."""
+        task, count = self.network.built_for, len(batch.values)
+        x0, labels = task.standardized(batch.values), batch.labels
+        if task.classes and self.label_dropout:
+            dropped = torch.rand(count, device=x0.device) < self.label_dropout
+            labels = labels.masked_fill(dropped, task.nothing)
+        t = self.levels.times(self.process, count, device=x0.device)
+        error = self._error(x0, torch.randn_like(x0), t, labels)
+        weighted = weights(self.process, t, self.weighting) * error
+        if self.variance is not None:
+            weighted = self.variance(weighted, precondition(self.process, t).noise)
+        return weighted.mean(), {"error": error.detach().mean()}
+
+    def scores(self, batch: Any) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Return the variational bound in bits per dimension, and the loss, of each sample (B,)."""
+        task, count = self.network.built_for, len(batch.values)
+        first, last = half_log_snr_span(self.process)
+        with torch.random.fork_rng(devices=[] if self.device.type == "cpu" else None):
+            torch.manual_seed(0)
+            shape = (BOUND_LEVELS, *batch.values.shape)
+            noise, eps = torch.rand(batch.values.shape), torch.randn(shape)
+            share = (torch.arange(BOUND_LEVELS)[:, None] + stratified(count)) / BOUND_LEVELS
+        x0 = task.standardized(batch.values, noise.to(self.device))
+        t = uniform_times(self.process, share.to(self.device))
+        error = torch.stack(
+            [self._error(x0, e, t_B, batch.labels) for e, t_B in zip(eps.to(self.device), t, strict=True)]
+        )
+        snr = (2 * self.process.half_log_snr(t)).exp()
+        diffusion = (first - last) * (snr * error).mean(0)
+        recon = 0.5 * math.log(2 * math.pi * math.e) - first
+        grown = math.exp(-2 * last)  # variance of the noise at the end, of x / alpha
+        mean_square = x0.square().flatten(1).mean(1)
+        prior = 0.5 * ((mean_square + grown) / (1 + grown) - 1 + math.log1p(1 / grown))
+        nats = diffusion + recon + prior + task.log_scale / task.dims  # per dimension, in the units of the data
+        cell = 0.0 if task.levels is None else math.log(2 / task.levels)
+        loss = (weights(self.process, t, self.weighting) * error).mean(0)
+        return {"bound": (nats - cell) / math.log(2), "loss": loss}, None
+
+    def describe(self) -> dict[str, Any]:
+        """Return network, task, and the process."""
+        return {
+            **super().describe(),
+            "process": self.process_name,
+            "process_options": plain(self.process_options),
+            "histogram": self.histogram,
+            "learned_variance": self.learned_variance,
+            "label_dropout": self.label_dropout,
+        }
+
+    def _error(self, x0: Tensor, eps: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        """Return |D - x_0|^2 / dims of each sample, (B,)."""
+        x = self.process.mix(x0, eps, t)
+        return (self.denoiser(t, x, labels).float() - x0).square().flatten(1).mean(1)
+
