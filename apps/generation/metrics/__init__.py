@@ -1,0 +1,1 @@
+"""Metrics of generated samples against real ones, with no download."""
