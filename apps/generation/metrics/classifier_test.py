@@ -21,15 +21,15 @@ class ClassifierTest(NamedTuple):
 
     Attributes:
         accuracy: share of rows told right, each by a classifier that was fitted without it; 0.5 is the best.
-        chance_deviation: the standard deviation of that share for guesses, 1 / sqrt(8 count).
-        count: rows of each kind.
+        chance_deviation: the standard deviation of that share for guesses, 1 / sqrt(8 rows).
+        rows: how many of each kind.
         classifier: its name.
         folds: of the cross-validation.
     """
 
     accuracy: float
     chance_deviation: float
-    count: int
+    rows: int
     classifier: str
     folds: int
 
@@ -39,8 +39,8 @@ def classifier_test(
 ) -> ClassifierTest:
     """Return the cross-validated accuracy of a classifier that tells generated rows from real ones; 0.5 is the best.
 
-    Both kinds have equal numbers: of the larger as many rows as the smaller has are drawn by the seed, and ``count``
-    says how many. Folds are stratified, and what standardises is fitted within them. Generated rows that are copies
+    Both kinds have equal numbers: of the larger as many as the smaller has are drawn by the seed, and ``rows`` of
+    the result says how many. Folds are stratified, and what standardises is fitted within them. Generated rows that are copies
     of these very real rows bring the accuracy below 0.5, for each then meets its twin with the other label; copies
     of training rows do not, and ``nearest_training`` finds them. Where generated rows repeat one another, a forest
     finds them again across folds.
@@ -74,7 +74,7 @@ def classifier_test(
     labels = np.repeat([0, 1], count)
     order = StratifiedKFold(folds, shuffle=True, random_state=seed)
     told = cross_val_predict(_classifier(classifier, seed), both, labels, cv=order)
-    return ClassifierTest(float((told == labels).mean()), 1 / math.sqrt(8 * count), count, classifier, folds)
+    return ClassifierTest(float(np.mean(told == labels)), 1 / math.sqrt(8 * count), count, classifier, folds)
 
 
 def _classifier(name: str, seed: int) -> Any:

@@ -3,6 +3,8 @@
 Dimension letters: N samples, D numbers of each.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -73,6 +75,20 @@ def subsample(rows: Tensor, count: int, *, seed: int) -> Tensor:
         return rows
     drawn = np.random.Generator(np.random.PCG64(seed)).permutation(len(rows))[:count]
     return rows[torch.from_numpy(np.sort(drawn)).to(rows.device)]
+
+
+def as_labels(what: str, labels: Samples | Sequence[int], rows: Tensor) -> np.ndarray:
+    """Return whole numbers, one for each row.
+
+    Raises:
+        InputError: they are not whole, or not as many as the rows.
+    """
+    made = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if made.shape != (len(rows),) or made.dtype.kind not in "biu":
+        raise InputError(
+            f"labels of {what} must be whole numbers, one a row ({len(rows)},), got shape {made.shape} of {made.dtype}."
+        )
+    return made.astype(np.int64)
 
 
 def _wide(what: str, samples: Samples) -> Tensor:
