@@ -40,10 +40,10 @@ def classifier_test(
     """Return the cross-validated accuracy of a classifier that tells generated rows from real ones; 0.5 is the best.
 
     Both kinds have equal numbers: of the larger as many as the smaller has are drawn by the seed, and ``rows`` of
-    the result says how many. Folds are stratified, and what standardises is fitted within them. Generated rows that are copies
-    of these very real rows bring the accuracy below 0.5, for each then meets its twin with the other label; copies
-    of training rows do not, and ``nearest_training`` finds them. Where generated rows repeat one another, a forest
-    finds them again across folds.
+    the result says how many. Folds are stratified, and what standardises is fitted within them. Generated rows that
+    are copies of these very real rows bring the accuracy below 0.5, for each then meets its twin with the other label;
+    copies of training rows do not, and ``nearest_training`` finds them. Where generated rows repeat one another, a
+    forest finds them again across folds.
 
     Args:
         generated: (N, D).
