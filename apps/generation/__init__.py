@@ -1,0 +1,1 @@
+"""Generation: diffusion and flow models, whose samples are solutions of differential equations."""
