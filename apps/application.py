@@ -47,12 +47,14 @@ class Task:
         default_recipe: the recipe ``train`` takes where none is named.
         evaluate: the function behind ``evaluate``.
         figures: the function that draws a run's figures.
-        predict: the function behind ``predict``; the options of the command that it takes are its parameters.
+        predict: the function behind ``predict``; the options of the command that it takes are its parameters. None
+            where nothing is predicted.
         reads: what ``predict`` reads, in a few words.
         writes: what ``predict`` writes, in a few words.
         product: what is predicted, in the plural, as files are named after it.
         stream: the function behind ``predict --stream``, likewise; None where rows cannot be answered as they come.
         identify: the function behind ``identify``, likewise; None where no model has constants to tell.
+        sample, likelihood, inpaint: the functions behind these commands; None where nothing is generated.
     """
 
     name: str
@@ -65,12 +67,15 @@ class Task:
     default_recipe: str
     evaluate: str
     figures: str
-    predict: str
     reads: str
     writes: str
     product: str
+    predict: str | None = None
     stream: str | None = None
     identify: str | None = None
+    sample: str | None = None
+    likelihood: str | None = None
+    inpaint: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from integrand.core.errors import unknown
 APPLICATIONS: dict[str, str] = {
     "timeseries": "integrand.apps.timeseries",
     "physics": "integrand.apps.physics",
+    "generation": "integrand.apps.generation",
 }
 """Applications by name, each the package whose ``APPLICATION`` declares it; importing one imports nothing heavy."""
 

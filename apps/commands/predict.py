@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from integrand.apps.commands.parsing import CommandParser
+from integrand.apps.commands.run_module import reopened
 from integrand.core.errors import InputError
 
 PACKED = (".gz", ".xz")
@@ -29,20 +30,14 @@ def run(arguments: list[str]) -> int:
         if streamed and given[name] is not None:
             raise InputError(f"--stream answers each row as it comes: leave --{name} out.")
     from integrand.apps.application import load
-    from integrand.apps.registry import application
-    from integrand.apps.training.checkpoints import read_checkpoint
-    from integrand.apps.training.run_folder import RunFolder
 
-    opened = RunFolder.open(folder)
-    said = opened.read("environment.json")
-    app = application(said.get("app", ""))
-    task = app.task(said.get("task"))
+    _, task, module = reopened(folder, checkpoint=checkpoint, accelerator=accelerator)
     place = task.stream if streamed else task.predict
+    if place is None and task.predict is None:
+        raise InputError(f"a run of {task.name} predicts nothing: use integrand sample, or integrand likelihood.")
     if place is None:
         raise InputError(f"--stream is not for {task.name}: name a file with --input.")
     predict = load(place)
-    path = opened.checkpoints / f"{checkpoint}.ckpt"
-    module = _build(load(task.module), read_checkpoint(path, app=app.name), path).to(_device(accelerator))
     return (_stream if streamed else _predict)(module, predict, given, task)
 
 
@@ -190,25 +185,3 @@ def _stem(path: Path) -> str:
     while path.suffix in PACKED:
         path = path.with_suffix("")
     return path.stem
-
-
-def _build(kind: Any, checkpoint: dict[str, Any], path: Path) -> Any:
-    """Build the module a checkpoint describes."""
-    try:
-        return kind.from_checkpoint(checkpoint)
-    except (KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-        from integrand import __version__
-
-        raise InputError(
-            f"{path} does not fit integrand {__version__} (it was written by {checkpoint['integrand'].get('version')}; "
-            f"{type(error).__name__}): use that version, or train again."
-        ) from error
-
-
-def _device(accelerator: str) -> Any:
-    from lightning.fabric import Fabric
-
-    try:
-        return Fabric(accelerator=accelerator, devices=1).device
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"--accelerator {accelerator} is not available here ({error}): take auto or cpu.") from error

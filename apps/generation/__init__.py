@@ -1,1 +1,47 @@
-"""Generation: diffusion and flow models, whose samples are solutions of differential equations."""
+"""Generation: diffusions and flows that learn a distribution from its samples, and draw more."""
+
+from integrand.apps.application import Application, Task
+
+_NETWORKS_IN = "integrand.apps.generation.models"
+NETWORKS = {
+    "mlp": ("mlp:MLPDenoiser", "residual perceptron of flattened samples"),
+    "unet": ("unet:UNetDenoiser", "U-Net, channels last"),
+    "dit": ("transformer:DiTDenoiser", "diffusion transformer: attention between patches"),
+}
+"""Denoising networks: file and class, and a line on each."""
+_TASK = {
+    "module": "integrand.apps.generation.module:GenerationModule",
+    "data": "integrand.apps.generation.data:GenerationData",
+    "evaluate": "integrand.apps.generation.evaluation:evaluate",
+    "figures": "integrand.apps.generation.figures:draw_figures",
+    "sample": "integrand.apps.generation.writing:write_samples",
+    "likelihood": "integrand.apps.generation.writing:write_likelihood",
+}
+
+
+def _models(*names: str) -> dict[str, dict[str, str]]:
+    return {
+        "models": {name: f"{_NETWORKS_IN}.{NETWORKS[name][0]}" for name in names},
+        "model_summaries": {name: NETWORKS[name][1] for name in names},
+    }
+
+
+APPLICATION = Application(
+    name="generation",
+    summary="diffusions and flows that learn a distribution from its samples, and draw more",
+    package="integrand.apps.generation",
+    tasks=(
+        Task(
+            name="images",
+            summary="images, or whatever is laid out as images are, of classes or without",
+            datasets=("digits", "fashion_mnist", "cifar10"),
+            default_recipe="digits",
+            reads="a folder of images or a file of arrays",
+            writes="a grid of pictures, and an array",
+            product="samples",
+            inpaint="integrand.apps.generation.inpainting:inpaint",
+            **_models("mlp", "unet", "dit"),  # pyright: ignore[reportArgumentType]
+            **_TASK,  # pyright: ignore[reportArgumentType]
+        ),
+    ),
+)

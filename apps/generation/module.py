@@ -20,7 +20,8 @@ from integrand.core.diffusion.process import Process
 from integrand.core.diffusion.processes import process as make_process
 from integrand.core.diffusion.schedule import half_log_snr_span
 from integrand.core.diffusion.weightings import LearnedLogVariance, Weighting, weights
-from integrand.core.errors import InputError
+from integrand.core.diffusion.samplers.registry import SAMPLERS
+from integrand.core.errors import InputError, unknown
 
 BOUND_LEVELS = 32
 """Noise levels at which each validation sample is asked for the variational bound."""
@@ -47,6 +48,7 @@ class GenerationModule(TaskModule):
         learned_variance: whether the loss at each noise is divided by a learned mean of it.
         noise_mean, noise_deviation, noise_uniform: where training draws l, see ``NoiseLevels``.
         label_dropout: share of samples whose class is not told, which guidance needs; 0 for none.
+        sampler, sampler_steps: how samples are drawn unless asked otherwise.
         learning_rate, weight_decay, warmup_steps, ema_decay: see ``BaseModule``.
 
     Source: Karras, Aittala, Aila and Laine (2022), Elucidating the design space of diffusion-based generative models,
@@ -65,7 +67,15 @@ class GenerationModule(TaskModule):
     networks: ClassVar[type[TaskNetwork]] = DenoisingNetwork
     described_by: ClassVar[type] = GenerationTask
     validated: ClassVar[tuple[str, ...]] = ("bound", "loss")
-    remembered: ClassVar[tuple[str, ...]] = ("process", "process_options", "histogram", "learned_variance", "label_dropout")
+    remembered: ClassVar[tuple[str, ...]] = (
+        "process",
+        "process_options",
+        "histogram",
+        "learned_variance",
+        "label_dropout",
+        "sampler",
+        "sampler_steps",
+    )
     network: DenoisingNetwork
 
     def __init__(
@@ -81,6 +91,8 @@ class GenerationModule(TaskModule):
         noise_deviation: float = 1.2,
         noise_uniform: float = 0.5,
         label_dropout: float = 0.1,
+        sampler: str = "dpmpp_2m",
+        sampler_steps: int = 20,
         learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
         warmup_steps: int = 100,
@@ -102,6 +114,14 @@ class GenerationModule(TaskModule):
         weights(self.process, torch.tensor(self.process.start), weighting)
         self.histogram, self.weighting, self.label_dropout = histogram, weighting, label_dropout
         self.learned_variance = learned_variance
+        if sampler not in SAMPLERS:
+            raise unknown("sampler", sampler, SAMPLERS)
+        if sampler_steps < SAMPLERS[sampler].least_steps:
+            raise InputError(
+                f"model.sampler_steps={sampler_steps} is out of range: {sampler} makes at least "
+                f"{SAMPLERS[sampler].least_steps}."
+            )
+        self.sampler, self.sampler_steps = sampler, sampler_steps
         self.variance = LearnedLogVariance() if learned_variance else None
 
     def build(self, data: Any) -> None:
@@ -184,6 +204,8 @@ class GenerationModule(TaskModule):
             "histogram": self.histogram,
             "learned_variance": self.learned_variance,
             "label_dropout": self.label_dropout,
+            "sampler": self.sampler,
+            "sampler_steps": self.sampler_steps,
         }
 
     def _error(self, x0: Tensor, eps: Tensor, t: Tensor, labels: Tensor) -> Tensor:

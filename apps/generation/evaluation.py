@@ -1,0 +1,294 @@
+"""Scoring a trained generative model: likelihood of the test part, and samples told apart from it, beside baselines."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from integrand.apps.generation.baselines import baselines
+from integrand.apps.generation.data import GenerationData, SamplesOfPart
+from integrand.apps.generation.densities import EXACT, likelihood
+from integrand.apps.generation.metrics.energy_distance import energy_distance
+from integrand.apps.generation.metrics.evaluation import evaluate_samples
+from integrand.apps.generation.metrics.frechet_classifier import FrechetClassifier
+from integrand.apps.generation.metrics.frechet_training import train_frechet_classifier
+from integrand.apps.generation.module import GenerationModule
+from integrand.apps.generation.sampling import Drawn, SamplingOptions, draw, own_options
+from integrand.apps.generation.task import GenerationTask
+from integrand.datasets.splits import PARTS
+
+Array = np.ndarray
+Notify = Callable[[str], None]
+
+SCORED = 2000
+"""Samples that are compared with as many of the test part, at most."""
+LIKELY = 2000
+"""Test samples whose likelihood is found where that is exact and cheap, at most; a sixteenth elsewhere."""
+REAL = "training part itself"
+"""What the floor is called in tables: real samples in the place of generated ones."""
+METRICS = ("c2st_forest", "c2st_svc", "energy_distance", "mmd", "sliced_wasserstein", "precision_recall",
+           "density_coverage", "nearest_training")
+SWEPT = {"ddim": (4, 6, 10, 20, 40), "heun": (2, 3, 5, 10, 20), "dpmpp_2m": (4, 6, 10, 20, 40)}
+"""Samplers and steps of the figure that sets quality against evaluations."""
+
+
+SWEPT_SAMPLES = 360
+"""Samples drawn for each point of it, at most."""
+RESAMPLES = 2000
+
+
+class Swept(NamedTuple):
+    """One point of the sweep of samplers."""
+
+    method: str
+    evaluations: int
+    energy_distance: float
+
+
+@dataclass(frozen=True)
+class GenerationEvaluation:
+    """What the figures and the report are drawn from.
+
+    Attributes:
+        name: the model's name.
+        drawn: samples of the model.
+        baselines: rows of each baseline, (N, D).
+        test, train: the real ones, as the data have them.
+        test_labels: of these.
+        bits: of each test sample that was asked for, by who told it.
+        path: denoised states after every step of a few samples, (S, n, *shape), and the times.
+        path_times: (S,).
+        swept: quality against evaluations.
+        results: what goes to ``results.json``.
+    """
+
+    name: str
+    drawn: Drawn
+    baselines: dict[str, Array]
+    test: Tensor
+    train: Tensor
+    test_labels: Tensor
+    bits: dict[str, Array]
+    path: Tensor
+    path_times: list[float]
+    swept: list[Swept]
+    results: dict[str, Any]
+
+
+def evaluate(
+    module: GenerationModule,
+    data: GenerationData,
+    *,
+    name: str,
+    seed: int,
+    notify: Notify,
+    method: str | None = None,
+    steps: int | None = None,
+    count: int | None = None,
+) -> GenerationEvaluation:
+    """Score the model and the baselines.
+
+    Args:
+        module: the trained module, on the device it is to run on.
+        data: its data.
+        name: the model's name in the tables.
+        seed: what the run was seeded with; sample i has the seed 1,000,000 seed + i.
+        notify: told what is being done, one line each.
+        method, steps: of sampling, the module's own when None.
+        count: samples drawn and compared; as many as the test part has, up to ``SCORED``, when None.
+    """
+    data.setup()
+    task = module.network.built_for
+    options = own_options(module)
+    options = options._replace(method=method or options.method, steps=steps or options.steps)
+    test, train, held = data.part("test"), data.part("train"), data.part("validation")
+    count = min(len(test), SCORED) if count is None else count
+    seeds = 1_000_000 * seed + torch.arange(count)
+    notify(f"drawing {count:,} samples by {options.method} in {options.steps} steps")
+    path: list[Tensor] = []
+    times: list[float] = []
+
+    def watch(step: int, t: float, x: Tensor) -> None:
+        path.append(x[:64].cpu())
+        times.append(t)
+
+    began = time.monotonic()
+    drawn = draw(module, seeds, options=options, watch=watch)
+    seconds = time.monotonic() - began
+    real, generated, learned = (_rows(each) for each in (test.values, drawn.values, train.values))
+    classifier = _classifier(train, test, task, seed, notify)
+    notify("telling samples apart from the test part")
+    chosen = [*METRICS, *(["frechet_classifier"] if classifier is not None else [])]
+
+    def score(rows: Array, labels: Tensor | None = None) -> dict[str, Any]:
+        asked = {} if classifier is None else {"real_labels": test.labels.numpy()}
+        if classifier is not None and labels is not None:
+            asked["generated_labels"] = labels.numpy()
+        return evaluate_samples(rows, real, learned, metrics=chosen, classifier=classifier, seed=seed, **asked)
+
+    told = score(generated, drawn.labels)
+    bits = {name: _model_bits(module, test, seed, notify)}
+    asked = len(bits[name])
+    metrics: dict[str, dict[str, float]] = {name: {_unit(task): float(bits[name].mean()), **told["metrics"]}}
+    rows_of = {}
+    for baseline in baselines(task):
+        notify(f"fitting and scoring {baseline.name}")
+        baseline.fit(learned, _rows(held.values), task, seed=seed)
+        rows_of[baseline.name] = baseline.sample(count, seed=seed)
+        bits[baseline.name] = _code_length(baseline.log_prob(real[:asked], seed=seed), task)
+        of = score(rows_of[baseline.name])["metrics"]
+        metrics[baseline.name] = {_unit(task): float(bits[baseline.name].mean()), **of}
+    metrics[REAL] = told["floor"]
+    swept = _sweep(module, options, real, seed, notify)
+    return GenerationEvaluation(
+        name=name,
+        drawn=drawn,
+        baselines=rows_of,
+        test=test.values,
+        train=train.values,
+        test_labels=test.labels,
+        bits=bits,
+        path=torch.stack(path),
+        path_times=times,
+        swept=swept,
+        results=_results(name, metrics, bits, told, data, drawn, options, seconds, seed),
+    )
+
+
+def _rows(values: Tensor) -> Array:
+    return values.flatten(1).double().numpy()
+
+
+def _unit(task: GenerationTask) -> str:
+    return "bits_per_dim" if task.levels is not None else "nll"
+
+
+def _code_length(log_prob: Array, task: GenerationTask) -> Array:
+    """Return bits per number of grey values, nats per sample of real ones."""
+    if task.levels is None:
+        return -log_prob
+    return -(log_prob / task.dims + math.log(2 / task.levels)) / math.log(2)
+
+
+def _model_bits(module: GenerationModule, test: SamplesOfPart, seed: int, notify: Notify) -> Array:
+    task = module.network.built_for
+    exact = task.dims <= EXACT
+    most = min(LIKELY if exact else LIKELY // 16, len(test))
+    how = "its divergence exact" if exact else "its divergence estimated without bias"
+    notify(f"the likelihood of {most:,} test samples by the probability flow, {how}")
+    found = likelihood(module, test.values[:most], test.labels[:most], seed=seed)
+    return _code_length(found.log_prob.numpy(), task)
+
+
+def _classifier(
+    train: SamplesOfPart, test: SamplesOfPart, task: GenerationTask, seed: int, notify: Notify
+) -> FrechetClassifier | None:
+    """Train the classifier whose features are compared, where there are classes."""
+    if not task.classes:
+        return None
+    notify("training a classifier for the Frechet distance")
+    return train_frechet_classifier(
+        _rows(train.values),
+        train.labels.numpy(),
+        _rows(test.values),
+        test.labels.numpy(),
+        name=task.kind,
+        shape=task.shape if task.kind == "image" else None,
+        seed=seed,
+    )
+
+
+def _sweep(
+    module: GenerationModule, options: SamplingOptions, real: Array, seed: int, notify: Notify
+) -> list[Swept]:
+    """Score samplers with few and many evaluations; the same seeds each time."""
+    notify("drawing with more and with fewer evaluations")
+    seeds = 1_000_000 * seed + torch.arange(min(len(real), SWEPT_SAMPLES))
+    found = []
+    for method, every in SWEPT.items():
+        for steps in every:
+            drawn = draw(module, seeds, options=options._replace(method=method, steps=steps))
+            apart = energy_distance(_rows(drawn.values), real)
+            found.append(Swept(method, drawn.evaluations, apart))
+    return found
+
+
+def _results(
+    name: str,
+    metrics: dict[str, dict[str, float]],
+    bits: dict[str, Array],
+    told: dict[str, Any],
+    data: GenerationData,
+    drawn: Drawn,
+    options: SamplingOptions,
+    seconds: float,
+    seed: int,
+) -> dict[str, Any]:
+    unit = _unit(data.task)
+    intervals, gains = _bootstrap(name, bits, unit, seed)
+    settings = told["settings"]
+    remarks = [
+        f"{settings['rows_compared']:,} samples a side are compared; drawn by {options.method} with {drawn.evaluations} "
+        f"evaluations of the network each, {1000 * seconds / len(drawn.seeds):.1f} ms a sample."
+    ]
+    if "classifier" in settings:
+        of = settings["classifier"]
+        remarks.append(
+            f"fd is the squared Frechet distance of the features of {of['name']} ({of['hash'][:12]}, which names "
+            f"{of['accuracy']:.1%} of the test part rightly); real against real scores {told['floor']['fd_half']:.3g} "
+            f"where fd_half of {name} is {told['metrics']['fd_half']:.3g}."
+        )
+    lower = {one: "lower" for one in ("c2st_forest", "energy_distance", "mmd_squared", "sliced_w2", "max_sliced_w2")}
+    better = {one: "higher" for one in ("precision", "recall", "label_agreement", "coverage")}
+    likely = (
+        "-log2 of the probability of the grey values and their class, per pixel, by the flow's exact likelihood"
+        if data.task.levels is not None
+        else "-log of the density, in nats a sample, by the flow's exact likelihood"
+    )
+    return {
+        "app": "generation",
+        "task": data.task.kind,
+        "dataset": data.dataset,
+        "split_hash": data.split.hash,
+        "seed": seed,
+        "model": name,
+        "metrics": metrics,
+        "intervals": intervals,
+        "gains": gains,
+        "better": {unit: "lower", **lower, "fd": "lower", "fd_half": "lower", "copies": "lower", **better,
+                   "nearest_ratio": 1.0, "density": 1.0},
+        "bootstrap": {"of": "test samples", "resamples": RESAMPLES, "level": 0.95},
+        "about": {unit: likely, **told["about"]},
+        "yardsticks": {REAL: "is real samples in the place of generated ones"},
+        "remarks": remarks,
+        "sampling": {**options._asdict(), "evaluations": drawn.evaluations},
+        "settings": settings,
+        "samples": {"name": "samples", **{part: len(data.part(part)) for part in PARTS}},
+    }
+
+
+def _bootstrap(
+    name: str, bits: dict[str, Array], unit: str, seed: int
+) -> tuple[dict[str, dict[str, list[float]]], dict[str, dict[str, dict[str, float]]]]:
+    """Return 95 % intervals of mean code lengths, and of how much shorter the model's is than each baseline's."""
+    rng, count = np.random.default_rng(seed), len(bits[name])
+    drawn = rng.integers(0, count, (RESAMPLES, count))
+    means = {who: each[drawn].mean(1) for who, each in bits.items()}
+
+    def interval(values: Array) -> list[float]:
+        return [float(bound) for bound in np.quantile(values, (0.025, 0.975))]
+
+    gains = {}
+    for who, each in bits.items():
+        if who == name:
+            continue
+        scale = np.abs(means[who])
+        low, high = interval((means[who] - means[name]) / scale)
+        gain = float((each.mean() - bits[name].mean()) / abs(each.mean()))
+        gains[who] = {unit: {"gain": gain, "low": low, "high": high}}
+    return {who: {unit: interval(each)} for who, each in means.items()}, gains

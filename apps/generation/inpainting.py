@@ -1,0 +1,1 @@
+"""What ``inpaint`` does."""

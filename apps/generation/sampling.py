@@ -1,0 +1,143 @@
+"""Drawing samples from a trained module: seeds in, data out, the same whatever the batch."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from integrand.apps.generation.module import GenerationModule
+from integrand.core.diffusion.guidance import GuidedFlow
+from integrand.core.diffusion.samplers.noise import SampleNoise, initial_noise
+from integrand.core.diffusion.samplers.registry import SAMPLERS, sample
+from integrand.core.diffusion.schedule import Spacing, step_times
+from integrand.core.errors import InputError, unknown
+
+BATCH = 256
+"""Samples drawn at a time."""
+
+
+class SamplingOptions(NamedTuple):
+    """How samples are drawn.
+
+    Attributes:
+        method: a name in ``SAMPLERS``.
+        steps: how many it makes.
+        spacing: of the times, see ``step_times``.
+        guidance: classifier-free scale w; 1 for the condition as it is.
+    """
+
+    method: str = "dpmpp_2m"
+    steps: int = 20
+    spacing: Spacing = "karras"
+    guidance: float = 1.0
+
+
+class Drawn(NamedTuple):
+    """Samples in the units of the data.
+
+    Attributes:
+        values: (N, *shape), grey values as whole numbers, on the host.
+        labels: (N,) the classes asked for.
+        seeds: (N,).
+        evaluations: calls of the network for each.
+    """
+
+    values: Tensor
+    labels: Tensor
+    seeds: Tensor
+    evaluations: int
+
+
+@torch.no_grad()
+def draw(
+    module: GenerationModule,
+    seeds: Sequence[int] | Tensor,
+    labels: Tensor | None = None,
+    *,
+    options: SamplingOptions | None = None,
+    watch: Callable[[int, float, Tensor], Any] | None = None,
+    progress: Callable[[int], Any] | None = None,
+) -> Drawn:
+    """Draw one sample a seed.
+
+    Args:
+        module: trained, on the device it is to run on.
+        seeds: (N,), whole numbers; sample i follows from its seed, class and these options alone.
+        labels: (N,) classes; of each seed's own choosing by the training shares where None.
+        options: how; the module's own when None.
+        watch: called after every step of the first batch with the step, the time and the denoised states, in the units
+            of the data before rounding.
+        progress: called with the number of samples that are done.
+
+    Raises:
+        InputError: an unknown method, steps below its order, guidance without classes or without label dropout; a
+            network that answers with what is not finite, told with the step and the sample.
+    """
+    module.eval()
+    options, task, device = options or own_options(module), module.network.built_for, module.device
+    if options.method not in SAMPLERS:
+        raise unknown("method", options.method, SAMPLERS)
+    sampler, seeds = SAMPLERS[options.method], torch.as_tensor(seeds, dtype=torch.int64)
+    labels = drawn_labels(task.class_shares, seeds) if labels is None else labels
+    field = _Counted(_guided(module, options))
+    times = step_times(module.process, options.steps, spacing=options.spacing)
+    parts = []
+    for first in range(0, len(seeds), BATCH):
+        own, asked = seeds[first : first + BATCH], labels[first : first + BATCH].to(device)
+        x = initial_noise(own, task.shape, module.process.prior_scale(), device=device)
+        noise = {"noise": SampleNoise(own)} if sampler.stochastic else {}
+        callback = watch if first == 0 else None
+        try:
+            z = sample(field, x, times, method=options.method, args=asked, callback=callback, check=True, **noise)
+        except InputError as error:
+            raise InputError(f"batch of samples from {first} on: {error}") from error
+        parts.append(task.restored(z).cpu())
+        if progress is not None:
+            progress(min(first + BATCH, len(seeds)))
+    batches = math.ceil(len(seeds) / BATCH)
+    return Drawn(torch.cat(parts), labels, seeds, field.calls // max(1, batches))
+
+
+def own_options(module: GenerationModule) -> SamplingOptions:
+    """Return how a module's samples are drawn unless asked otherwise."""
+    return SamplingOptions(module.sampler, module.sampler_steps)
+
+
+def drawn_labels(shares: Sequence[float], seeds: Tensor) -> Tensor:
+    """Return a class for each seed, by the shares of the training part; zeros where there are no classes."""
+    if not shares:
+        return torch.zeros(len(seeds), dtype=torch.int64)
+    # Normal numbers of another stream than the states', through their distribution function, are uniform.
+    uniform = 0.5 * (1 + torch.erf(initial_noise(seeds ^ (1 << 40), (1,)).squeeze(1) / math.sqrt(2)))
+    edges = torch.tensor(shares, dtype=torch.float32).cumsum(0)
+    return torch.bucketize(uniform * edges[-1], edges[:-1])
+
+
+def _guided(module: GenerationModule, options: SamplingOptions) -> Any:
+    task = module.network.built_for
+    if options.guidance == 1:
+        return module.flow
+    if not task.classes or not module.label_dropout:
+        why = "has no classes" if not task.classes else "was trained without label dropout"
+        raise InputError(
+            f"guidance={options.guidance:g} needs a model trained with and without classes, and this one {why}: leave "
+            "guidance out, or train with --model.label_dropout 0.1 on data with classes."
+        )
+    return GuidedFlow(module.flow, torch.tensor([task.nothing], device=module.device), options.guidance)
+
+
+class _Counted:
+    """A field that counts what it is asked."""
+
+    def __init__(self, field: Any) -> None:
+        self.field, self.process, self.calls = field, field.process, 0
+
+    def denoise(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:
+        self.calls += 1
+        return self.field.denoise(t, x, args)
+
+    def __call__(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:
+        self.calls += 1
+        return self.field(t, x, args)
