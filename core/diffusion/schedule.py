@@ -1,5 +1,6 @@
 """Times at which a sampler steps, from noise to data."""
 
+import math
 from typing import Literal, get_args
 
 import torch
@@ -13,7 +14,11 @@ SPACINGS: tuple[str, ...] = get_args(Spacing)
 Final = Literal["denoise", "stop"]
 FINALS: tuple[str, ...] = get_args(Final)
 FARTHEST = 13.8
-"""Most that |log(sigma / alpha)| is taken for where spacing needs it finite."""
+"""Most that |log(sigma / alpha)| is taken for where it must be finite."""
+PURE_NOISE = 200.0
+"""What sigma / alpha is taken for where a process ends in noise alone, as the place from which steps are spaced: EDM's 80
+for data of scale 0.5 is 160. More would spend steps where nothing of the data is seen; the step from pure noise to the
+next time is exact but for what the denoiser learns on the way, some 1 / 200^2."""
 
 
 def step_times(
@@ -29,7 +34,8 @@ def step_times(
     """Return the S + 1 times of S steps, decreasing, in float64 on the host.
 
     ``"karras"`` makes (sigma / alpha)^(1 / rho) fall evenly; ``"log_snr"``, its logarithm, which is the limit of large
-    rho and what exponential integrators have their order in; ``"time"``, t; ``"quadratic"``, the square root of t.
+    rho and what exponential integrators have their order in; ``"time"``, t; ``"quadratic"``, the square root of t. For
+    the first two a process that ends in noise alone, as flows do, begins as if sigma / alpha were ``PURE_NOISE`` there.
 
     The last time is a rule of its own. ``"stop"`` ends at ``start``, where some noise is left. ``"denoise"`` reaches
     ``start`` one step earlier and ends at t = 0, a step in which every sampler answers with the denoiser's mean: it
@@ -76,7 +82,8 @@ def step_times(
         first, last = (ends**power).tolist()
         times = (first + share * (last - first)) ** (1 / power)
     else:
-        farthest = (-process.half_log_snr(ends)).clamp(-FARTHEST, FARTHEST)
+        farthest = -process.half_log_snr(ends)
+        farthest = torch.where(farthest.isposinf(), math.log(PURE_NOISE), farthest).clamp(-FARTHEST, FARTHEST)
         if spacing == "karras":
             first, last = (farthest / rho).exp().tolist()
             level = rho * (first + share * (last - first)).log()

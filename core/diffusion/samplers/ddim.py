@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from integrand.core.diffusion.probability_flow import Denoising
-from integrand.core.diffusion.samplers.grid import Callback, Grid
+from integrand.core.diffusion.samplers.grid import Callback, Grid, combine
 
 
 def ddim(
@@ -42,7 +41,7 @@ def ddim(
     """
     grid = Grid.of(field.process, times, x)
     for i in range(grid.steps):
-        x = torch.add(x * grid.kept(i, i + 1), field.denoise(grid.t[i], x, args), alpha=grid.given(i, i + 1))
+        x = combine(x, grid.kept(i, i + 1), (grid.given(i, i + 1), field.denoise(grid.t[i], x, args)))
         if callback is not None:
             callback(i + 1, grid.at[i + 1], x)
     return x

@@ -42,10 +42,10 @@ class Grid(NamedTuple):
             process: the path.
             times: (S + 1,), decreasing; only the last may be 0.
             x: the state it starts from.
-            order: of the sampler, which needs as many steps.
+            order: fewest steps that the sampler makes sense with, of a multistep method its order.
 
         Raises:
-            InputError: times that do not decrease or are outside the process; fewer steps than the order.
+            InputError: times that do not decrease or are outside the process; too few steps.
         """
         host = torch.as_tensor(times, dtype=torch.float64, device="cpu")
         if host.dim() != 1 or len(host) < 2 or not bool((host.diff() < 0).all()) or not float(host[-1]) >= 0:
@@ -55,7 +55,9 @@ class Grid(NamedTuple):
         if float(host[0]) > process.end * (1 + 1e-9):
             raise InputError(f"times begin at {host[0]:g}, after the end of {process.name}, {process.end:g}.")
         if len(host) - 1 < order:
-            raise InputError(f"a method of order {order} needs as many steps, got {len(host) - 1}: take more steps.")
+            raise InputError(
+                f"a multistep method of order {order} needs at least as many steps, got {len(host) - 1}: take more."
+            )
         alpha, sigma = process.alpha(host), process.sigma(host)
         sigma[host == 0] = 0.0  # whatever is left by rounding
         return cls(
@@ -83,11 +85,27 @@ class Grid(NamedTuple):
         """Return lambda_j - lambda_i; infinite where a step begins in pure noise or ends in clean data."""
         return self.half_log_snr[j] - self.half_log_snr[i]
 
-    def is_clean(self, i: int) -> bool:
-        """Return whether nothing is left of the noise."""
-        return self.sigma[i] == 0
+    def is_finite(self, i: int, j: int) -> bool:
+        """Return whether a step neither begins in pure noise nor ends in clean data, so that its h is finite."""
+        return math.isfinite(self.half_log_snr[i]) and math.isfinite(self.half_log_snr[j])
 
 
-def ratio(a: float, b: float) -> float:
-    """Return a / b of two steps in lambda, of which the first may be infinite; then it is infinite."""
-    return math.inf if math.isinf(a) else a / b
+class Factors(NamedTuple):
+    """A step x_j = kept x_i + given D + amount z of a sampler with noise z."""
+
+    kept: float
+    given: float
+    amount: float
+
+
+def combine(x: Tensor, kept: float, *terms: tuple[float, Tensor]) -> Tensor:
+    """Return kept x + sum of factor times tensor, each term one fused operation.
+
+    Example:
+        >>> combine(torch.tensor([1.0]), 0.5, (2.0, torch.tensor([3.0])))
+        tensor([6.5000])
+    """
+    total = x * kept
+    for factor, term in terms:
+        total.add_(term, alpha=factor)
+    return total
