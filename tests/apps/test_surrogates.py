@@ -239,6 +239,15 @@ def test_data_between_walls_are_noted_for_periodic_networks_and_padding_silences
     assert built("unet", task).notice(task) is None
 
 
+def test_a_resolution_that_a_file_does_not_have_is_refused_before_the_training(tmp_path: Path):
+    path = tmp_path / "heat.h5"
+    write_simulations(path, simulator("heat").simulate(10, points=(20,), times=[0.0, 0.1, 0.2]))
+    data = SurrogateData(str(path), train_every=1, resolutions=(10, 256))
+    with pytest.raises(InputError, match=r"resolution=256: the data have 20 points .* a divisor of 20"):
+        data.setup()
+    SurrogateData(str(path), train_every=1, resolutions=(10, 5)).setup()
+
+
 def test_deeponet_refuses_points_without_its_sensors():
     data = heat_data()
     data.setup()

@@ -148,6 +148,8 @@ class SurrogateData(PartsData):
         self._test_every = self.train_every
         parts = self._published() if self.dataset in PUBLISHED else self._split()
         self.test = parts["test"]
+        for resolution in self.resolutions:  # what the test will ask for is refused before the training
+            self._stride_to(resolution)
         train = parts["train"].every(self.train_every)
         steps = self._train_steps(train)
         self.task = FieldTask.of(train, steps=steps)
@@ -176,18 +178,25 @@ class SurrogateData(PartsData):
         have = self.test.shape[0]
         if resolution is None:
             return self.test.every(self._test_every)
-        for stride in range(1, have + 1):
-            if len(range(0, have, stride)) == resolution and (not self.test.periodic[0] or have % stride == 0):
-                return self.test.every(stride)
-        if self.is_file or self.dataset in PUBLISHED:
-            raise InputError(
-                f"resolution={resolution}: the data have {have} points along the first axis, of which every second, "
-                f"third, ... can be taken: give a divisor of {have}."
-            )
+        if stride := self._stride_to(resolution):
+            return self.test.every(stride)
         if resolution < 4:
             raise InputError(f"resolution={resolution} is out of range: at least 4 points.")
         points = tuple(round(n * resolution / have) for n in self.test.shape)
         return self._simulated(points, len(self.split.test))  # which are the first
+
+    def _stride_to(self, resolution: int) -> int | None:
+        """Return which points to take for a resolution, None where the samples must be simulated again."""
+        have = self.test.shape[0]
+        for stride in range(1, have + 1):
+            if len(range(0, have, stride)) == resolution and (not self.test.periodic[0] or have % stride == 0):
+                return stride
+        if self.is_file or self.dataset in PUBLISHED:
+            raise InputError(
+                f"resolution={resolution}: the data have {have} points along the first axis, of which every second, "
+                f"third, ... can be taken: give --data.resolutions a divisor of {have}, or none: []."
+            )
+        return None
 
     def options(self, points: Any) -> dict[str, Any]:
         """Return what the simulator is asked for, but for the number of samples."""
