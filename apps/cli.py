@@ -36,7 +36,9 @@ _COMMANDS = (
     ),
     Command("predict", "apply a run's model to a file", "integrand.apps.commands.predict"),
     Command("sample", "draw samples with a run's generative model", "integrand.apps.commands.sample"),
-    Command("likelihood", "tell how likely a file's samples are to a run's model", "integrand.apps.commands.likelihood"),
+    Command(
+        "likelihood", "tell how likely a file's samples are to a run's model", "integrand.apps.commands.likelihood"
+    ),
     Command("inpaint", "fill in what is missing of a file's samples", "integrand.apps.commands.inpaint"),
     Command("identify", "tell the constants of a learned equation with intervals", "integrand.apps.commands.identify"),
     Command("report", "write the report of one run, or one that compares several", "integrand.apps.commands.report"),

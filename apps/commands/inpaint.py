@@ -30,7 +30,9 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--class", dest="label", metavar="NAME", help="of all samples (those of the file; none)")
     parser.add_argument("--count", type=int, default=4, metavar="N", help="completions of each (4)")
     parser.add_argument("--steps", type=int, default=50, metavar="S", help="of the sampler (50)")
-    parser.add_argument("--noise", type=float, default=0.0, help="deviation of the noise in what is known, in grey values")
+    parser.add_argument(
+        "--noise", type=float, default=0.0, help="deviation of the noise in what is known, in grey values"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the first completion")
     parser.add_argument("--output", type=Path, default=Path("inpainted"), metavar="DIR", help="the folder to write")
     parser.add_argument(

@@ -35,8 +35,7 @@ def run(arguments: list[str]) -> int:
 def _parser() -> CommandParser:
     parser = CommandParser(
         "integrand sample",
-        description="Draw samples with a run's generative model; write them, and pictures of them and of their way from "
-        "noise.",
+        description="Draw samples with a run's generative model; write them, and pictures of them and of their way.",
         examples=(
             "integrand sample runs/generation/digits/1",
             "integrand sample runs/generation/digits/1 --count 64 --method dpmpp_2m --steps 10 --class 3",
@@ -46,7 +45,10 @@ def _parser() -> CommandParser:
     parser.add_argument("run", metavar="RUN", help="folder of a run")
     parser.add_argument("--count", type=_count, metavar="N", help="how many (64), of the seeds 0 to N - 1")
     parser.add_argument(
-        "--seeds", type=_seeds, metavar="SEEDS", help="instead, one sample for each of these, such as 0-63 or 3,17,20-29"
+        "--seeds",
+        type=_seeds,
+        metavar="SEEDS",
+        help="instead, one sample for each of these, such as 0-63 or 3,17,20-29",
     )
     parser.add_argument("--class", dest="label", metavar="NAME", help="of this class (of all, as in training)")
     parser.add_argument("--method", metavar="NAME", help="the sampler (the run's); see integrand list methods")
@@ -55,7 +57,9 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--guidance", type=float, metavar="W", help="more than 1 for more of the class than the data have (1)"
     )
-    parser.add_argument("--output", type=Path, default=Path("samples"), metavar="DIR", help="the folder to write (samples)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("samples"), metavar="DIR", help="the folder to write (samples)"
+    )
     parser.add_argument(
         "--checkpoint", choices=("best", "last"), default="best", help="which weights (best by validation)"
     )

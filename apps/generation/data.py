@@ -117,8 +117,7 @@ class GenerationData(PartsData):
         path = "/" in self.dataset or Path(self.dataset).suffix or Path(self.dataset).is_dir()
         if not path and self.dataset not in named:
             raise unknown("dataset", self.dataset, named)
-        options = {"count": self.count, "size": self.size, "mode": self.mode}
-        return load_samples(self.dataset, **{name: value for name, value in options.items() if value is not None})
+        return load_samples(self.dataset, samples=self.count, size=self.size, mode=self.mode)
 
     def _split(self, samples: Samples) -> IndexSplit:
         of: dict[str, Any] = {"dataset": Path(self.dataset).name, "checksum": self.checksum}

@@ -31,8 +31,16 @@ LIKELY = 2000
 """Test samples whose likelihood is found where that is exact and cheap, at most; a sixteenth elsewhere."""
 REAL = "training part itself"
 """What the floor is called in tables: real samples in the place of generated ones."""
-METRICS = ("c2st_forest", "c2st_svc", "energy_distance", "mmd", "sliced_wasserstein", "precision_recall",
-           "density_coverage", "nearest_training")
+METRICS = (
+    "c2st_forest",
+    "c2st_svc",
+    "energy_distance",
+    "mmd",
+    "sliced_wasserstein",
+    "precision_recall",
+    "density_coverage",
+    "nearest_training",
+)
 SWEPT = {"ddim": (4, 6, 10, 20, 40), "heun": (2, 3, 5, 10, 20), "dpmpp_2m": (4, 6, 10, 20, 40)}
 """Samplers and steps of the figure that sets quality against evaluations."""
 
@@ -203,9 +211,7 @@ def _classifier(
     )
 
 
-def _sweep(
-    module: GenerationModule, options: SamplingOptions, real: Array, seed: int, notify: Notify
-) -> list[Swept]:
+def _sweep(module: GenerationModule, options: SamplingOptions, real: Array, seed: int, notify: Notify) -> list[Swept]:
     """Score samplers with few and many evaluations; the same seeds each time."""
     notify("drawing with more and with fewer evaluations")
     seeds = 1_000_000 * seed + torch.arange(min(len(real), SWEPT_SAMPLES))
@@ -233,8 +239,8 @@ def _results(
     intervals, gains = _bootstrap(name, bits, unit, seed)
     settings = told["settings"]
     remarks = [
-        f"{settings['rows_compared']:,} samples a side are compared; drawn by {options.method} with {drawn.evaluations} "
-        f"evaluations of the network each, {1000 * seconds / len(drawn.seeds):.1f} ms a sample."
+        f"{settings['rows_compared']:,} samples a side are compared; drawn by {options.method} with "
+        f"{drawn.evaluations} evaluations of the network each, {1000 * seconds / len(drawn.seeds):.1f} ms a sample."
     ]
     if "classifier" in settings:
         of = settings["classifier"]
@@ -243,8 +249,8 @@ def _results(
             f"{of['accuracy']:.1%} of the test part rightly); real against real scores {told['floor']['fd_half']:.3g} "
             f"where fd_half of {name} is {told['metrics']['fd_half']:.3g}."
         )
-    lower = {one: "lower" for one in ("c2st_forest", "energy_distance", "mmd_squared", "sliced_w2", "max_sliced_w2")}
-    better = {one: "higher" for one in ("precision", "recall", "label_agreement", "coverage")}
+    lower = dict.fromkeys(("c2st_forest", "energy_distance", "mmd_squared", "sliced_w2", "max_sliced_w2"), "lower")
+    better = dict.fromkeys(("precision", "recall", "label_agreement", "coverage"), "higher")
     likely = (
         "-log2 of the probability of the grey values and their class, per pixel, by the flow's exact likelihood"
         if data.task.levels is not None
@@ -260,8 +266,16 @@ def _results(
         "metrics": metrics,
         "intervals": intervals,
         "gains": gains,
-        "better": {unit: "lower", **lower, "fd": "lower", "fd_half": "lower", "copies": "lower", **better,
-                   "nearest_ratio": 1.0, "density": 1.0},
+        "better": {
+            unit: "lower",
+            **lower,
+            "fd": "lower",
+            "fd_half": "lower",
+            "copies": "lower",
+            **better,
+            "nearest_ratio": 1.0,
+            "density": 1.0,
+        },
         "bootstrap": {"of": "test samples", "resamples": RESAMPLES, "level": 0.95},
         "about": {unit: likely, **told["about"]},
         "yardsticks": {REAL: "is real samples in the place of generated ones"},

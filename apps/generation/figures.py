@@ -193,7 +193,9 @@ def _bits(evaluation: GenerationEvaluation, path: Path, task: GenerationTask) ->
     bins = np.linspace(*np.quantile(every, (0.002, 0.998)), 40)
     styles = [(MODEL, "-"), *BASELINES]
     for (colour, dashes), (name, values) in zip(styles, evaluation.bits.items(), strict=False):
-        axes.hist(values, bins=bins.tolist(), histtype="step", linewidth=1.8, color=colour, linestyle=dashes, label=name)
+        axes.hist(
+            values, bins=bins.tolist(), histtype="step", linewidth=1.8, color=colour, linestyle=dashes, label=name
+        )
         axes.axvline(float(values.mean()), color=colour, linestyle=dashes, linewidth=0.9)
     axes.set_xlabel("bits per dimension" if task.levels is not None else "-log density, nats")
     axes.set_ylabel("test samples")

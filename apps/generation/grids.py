@@ -34,15 +34,19 @@ def mosaic(images: Tensor, columns: int | None = None) -> np.ndarray:
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     shown = images if channels in (1, 3) else images[:, :1]
-    page = np.ones((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, shown.shape[1]), np.float32)
+    blank = 1.0 if shown.shape[1] == 3 else 0.0  # white: grey images are drawn dark on white
+    size = (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, shown.shape[1])
+    page = np.full(size, blank, np.float32)
     for i, image in enumerate(shown.permute(0, 2, 3, 1).clamp(0, 1).cpu().numpy()):
         y, x = (i // columns) * (height + GAP), (i % columns) * (width + GAP)
         page[y : y + height, x : x + width] = image
     return page if page.shape[2] == 3 else page[:, :, 0]
 
 
-def show(axes: Axes, values: Tensor, task: GenerationTask, *, columns: int | None = None, colour: str = "#0057B8") -> None:
-    """Draw samples in the units of the data: a mosaic, the first two numbers of points, or the first channel of series."""
+def show(
+    axes: Axes, values: Tensor, task: GenerationTask, *, columns: int | None = None, colour: str = "#0057B8"
+) -> None:
+    """Draw samples in the units of the data: a mosaic, two numbers of each point, or the first channel of series."""
     axes.grid(False)
     if task.kind == "image":
         axes.imshow(mosaic(pixels(values, task), columns), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")

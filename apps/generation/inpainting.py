@@ -1,1 +1,147 @@
-"""What ``inpaint`` does."""
+"""What ``inpaint`` does: completions of samples whose rest is known, by posterior sampling."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from integrand.apps.generation.grids import mosaic, pixels
+from integrand.apps.generation.module import GenerationModule
+from integrand.apps.generation.task import GenerationTask
+from integrand.apps.generation.writing import read_like, storable, write_array
+from integrand.apps.training.figures import NARROW, figure, save, style
+from integrand.core.diffusion.posterior import PosteriorFlow, masked
+from integrand.core.diffusion.samplers.noise import SampleNoise, initial_noise
+from integrand.core.diffusion.samplers.registry import sample
+from integrand.core.diffusion.schedule import step_times
+from integrand.core.errors import InputError, unknown
+
+Notify = Callable[[str], None]
+HALVES = ("upper", "lower", "left", "right")
+SHOWN = 10
+"""Samples on the picture."""
+METHOD = "ancestral"
+"""The sampler: noise that is drawn anew corrects what the first steps got wrong of what is known."""
+
+
+def inpaint(
+    module: GenerationModule,
+    *,
+    input: Path,
+    mask: str,
+    label: str | None = None,
+    count: int = 4,
+    steps: int = 50,
+    noise: float = 0.0,
+    seed: int = 0,
+    output: Path,
+    notify: Notify,
+) -> list[str]:
+    """Fill in what the mask leaves out, ``count`` times each; write ``inpainted.npy`` (N, count, ...) and a picture.
+
+    Where nothing is said of noise, the known values stand in the result as they were given.
+
+    Returns:
+        A line on each file.
+    """
+    if count < 1 or not noise >= 0:
+        raise InputError(f"--count {count} must be at least 1, and --noise {noise:g} not negative.")
+    task = module.network.built_for
+    values, labels = read_like(input, task, label)
+    known = read_mask(mask, task)
+    notify(f"{count} completions of {len(values):,} samples, {int((~known).sum())} of {task.dims} numbers unknown")
+    filled = []
+    for one in range(count):
+        seeds = seed + one * len(values) + torch.arange(len(values))
+        filled.append(complete(module, values, labels, known, seeds, steps=steps, noise=noise))
+    made = torch.stack(filled, dim=1)
+    output.mkdir(parents=True, exist_ok=True)
+    lines = [write_array(output / "inpainted.npy", storable(made, task))]
+    _draw(output / "inpainted.png", values, known, made, task)
+    return [*lines, f"picture:  {output / 'inpainted.png'}"]
+
+
+def complete(
+    module: GenerationModule,
+    values: Tensor,
+    labels: Tensor,
+    known: Tensor,
+    seeds: Tensor,
+    *,
+    steps: int = 50,
+    noise: float = 0.0,
+) -> Tensor:
+    """Return samples of the posterior of what is not known, in the units of the data, (N, *shape), on the host.
+
+    Args:
+        module: trained, on the device it is to run on.
+        values: (N, *shape); what is not known of them is not looked at.
+        labels: (N,) classes.
+        known: bool, of a sample's shape.
+        seeds: (N,).
+        steps: of the sampler.
+        noise: standard deviation of the noise in what is known, in the units of the data.
+    """
+    module.eval()
+    task, device = module.network.built_for, module.device
+    middle = torch.full(values.shape, 0.5)
+    given = task.standardized(values, middle).to(device)
+    where = known.to(device)
+    per_unit = (2 / task.levels if task.levels is not None else 1.0) / task.scale[0]
+    operator = masked(where)
+    flow = PosteriorFlow(module.flow, operator, operator(given), noise=noise * per_unit)
+    x = initial_noise(seeds, task.shape, module.process.prior_scale(), device=device)
+    times = step_times(module.process, steps)
+    z = sample(flow, x, times, method=METHOD, args=labels.to(device), noise=SampleNoise(seeds), check=True)
+    if noise == 0:
+        z = torch.where(where, given, z)
+    return task.restored(z.detach()).cpu()
+
+
+def read_mask(mask: str, task: GenerationTask) -> Tensor:
+    """Return what is known, bool of a sample's shape, by the name of the half to fill in or from an array.
+
+    Raises:
+        InputError: neither; an array of another shape, or one that leaves nothing known or nothing to fill in.
+    """
+    if mask in HALVES:
+        if task.kind != "image":
+            raise InputError(f"--mask {mask} is for images: give an array of shape {tuple(task.shape)}.")
+        known = torch.ones(task.shape, dtype=torch.bool)
+        height, width = task.shape[1] // 2, task.shape[2] // 2
+        rows = {"upper": slice(None, height), "lower": slice(height, None)}.get(mask, slice(None))
+        columns = {"left": slice(None, width), "right": slice(width, None)}.get(mask, slice(None))
+        known[:, rows, columns] = False
+        return known
+    path = Path(mask)
+    if path.suffix != ".npy":
+        raise unknown("mask", mask, HALVES)
+    if not path.is_file():
+        raise InputError(f"no file at {path}: check the path of the mask, or name a half, one of {', '.join(HALVES)}.")
+    found = np.load(path, allow_pickle=False)
+    try:
+        known = torch.from_numpy(np.broadcast_to(found.astype(bool), task.shape).copy())
+    except ValueError:
+        raise InputError(f"{path} has shape {found.shape}, where a sample has {tuple(task.shape)}.") from None
+    if known.all() or not known.any():
+        raise InputError(f"{path} leaves {'nothing to fill in' if known.all() else 'nothing known'}: true is known.")
+    return known
+
+
+def _draw(path: Path, values: Tensor, known: Tensor, made: Tensor, task: GenerationTask) -> None:
+    with style():
+        page = figure(NARROW * 1.3, NARROW * 1.3 * (2 + made.shape[1]) / SHOWN)
+        axes = page.subplots()
+        axes.grid(False)
+        if task.kind == "image":
+            few = values[:SHOWN]
+            hidden = torch.where(known, pixels(few, task), torch.tensor(0.35))
+            rows = [pixels(few, task), hidden, *(pixels(made[:SHOWN, i], task) for i in range(made.shape[1]))]
+            axes.imshow(mosaic(torch.cat(rows), len(few)), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+            axes.set_axis_off()
+        else:
+            axes.plot(values[0].flatten(), color="#1F1F1F")
+            axes.plot(made[0].flatten(1).T, linewidth=0.8)
+        save(page, path, "Samples, what was known of them, and their completions.", title="Inpainting")

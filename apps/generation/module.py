@@ -18,9 +18,9 @@ from integrand.core.diffusion.preconditioning import precondition
 from integrand.core.diffusion.probability_flow import ProbabilityFlow
 from integrand.core.diffusion.process import Process
 from integrand.core.diffusion.processes import process as make_process
+from integrand.core.diffusion.samplers.registry import SAMPLERS
 from integrand.core.diffusion.schedule import half_log_snr_span
 from integrand.core.diffusion.weightings import LearnedLogVariance, Weighting, weights
-from integrand.core.diffusion.samplers.registry import SAMPLERS
 from integrand.core.errors import InputError, unknown
 
 BOUND_LEVELS = 32
@@ -212,4 +212,3 @@ class GenerationModule(TaskModule):
         """Return |D - x_0|^2 / dims of each sample, (B,)."""
         x = self.process.mix(x0, eps, t)
         return (self.denoiser(t, x, labels).float() - x0).square().flatten(1).mean(1)
-

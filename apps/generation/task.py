@@ -72,5 +72,7 @@ class GenerationTask:
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         shape = (-1, *[1] * (len(self.shape) - 1))
-        made = (torch.tensor(each, dtype=like.dtype).to(like.device).view(shape) for each in (self.location, self.scale))
+        made = (
+            torch.tensor(each, dtype=like.dtype).to(like.device).view(shape) for each in (self.location, self.scale)
+        )
         return tuple(made)  # pyright: ignore[reportReturnType]

@@ -55,7 +55,7 @@ def write_samples(
         progress=lambda done: notify(f"{done:,} of {len(seeds):,} samples") if done < len(seeds) else None,
     )
     output.mkdir(parents=True, exist_ok=True)
-    lines = [_write_array(output / "samples.npy", storable(drawn.values, task))]
+    lines = [write_array(output / "samples.npy", storable(drawn.values, task))]
     if task.kind == "points":
         rows = [task.channels, *drawn.values.tolist()]
         lines.append(_write_csv(output / "samples.csv", rows))
@@ -88,7 +88,10 @@ def write_likelihood(
         [i, float(p), *([float(b)] if task.levels is not None else [])]
         for i, (p, b) in enumerate(zip(found.log_prob, found.bits, strict=True))
     ]
-    lines = [_write_csv(output, [head, *rows]), f"mean log-likelihood: {float(found.log_prob.mean()):.4f} nats a sample"]
+    lines = [
+        _write_csv(output, [head, *rows]),
+        f"mean log-likelihood: {float(found.log_prob.mean()):.4f} nats a sample",
+    ]
     if task.levels is not None:
         lines.append(f"bits per dimension: {float(found.bits.mean()):.4f}")
     return [*lines, f"divergence: {found.trace}"]
@@ -121,7 +124,9 @@ def read_like(path: Path, task: GenerationTask, label: str | None = None) -> tup
             f"{tuple(task.shape)}: give samples of that shape."
         )
     if task.levels is not None and (values.floor() != values).any() if values.is_floating_point() else False:
-        raise InputError(f"{path} holds values that are no whole numbers, where the model has {task.levels} grey values.")
+        raise InputError(
+            f"{path} holds values that are no whole numbers, where the model has {task.levels} grey values."
+        )
     if task.levels is not None and (int(values.max()) >= task.levels or int(values.min()) < 0):
         raise InputError(
             f"{path} holds the grey value {int(values.max())}, where the model has 0 to {task.levels - 1}."
@@ -140,7 +145,8 @@ def storable(values: Tensor, task: GenerationTask) -> np.ndarray:
     return values.to(torch.uint8).numpy() if task.levels is not None else values.float().numpy()
 
 
-def _write_array(path: Path, values: np.ndarray) -> str:
+def write_array(path: Path, values: np.ndarray) -> str:
+    """Write an array and return a line on it."""
     content = io.BytesIO()
     np.save(content, values, allow_pickle=False)
     write_atomically(path, content.getvalue())
