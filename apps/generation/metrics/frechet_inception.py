@@ -57,6 +57,10 @@ def frechet_inception_distance(
         import torch_fidelity  # noqa: F401 # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError("the Frechet Inception distance needs torch-fidelity: pip install torch-fidelity.") from error
+    except RuntimeError as error:  # a torchvision that is built for another torch
+        raise InputError(
+            f"torch-fidelity does not load ({error}): install the torchvision that goes with this torch."
+        ) from error
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     checked = _checked(weights)

@@ -44,7 +44,7 @@ def as_rows(*, least: int = 2, **samples: Samples) -> list[Tensor]:
             )
         bad = (~rows.isfinite()).any(1).nonzero().flatten().tolist()
         if bad:
-            more = f", as do {len(bad) - 1} rows after it" if len(bad) > 1 else ""
+            more = f" ({len(bad)} rows do)" if len(bad) > 1 else ""
             raise InputError(f"row {bad[0]} of {what} holds NaN or infinity{more}: leave it out, and say so.")
     return [rows.to(like.device) for rows in made.values()]
 
