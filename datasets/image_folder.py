@@ -104,7 +104,7 @@ def read_image_folder(path: Path | str, size: int | tuple[int, int] | None = Non
 def _size_of(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
-    both = (size, size) if isinstance(size, int) else tuple(size)
+    both = tuple(size) if isinstance(size, tuple | list) else (size, size)
     if len(both) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in both):
         raise InputError(f"size={size!r} is out of range: give one whole number above 0, or rows and columns.")
     return both
@@ -175,7 +175,12 @@ def _read(file: Path, name: str, size: tuple[int, int] | None, mode: Mode | None
     enlarged = False
     if size is not None:
         enlarged = image.height < size[0] or image.width < size[1]
-        image = ImageOps.fit(image, (size[1], size[0]), method=Image.Resampling.LANCZOS)
+        # Cut before resampling: ImageOps.fit lets points beyond the cut into the filter.
+        scale = min(image.height / size[0], image.width / size[1])
+        rows, columns = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+        left, top = (image.width - columns) // 2, (image.height - rows) // 2
+        image = image.crop((left, top, left + columns, top + rows))
+        image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
     return Picture(name, np.asarray(image), stored, enlarged, frames)
 
 
