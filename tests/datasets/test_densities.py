@@ -21,6 +21,7 @@ from sklearn.datasets import make_circles, make_moons, make_swiss_roll
 from integrand.core.errors import InputError
 from integrand.datasets.densities import DENSITIES, density, sampled
 from integrand.datasets.synthetic.planar.density import Density
+from integrand.datasets.synthetic.planar.smeared_moons import SmearedMoons
 
 Array = np.ndarray
 EXACT = [name for name in DENSITIES if density(name).exact]
@@ -173,6 +174,22 @@ def test_where_an_arc_folds_back_two_sheets_count():
     both = before + 0.01
     for z, count in ((alone[0], 1), (alone[1], 1), (both, 2)):
         assert math.exp(one.log_density(3 * z[None] - 1)[0]) == pytest.approx(count * sheet, rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [2, 7, 500])
+def test_the_smeared_moons_as_published_lie_on_scikit_learns_arcs(n: int):
+    """All but the shift: one number for both coordinates, uniform in (0, 0.2)."""
+    one = density("smeared_moons")
+    assert isinstance(one, SmearedMoons)
+    values, labels = one.as_published(n, seed=4)
+    arcs, parts = make_moons(n, shuffle=False)
+    shift = (values + 1) / 3 - arcs
+    np.testing.assert_array_equal(labels, parts)
+    np.testing.assert_allclose(shift[:, 0], shift[:, 1], rtol=0, atol=1e-15)
+    assert likely(ks_1samp(shift[:, 0] / 0.2, lambda x: np.clip(x, 0, 1)))
+    assert not np.array_equal(values, one.as_published(n, seed=5).values)
+    with pytest.raises(InputError, match="samples=1 is out of range: ask for at least 2"):
+        one.as_published(1)
 
 
 @pytest.mark.parametrize("name", EXACT)
