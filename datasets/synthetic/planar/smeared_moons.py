@@ -37,7 +37,8 @@ class SmearedMoons(Density):
     Source: Tong, Fatras, Malkin, Huguet, Zhang, Rector-Brooks, Wolf and Bengio (2024), Improving and generalizing
     flow-based generative models with minibatch optimal transport, TMLR, and the code published with it (torchcfm,
     ``sample_moons``), by way of torchdyn's ``generate_moons``; the same in Cheng and Schwing (2025), The curse of
-    conditions (C2OT). Their angles lie on a grid and their arcs are equal in number, as ``as_published`` has them; else all is drawn.
+    conditions (C2OT). Their angles lie on a grid and their arcs are equal in number, as ``as_published``
+    has them; else all is drawn.
     """
 
     name = "smeared_moons"
@@ -75,10 +76,8 @@ class SmearedMoons(Density):
             raise InputError(f"samples={n!r} is out of range: ask for at least 2, one of each arc.")
         u_NK = self.numbers_of(n, seed)
         upper = n // 2
-        for part, count in ((0, upper), (1, n - upper)):
-            rows = slice(0, upper) if part == 0 else slice(upper, n)
-            u_NK[rows, 0] = part / 2
-            u_NK[rows, 1] = np.linspace(0, 1, count)
+        u_NK[:, 0] = np.where(np.arange(n) < upper, 0.0, 0.5)
+        u_NK[:, 1] = np.concatenate([np.linspace(0, 1, upper), np.linspace(0, 1, n - upper)])
         return self.transform(u_NK)
 
     def log_density(self, x: Array) -> Array:
