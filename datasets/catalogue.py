@@ -41,7 +41,7 @@ class Dataset:
         citation: what to cite.
         size: bytes on disk.
         splits: how it is split into training, validation and test, in one line.
-        embedded: whether it comes with the package and needs no download.
+        embedded: whether it comes with the package, or with one that it needs, and is not downloaded.
         synthetic: whether it is made when it is used, from a seed: there is no file.
         files: what a download fetches; empty where ``embedded`` or ``synthetic``.
         loader: ``"module:function"`` that returns the data, or ``"module:Class"`` of a simulator; None where there is
@@ -96,6 +96,31 @@ def _simulator(name: str, place: str, summary: str, source: str) -> Dataset:
         splits="by seed: parts are made apart, as many samples as are asked for",
         synthetic=True,
         loader=f"integrand.datasets.synthetic.{place}",
+    )
+
+
+def _density(name: str, kind: str, summary: str, source: str) -> Dataset:
+    """A density in the plane that the class ``kind`` draws from, in a file of ``datasets/synthetic/planar/``."""
+    return Dataset(
+        name=name,
+        summary=summary,
+        source="drawn by integrand, after the paper",
+        licence="CC0-1.0",
+        citation=source,
+        size=0,
+        splits="by number: sample i of a seed is the same however many are drawn",
+        synthetic=True,
+        loader=f"integrand.datasets.synthetic.planar.{name}:{kind}",
+    )
+
+
+def _zalando(name: str, sha256: str, size: int) -> RemoteFile:
+    """A file of Fashion-MNIST, by its publisher's repository."""
+    return RemoteFile(
+        path=f"fashion_mnist/{name}",
+        url=f"https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/{name}",
+        sha256=sha256,
+        size=size,
     )
 
 
@@ -333,6 +358,72 @@ _ENTRIES = (
         ),
         loader="integrand.datasets.real.darcy_neuralop:load",
     ),
+    Dataset(
+        name="digits",
+        summary="1,797 handwritten digits, 8 x 8 points of 17 grey values, by 13 writers",
+        source="E. Alpaydin and C. Kaynak (Bogazici University), the test part of the UCI data set, through the Python "
+        "package scikit-learn",
+        licence="CC-BY-4.0",
+        citation="Alpaydin E. and Kaynak C. (1998). Optical recognition of handwritten digits. UCI Machine Learning "
+        "Repository. https://doi.org/10.24432/C50P49.",
+        size=57_523,
+        splits="none published: at random by class",
+        embedded=True,
+        loader="integrand.datasets.real.digits:load",
+    ),
+    Dataset(
+        name="fashion_mnist",
+        summary="70,000 articles of clothing in 10 classes, 28 x 28 points of 256 grey values",
+        source="Zalando Research (https://github.com/zalandoresearch/fashion-mnist); also Debian's package "
+        "dataset-fashion-mnist",
+        licence="MIT",
+        citation="Xiao H., Rasul K. and Vollgraf R. (2017). Fashion-MNIST: a novel image dataset for benchmarking "
+        "machine learning algorithms. arXiv:1708.07747.",
+        size=30_878_645,
+        splits="official: 60,000 training and 10,000 test images; validation is a share of the training images",
+        files=(
+            _zalando(
+                "train-images-idx3-ubyte.gz",
+                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+                26_421_880,
+            ),
+            _zalando(
+                "train-labels-idx1-ubyte.gz",
+                "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+                29_515,
+            ),
+            _zalando(
+                "t10k-images-idx3-ubyte.gz",
+                "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+                4_422_102,
+            ),
+            _zalando(
+                "t10k-labels-idx1-ubyte.gz",
+                "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+                5_148,
+            ),
+        ),
+        loader="integrand.datasets.real.fashion_mnist:load",
+    ),
+    Dataset(
+        name="cifar10",
+        summary="60,000 photographs of 10 kinds of things, 32 x 32 points of 3 colours",
+        source="A. Krizhevsky, V. Nair and G. Hinton (University of Toronto), the binary version",
+        licence="none stated",
+        citation="Krizhevsky A. (2009). Learning multiple layers of features from tiny images. Technical report, "
+        "University of Toronto.",
+        size=170_052_171,
+        splits="official: 50,000 training and 10,000 test images; validation is a share of the training images",
+        files=(
+            RemoteFile(
+                path="cifar10/cifar-10-binary.tar.gz",
+                url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+                sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+                size=170_052_171,
+            ),
+        ),
+        loader="integrand.datasets.real.cifar10:load",
+    ),
     _synthetic(
         "periodic",
         "1,000 sine waves of random frequency, 100 random times each: 1 channel",
@@ -361,6 +452,67 @@ _ENTRIES = (
         "1,000 runs of a chemical clock, 20 to 30 random times each, one or both of 2 substances seen at a time",
         "De Brouwer E., Simm J., Arany A. and Moreau Y. (2019). GRU-ODE-Bayes: Continuous modeling of "
         "sporadically-observed time series. NeurIPS.",
+    ),
+    _density(
+        "ring",
+        "Ring",
+        "eight narrow normal distributions on a ring: 2-D density, exact",
+        "Grathwohl W. et al. (2019). FFJORD: free-form continuous dynamics for scalable reversible generative models. "
+        "ICLR.",
+    ),
+    _density(
+        "eight_gaussians",
+        "EightGaussians",
+        "eight wide normal distributions on a ring, the start of eight Gaussians to moons: 2-D density, exact",
+        "Tong A. et al. (2024). Improving and generalizing flow-based generative models with minibatch optimal "
+        "transport. TMLR.",
+    ),
+    _density(
+        "moons",
+        "Moons",
+        "two half circles with normal noise: 2-D density, exact",
+        "Pedregosa F. et al. (2011). Scikit-learn: machine learning in Python. JMLR 12, 2825-2830.",
+    ),
+    _density(
+        "smeared_moons",
+        "SmearedMoons",
+        "two half circles smeared along the diagonal, the end of eight Gaussians to moons: 2-D density, exact",
+        "Tong A. et al. (2024). Improving and generalizing flow-based generative models with minibatch optimal "
+        "transport. TMLR.",
+    ),
+    _density(
+        "checkerboard",
+        "Checkerboard",
+        "uniform on the dark squares of a board: 2-D density, exact",
+        "Lipman Y. et al. (2024). Flow matching guide and code. arXiv:2412.06264.",
+    ),
+    _density(
+        "pinwheel",
+        "Pinwheel",
+        "five bent arms of a wheel: 2-D samples",
+        "Johnson M. J. et al. (2016). Composing graphical models with neural networks for structured representations "
+        "and fast inference. NeurIPS.",
+    ),
+    _density(
+        "swiss_roll",
+        "SwissRoll",
+        "a spiral with normal noise: 2-D density, exact",
+        "Grathwohl W. et al. (2019). FFJORD: free-form continuous dynamics for scalable reversible generative models. "
+        "ICLR.",
+    ),
+    _density(
+        "rings",
+        "Rings",
+        "four circles with normal noise: 2-D density, exact",
+        "Grathwohl W. et al. (2019). FFJORD: free-form continuous dynamics for scalable reversible generative models. "
+        "ICLR.",
+    ),
+    _density(
+        "two_spirals",
+        "TwoSpirals",
+        "two spirals with noise: 2-D density, exact",
+        "Grathwohl W. et al. (2019). FFJORD: free-form continuous dynamics for scalable reversible generative models. "
+        "ICLR.",
     ),
     _simulator(
         "pendulum",

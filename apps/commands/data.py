@@ -1,6 +1,7 @@
 """``integrand data``: list, describe, download and check the data sets, and simulate others."""
 
 import hashlib
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +16,26 @@ from integrand.datasets.download import check, download
 
 @dataclass(frozen=True)
 class EmbeddedFile:
-    """The file of a data set that comes with the package, and what is known of it.
+    """The file of a data set that comes with the package, or with one that it needs, and what is known of it.
 
     Attributes:
-        path: where it lies, relative to the folder ``datasets``.
+        path: where it lies, relative to the folder ``datasets``, or to that of another package.
         sha256: checksum of its bytes.
         rows: number of rows its loader makes of it.
+        package: the module of the other package, and
+        distribution: what pip calls it.
     """
 
     path: str
     sha256: str
     rows: int
+    package: str = ""
+    distribution: str = "integrand"
+
+    def within(self, folder: Path) -> Path:
+        """Return where the file is; ``folder`` is the package's own folder ``datasets``."""
+        found = importlib.util.find_spec(self.package) if self.package else None
+        return (Path(found.origin).parent if found and found.origin else folder) / self.path
 
 
 EMBEDDED: dict[str, EmbeddedFile] = {
@@ -44,6 +54,13 @@ EMBEDDED: dict[str, EmbeddedFile] = {
     ),
     "planets": EmbeddedFile(
         "real/planets.csv.xz", "0ef4fb05d1eee72a316b7888f6bd98b3268f86cb968a1dacce256aa3a01c5121", 3_424
+    ),
+    "digits": EmbeddedFile(
+        "datasets/data/digits.csv.gz",
+        "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
+        1_797,
+        package="sklearn",
+        distribution="scikit-learn",
     ),
 }
 
@@ -145,8 +162,8 @@ def check_embedded(entry: Dataset, folder: Path) -> int:
         InputError: the file is missing, has other bytes, or does not load as it should.
     """
     known = EMBEDDED[entry.name]
-    path = folder / known.path
-    cure = "install the package again (pip install --force-reinstall integrand)"
+    path = known.within(folder)
+    cure = f"install the package again (pip install --force-reinstall {known.distribution})"
     if not path.is_file():
         raise InputError(f"{path} is missing: {cure}.")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -154,7 +171,10 @@ def check_embedded(entry: Dataset, folder: Path) -> int:
         raise InputError(f"{path} is damaged: sha256 {found} where {known.sha256} is right; {cure}.")
     assert entry.loader is not None, f"{entry.name} has a file and no loader"
     data = load(entry.loader)()
-    rows = sum(len(series.times) for series in data.series) if hasattr(data, "series") else len(data) * len(data.times)
+    if hasattr(data, "series"):
+        rows = sum(len(series.times) for series in data.series)
+    else:
+        rows = len(data) * (len(data.times) if hasattr(data, "times") else 1)
     if rows != known.rows:
         raise InputError(f"{entry.name} loads as {rows:,} rows where {known.rows:,} are right: {cure}.")
     return rows

@@ -231,7 +231,7 @@ def test_data_list(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
     def where() -> str:
         lines = told(capsys, "data", "list").splitlines()
         (line,) = [line for line in lines if line.startswith("etth1")]
-        assert "2.6 MB  CC-BY-ND-4.0" in line
+        assert "2.6 MB CC-BY-ND-4.0" in " ".join(line.split())
         assert any(line.startswith("nyc_weather") and "in the package" in line for line in lines)
         assert str(tmp_path) in lines[-1]
         return line

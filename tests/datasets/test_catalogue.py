@@ -11,6 +11,7 @@ from integrand.apps.commands.data import EMBEDDED
 from integrand.core.errors import InputError
 from integrand.datasets import catalogue
 from integrand.datasets.catalogue import CATALOGUE, Dataset, data_directory, find
+from integrand.datasets.densities import DENSITIES, density
 from integrand.datasets.synthetic.simulators import SIMULATORS, simulator
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +51,14 @@ def test_every_simulator_has_an_entry(name: str):
     assert entry.summary == one.summary
 
 
+@pytest.mark.parametrize("name", DENSITIES)
+def test_every_density_has_an_entry(name: str):
+    entry, one = CATALOGUE[name], density(name)
+    assert entry.synthetic
+    assert entry.loader == DENSITIES[name]
+    assert (entry.name, entry.summary) == (one.name, one.summary)
+
+
 def test_keys_are_the_names_and_each_stands_once():
     assert all(entry.name == key for key, entry in CATALOGUE.items())
     assert len(catalogue._ENTRIES) == len(CATALOGUE)
@@ -57,7 +66,7 @@ def test_keys_are_the_names_and_each_stands_once():
 
 @pytest.mark.parametrize("name", [name for name, entry in CATALOGUE.items() if entry.embedded])
 def test_size_of_an_embedded_set_is_that_of_its_file(name: str):
-    assert (ROOT / "datasets" / EMBEDDED[name].path).stat().st_size == CATALOGUE[name].size
+    assert EMBEDDED[name].within(ROOT / "datasets").stat().st_size == CATALOGUE[name].size
 
 
 def test_etth1_is_the_file_of_the_evidence():

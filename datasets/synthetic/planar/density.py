@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri, xlogy
+from scipy.special import xlogy
 
 from integrand.core.errors import InputError
 
@@ -73,12 +73,16 @@ class Density(ABC):
         Raises:
             InputError: less than one sample, or a negative seed.
         """
+        return self.transform(self.numbers_of(n, seed))
+
+    def numbers_of(self, n: int, seed: int) -> Array:
+        """Return the uniform numbers (n, K) in (0, 1) that n samples are made of; ``draw`` tells what it raises."""
         if n < 1:
             raise InputError(f"samples={n!r} is out of range: ask for at least 1.")
         if seed < 0:
             raise InputError(f"seed={seed!r} is out of range: it must not be negative.")
         generator = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(self.name.encode())]))
-        return self.transform(np.maximum(generator.random((n, self.numbers)), SMALLEST))
+        return np.maximum(generator.random((n, self.numbers)), SMALLEST)
 
     def sample(self, n: int, seed: int = 0) -> Array:
         """Draw n samples, (n, 2) float64; see ``draw`` for their labels."""
@@ -109,11 +113,6 @@ class Density(ABC):
 def choose(u_N: Array, parts: int) -> Array:
     """Return the number of one of ``parts`` equally likely parts, (N,) int64, from uniform numbers."""
     return np.minimum((u_N * parts).astype(np.int64), parts - 1)
-
-
-def normal(u: Array) -> Array:
-    """Return standard normal numbers from uniform ones, by the inverse of their distribution function."""
-    return ndtri(u)
 
 
 def positive(name: str, what: str, value: float) -> float:

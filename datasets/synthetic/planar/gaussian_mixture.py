@@ -6,9 +6,9 @@ Dimension letters: N samples, K parts.
 import math
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import logsumexp, ndtri
 
-from integrand.datasets.synthetic.planar.density import Array, Box, Density, Draws, choose, normal, positive
+from integrand.datasets.synthetic.planar.density import Array, Box, Density, Draws, choose, positive
 
 PARTS = 8
 REACH = 8.0  # standard deviations, beyond which lies 1.3e-15 of a normal distribution
@@ -34,7 +34,7 @@ class GaussianMixture(Density):
     def transform(self, u_NK: Array) -> Draws:
         """Return the samples that uniform numbers in (0, 1) stand for."""
         labels = choose(u_NK[:, 0], PARTS)
-        return Draws(self.centres_K2[labels] + self.deviation * normal(u_NK[:, 1:]), labels)
+        return Draws(self.centres_K2[labels] + self.deviation * ndtri(u_NK[:, 1:]), labels)
 
     def log_density(self, x: Array) -> Array:
         """Return the logarithm of the density, (N,) in nats, at x (N, 2)."""

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from integrand.datasets.synthetic.planar.density import Array
-from integrand.datasets.synthetic.planar.noisy_curves import NoisyCurves, noise_of
+from integrand.datasets.synthetic.planar.density import Array, positive
+from integrand.datasets.synthetic.planar.noisy_curves import NoisyCurves
 
 
 class Moons(NoisyCurves):
@@ -33,7 +33,7 @@ class Moons(NoisyCurves):
     parts = 2
 
     def __init__(self, noise: float = 0.1) -> None:
-        self.deviation = noise_of(self.name, noise)
+        self.deviation = positive(self.name, "noise", noise)
 
     def curve(self, part: int, v: Array) -> Array:
         """Return the points (..., 2) of an arc at parameters from 0 to 1."""

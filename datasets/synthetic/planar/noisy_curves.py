@@ -7,9 +7,9 @@ import math
 from abc import abstractmethod
 
 import numpy as np
-from scipy.special import erfcx
+from scipy.special import erfcx, ndtri
 
-from integrand.datasets.synthetic.planar.density import Array, Box, Density, Draws, choose, normal, positive
+from integrand.datasets.synthetic.planar.density import Array, Box, Density, Draws, choose
 from integrand.datasets.synthetic.planar.gaussian_mixture import REACH
 
 AT_ONCE = 1 << 16  # distances of points and nodes that are formed together
@@ -49,7 +49,7 @@ class NoisyCurves(Density):
         """Return the samples that uniform numbers in (0, 1) stand for."""
         labels, v = choose(u_NK[:, 0], self.parts), u_NK[:, 1] ** (1 / self.power)
         places = np.stack([self.curve(part, v) for part in range(self.parts)])[labels, np.arange(len(v))]
-        return Draws(places + self.width * u_NK[:, 4:6] + self.deviation * normal(u_NK[:, 2:4]), labels)
+        return Draws(places + self.width * u_NK[:, 4:6] + self.deviation * ndtri(u_NK[:, 2:4]), labels)
 
     def log_density(self, x: Array) -> Array:
         """Return the logarithm of the density, (N,) in nats, at x (N, 2)."""
@@ -101,8 +101,3 @@ class NoisyCurves(Density):
         # Phi(a) = exp(-a^2 / 2) erfcx(-a / sqrt 2) / 2, of which the exponential of high is taken out.
         gap = erfcx(-high / math.sqrt(2)) - erfcx(-low / math.sqrt(2)) * np.exp((high - low) * (high + low) / 2)
         return np.log(gap / (2 * w)) - high**2 / 2
-
-
-def noise_of(name: str, noise: float) -> float:
-    """Return the standard deviation ``noise``, or raise ``InputError`` where it is not positive."""
-    return positive(name, "noise", noise)

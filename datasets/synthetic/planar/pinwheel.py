@@ -3,8 +3,9 @@
 import math
 
 import numpy as np
+from scipy.special import ndtri
 
-from integrand.datasets.synthetic.planar.density import Array, Density, Draws, choose, normal, positive
+from integrand.datasets.synthetic.planar.density import Array, Density, Draws, choose, positive
 
 ARMS = 5
 
@@ -42,7 +43,7 @@ class Pinwheel(Density):
 
     def transform(self, u_NK: Array) -> Draws:
         """Return the samples that uniform numbers in (0, 1) stand for."""
-        labels, noise = choose(u_NK[:, 0], ARMS), normal(u_NK[:, 1:])
+        labels, noise = choose(u_NK[:, 0], ARMS), ndtri(u_NK[:, 1:])
         a, b = 1 + 0.3 * noise[:, 0], 0.1 * noise[:, 1]
         angle = 2 * math.pi / ARMS * labels + self.rate * np.exp(a)
         x, y = a * np.cos(angle) + b * np.sin(angle), -a * np.sin(angle) + b * np.cos(angle)

@@ -6,11 +6,10 @@ Dimension letters: N samples, K circles.
 import math
 
 import numpy as np
-from scipy.special import i0e, logsumexp
+from scipy.special import i0e, logsumexp, ndtri
 
-from integrand.datasets.synthetic.planar.density import Array, Box, Density, Draws, choose, normal
+from integrand.datasets.synthetic.planar.density import Array, Box, Density, Draws, choose, positive
 from integrand.datasets.synthetic.planar.gaussian_mixture import REACH
-from integrand.datasets.synthetic.planar.noisy_curves import noise_of
 
 RADII_K = np.array([0.75, 1.5, 2.25, 3.0])
 
@@ -41,13 +40,13 @@ class Rings(Density):
     numbers = 4
 
     def __init__(self, noise: float = 0.08) -> None:
-        self.deviation = noise_of(self.name, noise)
+        self.deviation = positive(self.name, "noise", noise)
 
     def transform(self, u_NK: Array) -> Draws:
         """Return the samples that uniform numbers in (0, 1) stand for."""
         labels, angle = choose(u_NK[:, 0], len(RADII_K)), 2 * math.pi * u_NK[:, 1]
         circle = RADII_K[labels][:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        return Draws(circle + self.deviation * normal(u_NK[:, 2:]), labels)
+        return Draws(circle + self.deviation * ndtri(u_NK[:, 2:]), labels)
 
     def log_density(self, x: Array) -> Array:
         """Return the logarithm of the density, (N,) in nats, at x (N, 2)."""

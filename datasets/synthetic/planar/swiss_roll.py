@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from integrand.datasets.synthetic.planar.density import Array
-from integrand.datasets.synthetic.planar.noisy_curves import NoisyCurves, noise_of
+from integrand.datasets.synthetic.planar.density import Array, positive
+from integrand.datasets.synthetic.planar.noisy_curves import NoisyCurves
 
 
 class SwissRoll(NoisyCurves):
@@ -31,7 +31,7 @@ class SwissRoll(NoisyCurves):
     parts = 1
 
     def __init__(self, noise: float = 0.2) -> None:
-        self.deviation = noise_of(self.name, noise)
+        self.deviation = positive(self.name, "noise", noise)
 
     def curve(self, part: int, v: Array) -> Array:
         """Return the points (..., 2) of the spiral at parameters from 0 to 1."""
