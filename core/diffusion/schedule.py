@@ -16,9 +16,9 @@ FINALS: tuple[str, ...] = get_args(Final)
 FARTHEST = 13.8
 """Most that |log(sigma / alpha)| is taken for where it must be finite."""
 PURE_NOISE = 200.0
-"""What sigma / alpha is taken for where a process ends in noise alone, as the place from which steps are spaced: EDM's 80
-for data of scale 0.5 is 160. More would spend steps where nothing of the data is seen; the step from pure noise to the
-next time is exact but for what the denoiser learns on the way, some 1 / 200^2."""
+"""What sigma / alpha is taken for where a process ends in noise alone, as the place from which steps are spaced: EDM's
+80 for data of scale 0.5 is 160. More would spend steps where nothing of the data is seen; the step from pure noise to
+the next time is exact but for what the denoiser learns on the way, some 1 / 200^2."""
 
 
 def step_times(
