@@ -1,4 +1,4 @@
-"""The laws of every sampler: exactness, independence of the batch, ranks, precisions, rules for the last step, errors."""
+"""The laws of every sampler: exactness, independence of the batch, ranks, precisions, the last step, mistakes."""
 
 import math
 from functools import partial
@@ -72,11 +72,11 @@ def test_the_flow_of_normal_data_is_followed(name: str, where: str):
     """
     path = process(where, start=0.3 if where == "ve" else 0.05)
     x = torch.tensor([[-2.0], [0.5], [1.0]], dtype=F64) * path.prior_scale()
-    coarse, found = (
-        walked(name, normal(path), x, step_times(path, steps, spacing="log_snr", final="stop")) for steps in (200, 400)
-    )
-    if SAMPLERS[name].order == 1:
-        found = 2 * found - coarse
+
+    def reached(steps: int) -> Tensor:
+        return walked(name, normal(path), x, step_times(path, steps, spacing="log_snr", final="stop"))
+
+    found = 2 * reached(400) - reached(200) if SAMPLERS[name].order == 1 else reached(200)
     torch.testing.assert_close(found, carried(path, x, path.start), rtol=0, atol=2e-3)
 
 
@@ -257,7 +257,7 @@ def test_the_last_step_to_clean_data_answers_with_the_denoiser(name: str, where:
         torch.testing.assert_close(one, field.denoise(times[0], x), rtol=1e-12, atol=1e-12)
 
 
-@every
+@pytest.mark.parametrize("name", [name for name, each in SAMPLERS.items() if each.evaluations])
 def test_evaluations_are_those_told(name: str):
     path, seen = process("vp"), []
 
@@ -266,8 +266,6 @@ def test_evaluations_are_those_told(name: str):
             seen.append(t)
             return super().denoise(t, x, args)
 
-    if not SAMPLERS[name].evaluations:
-        pytest.skip("tolerances decide")
     for final in ("denoise", "stop"):
         seen.clear()
         field = Counted(path, normal(path).denoiser)
@@ -304,6 +302,17 @@ def test_gradients_reach_the_start(name: str):
         moved = walked(name, normal(path), x + 1.0, times) - walked(name, normal(path), x, times)
     assert x.grad is not None
     assert float(x.grad) == pytest.approx(float(moved), rel=1e-3 if name == "ode" else 1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name, each in SAMPLERS.items() if each.evaluations])
+def test_nothing_waits_for_the_device(name: str):
+    """On a device that has shapes and no values, to ask for a value is an error."""
+    path = process("vp")
+    with torch.device("meta"):
+        times, x = step_times(path, 5), initial_noise([1, 2], (3,))
+        found = walked(name, normal(path), x, times, [1, 2], check=False)
+    assert times.device.type == "cpu"
+    assert (x.device.type, found.device.type, found.shape) == ("meta", "meta", (2, 3))
 
 
 # --- noise

@@ -94,8 +94,8 @@ class _Raised(NamedTuple):
 
 def _raise(process: Process, grid: Grid, churn: float, between: tuple[float, float], x: Tensor) -> _Raised:
     gamma = min(churn / grid.steps, MOST)
-    at = torch.tensor(grid.at[:-1], dtype=torch.float64)
-    level = torch.tensor(grid.half_log_snr[:-1], dtype=torch.float64)
+    at = torch.tensor(grid.at[:-1], dtype=torch.float64, device="cpu")
+    level = torch.tensor(grid.half_log_snr[:-1], dtype=torch.float64, device="cpu")
     u = (-level).exp()  # infinite in pure noise, which cannot be raised
     chosen = (u >= between[0]) & (u <= between[1]) & u.isfinite() & (gamma > 0)
     found = torch.where(chosen, process.time(torch.where(chosen, level, 0.0) - math.log1p(gamma)), at)

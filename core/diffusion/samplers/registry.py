@@ -28,9 +28,8 @@ from integrand.core.errors import InputError, unknown
 from integrand.core.numerics.solve_ode import solve_ode
 
 _OF_OTHERS = ("field", "x", "y0", "times", "noise", "args", "callback", "method", "options")
-ODE_OPTIONS = tuple(
-    name for name in (*signature(ode).parameters, *signature(solve_ode).parameters) if name not in _OF_OTHERS
-)
+_ODE_PARAMETERS = {**signature(ode).parameters, **signature(solve_ode).parameters}
+ODE_OPTIONS = tuple(name for name in _ODE_PARAMETERS if name not in _OF_OTHERS)
 """Options of ``ode`` and of what it hands on to."""
 
 
