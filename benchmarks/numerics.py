@@ -29,6 +29,7 @@ PARTS = (
     "latent_ode",
     "recurrent",
     "operator",
+    "sampler",
 )
 
 

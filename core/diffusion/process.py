@@ -75,7 +75,7 @@ class Process(ABC):
 
     def prior_scale(self, data_scale: float = 1.0) -> float:
         """Return the standard deviation of x_end for data of a standard deviation, as samplers begin with."""
-        end = torch.tensor(self.end, dtype=torch.float64)
+        end = torch.tensor(self.end, dtype=torch.float64, device="cpu")
         return float((self.alpha(end).square() * data_scale**2 + self.sigma(end).square()).sqrt())
 
     def mix(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:

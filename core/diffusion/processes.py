@@ -89,9 +89,8 @@ class SubVP(VP):
         return self.rate(t) * self.alpha(t).square()
 
     def time(self, half_log_snr: Tensor) -> Tensor:
-        """See ``Process``; alpha = e^lambda (1 - alpha^2) is solved for alpha."""
-        alpha = 2 / (torch.exp(-half_log_snr) + torch.sqrt(torch.exp(-2 * half_log_snr) + 4))
-        return self._time_of_total(-2 * alpha.log())
+        """See ``Process``; e^-lambda = 1 / alpha - alpha = 2 sinh(B / 2), where alpha itself would lose digits."""
+        return self._time_of_total(2 * torch.asinh(0.5 * torch.exp(-half_log_snr)))
 
 
 class VE(Process):

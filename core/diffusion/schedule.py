@@ -16,9 +16,9 @@ FINALS: tuple[str, ...] = get_args(Final)
 FARTHEST = 13.8
 """Most that |log(sigma / alpha)| is taken for where it must be finite."""
 PURE_NOISE = 200.0
-"""What sigma / alpha is taken for where a process ends in noise alone, as the place from which steps are spaced: EDM's 80
-for data of scale 0.5 is 160. More would spend steps where nothing of the data is seen; the step from pure noise to the
-next time is exact but for what the denoiser learns on the way, some 1 / 200^2."""
+"""What sigma / alpha is taken for where a process ends in noise alone, as the place from which steps are spaced: EDM's
+80 for data of scale 0.5 is 160. More would spend steps where nothing of the data is seen; the step from pure noise to
+the next time is exact but for what the denoiser learns on the way, some 1 / 200^2."""
 
 
 def step_times(
@@ -74,9 +74,9 @@ def step_times(
         raise InputError(f"rho={rho:g} is out of range: it must be positive.")
     count = steps if final == "stop" else steps - 1
     if count == 0:
-        return torch.tensor([end, 0.0], dtype=torch.float64)
-    ends = torch.tensor([end, start], dtype=torch.float64)
-    share = torch.linspace(0, 1, count + 1, dtype=torch.float64)
+        return torch.tensor([end, 0.0], dtype=torch.float64, device="cpu")
+    ends = torch.tensor([end, start], dtype=torch.float64, device="cpu")
+    share = torch.linspace(0, 1, count + 1, dtype=torch.float64, device="cpu")
     if spacing in ("time", "quadratic"):
         power = 1.0 if spacing == "time" else 0.5
         first, last = (ends**power).tolist()
@@ -97,6 +97,6 @@ def step_times(
 
 def half_log_snr_span(process: Process) -> tuple[float, float]:
     """Return lambda at ``start`` and at ``end``, the latter finite."""
-    ends = torch.tensor([process.start, process.end], dtype=torch.float64)
+    ends = torch.tensor([process.start, process.end], dtype=torch.float64, device="cpu")
     first, last = process.half_log_snr(ends).clamp(-FARTHEST, FARTHEST).tolist()
     return first, last

@@ -39,8 +39,9 @@ def churned(
         x_s = alpha_s / alpha_t x_t + alpha_s u sqrt((1 + gamma)^2 - 1) S z,     gamma = min(C / steps, sqrt(2) - 1),
 
     and from s by a step of ``heun`` to the next time; gamma is 0 outside ``churn_min <= u <= churn_max``. Two
-    evaluations a step. With no churn it is ``heun``. For other processes than ``EDM`` it adds the same noise to
-    x / alpha, and Heun's method works in their own time.
+    evaluations a step. With no churn it is ``heun``; with S = 1 its order in law is 2, and other S leave a part of the
+    error for any number of steps, which may balance one of the network's. For other processes than ``EDM`` the same
+    noise is added to x / alpha, and Heun's method works in their own time.
 
     Args:
         field, x, times, args, callback: see ``ddim``.
@@ -93,8 +94,8 @@ class _Raised(NamedTuple):
 
 def _raise(process: Process, grid: Grid, churn: float, between: tuple[float, float], x: Tensor) -> _Raised:
     gamma = min(churn / grid.steps, MOST)
-    at = torch.tensor(grid.at[:-1], dtype=torch.float64)
-    level = torch.tensor(grid.half_log_snr[:-1], dtype=torch.float64)
+    at = torch.tensor(grid.at[:-1], dtype=torch.float64, device="cpu")
+    level = torch.tensor(grid.half_log_snr[:-1], dtype=torch.float64, device="cpu")
     u = (-level).exp()  # infinite in pure noise, which cannot be raised
     chosen = (u >= between[0]) & (u <= between[1]) & u.isfinite() & (gamma > 0)
     found = torch.where(chosen, process.time(torch.where(chosen, level, 0.0) - math.log1p(gamma)), at)

@@ -21,7 +21,7 @@ class Velocity(NamedTuple):
     @classmethod
     def of(cls, process: Process, at: Sequence[float]) -> "Velocity":
         """Make it at the times given."""
-        a, b = coefficients(process, "velocity", torch.tensor(at, dtype=torch.float64))
+        a, b = coefficients(process, "velocity", torch.tensor(at, dtype=torch.float64, device="cpu"))
         return cls(a.tolist(), b.tolist())
 
 

@@ -122,11 +122,11 @@ def _terms(weights: list[float], answers: list[Tensor]) -> list[tuple[float, Ten
 
 def _stages(table: ExponentialTableau, grid: Grid, steps: list[int], process: Process, x: Tensor) -> list[list[_Stage]]:
     """Return for each of the steps its stages after the first and its end, all from one evaluation of the table."""
-    level = torch.tensor(grid.half_log_snr, dtype=torch.float64)
-    chosen = torch.tensor(steps)
+    level = torch.tensor(grid.half_log_snr, dtype=torch.float64, device="cpu")
+    chosen = torch.tensor(steps, device="cpu")
     h = level[chosen + 1] - level[chosen]
     weights = table.weights(-h, h)
-    sigma_S = torch.tensor(grid.sigma, dtype=torch.float64)[chosen]
+    sigma_S = torch.tensor(grid.sigma, dtype=torch.float64, device="cpu")[chosen]
     columns = []  # a stage each, of all steps
     for c, row in zip((*table.c[1:], 1.0), weights.rows[1:], strict=True):
         t = process.time(level[chosen] + c * h)

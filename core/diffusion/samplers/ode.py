@@ -19,7 +19,7 @@ def ode(
     *,
     args: Any = None,
     callback: Callback | None = None,
-    method: str = "dopri5",
+    solver: str = "dopri5",
     rtol: float = 1e-4,
     atol: float = 1e-4,
     **options: Any,
@@ -33,7 +33,7 @@ def ode(
     Args:
         field, x, times, args, callback: see ``ddim``. ``args`` are a tensor or nested structure of tensors (B, ...).
             With a callback an adaptive method also tells the states at the times between.
-        method: a name in ``METHODS``.
+        solver: a name in ``METHODS``, the method of ``solve_ode``.
         rtol, atol: tolerances of adaptive methods.
         options: others of ``solve_ode``.
 
@@ -50,10 +50,10 @@ def ode(
     grid = Grid.of(field.process, times, x)
     last = grid.steps - (grid.at[-1] == 0)
     if last:
-        told = range(last + 1) if callback is not None or method not in ADAPTIVE else (0, last)
+        told = range(last + 1) if callback is not None or solver not in ADAPTIVE else (0, last)
         at = torch.stack([grid.t[i] for i in told])
         flow = ProbabilityFlow(field.process, field.denoise)
-        states = solve_ode(flow, x, at, args=args, method=method, rtol=rtol, atol=atol, **options).states
+        states = solve_ode(flow, x, at, args=args, method=solver, rtol=rtol, atol=atol, **options).states
         x = states[:, -1]
         if callback is not None:
             for i in range(1, last + 1):

@@ -24,7 +24,7 @@ def optimal_times(
     end: float | None = None,
     args: Any = None,
     pilot_steps: int = 100,
-    floor: float = 0.3,
+    floor: float = 0.5,
 ) -> Tensor:
     """Return S + 1 times at which a sampler of order p makes the same error in every step, as a pilot run measures it.
 

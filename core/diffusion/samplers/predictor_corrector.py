@@ -30,7 +30,8 @@ def predictor_corrector(
     The dynamics have p_t as their limit as e falls, so that they repair what the steps did to the law. r is the ratio
     of the norms of the score's part and of the noise's, as its authors set it, except that both norms are taken at what
     they are on average for noise, sqrt(dim) / sigma and sqrt(dim): a step then does not depend on the other samples,
-    nor on the state, which would bend the law. 1 + M evaluations a step; none is corrected at t = 0.
+    nor on the state, which would bend the law. Its own error, about r^2 of the noise's share of the variance, does not
+    fall with the number of steps. 1 + M evaluations a step; none is corrected at t = 0.
 
     Args:
         field, x, times, args, callback: see ``ddim``.

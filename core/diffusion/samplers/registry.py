@@ -27,8 +27,10 @@ from integrand.core.diffusion.samplers.unipc import unipc
 from integrand.core.errors import InputError, unknown
 from integrand.core.numerics.solve_ode import solve_ode
 
-ODE_OPTIONS = tuple(name for name in signature(solve_ode).parameters if name not in ("field", "y0", "times", "args"))
-"""What ``ode`` hands on."""
+_OF_OTHERS = ("field", "x", "y0", "times", "noise", "args", "callback", "method", "options")
+_ODE_PARAMETERS = {**signature(ode).parameters, **signature(solve_ode).parameters}
+ODE_OPTIONS = tuple(name for name in _ODE_PARAMETERS if name not in _OF_OTHERS)
+"""Options of ``ode`` and of what it hands on to."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Sampler:
         name: what recipes and commands call it.
         function: called ``function(field, x, times, *, args, callback, ...)``, a stochastic one also with ``noise``.
         order: of convergence in the length of the steps, with its own options left as they are: of each state, or of
-            the law where the sampler is stochastic; 0 where tolerances rule.
+            the law where the sampler is stochastic; 0 where more steps are not what makes the error less: tolerances
+            rule, or, in the corrector's step and the surplus of noise of ``churned``, an option does.
         evaluations: of the network in a step; 0 where tolerances decide.
         stochastic: whether it draws noise.
         summary: one line.
@@ -86,10 +89,10 @@ SAMPLERS: dict[str, Sampler] = {
         Sampler("ode", ode, 0, 0, False, "any method of solve_ode; adaptive by tolerance unless told"),
         Sampler("ancestral", ancestral, 1, 1, True, "DDPM's chain, and with eta the family down to ddim"),
         Sampler("euler_maruyama", euler_maruyama, 1, 1, True, "Euler-Maruyama method of the reverse equation"),
-        Sampler("predictor_corrector", predictor_corrector, 1, 2, True, "ancestral steps with Langevin dynamics"),
+        Sampler("predictor_corrector", predictor_corrector, 0, 2, True, "ancestral steps with Langevin dynamics"),
         Sampler("sde_dpmpp_1", sde_dpmpp_1, 1, 1, True, "exponential Euler method of the reverse equation"),
-        Sampler("sde_dpmpp_2m", sde_dpmpp_2m, 1, 1, True, "two-step exponential method of the reverse equation", 2),
-        Sampler("churned", churned, 2, 2, True, "Heun's method with noise added before steps, EDM's"),
+        Sampler("sde_dpmpp_2m", sde_dpmpp_2m, 2, 1, True, "two-step exponential method of the reverse equation", 2),
+        Sampler("churned", churned, 0, 2, True, "Heun's method with noise added before steps, EDM's"),
     )
 }
 
@@ -159,9 +162,8 @@ def sample(
 
 def _check_options(sampler: Sampler, options: dict[str, Any]) -> None:
     """Raise at an option that the sampler does not have."""
-    shared = ("field", "x", "times", "noise", "args", "callback")
     parameters = signature(sampler.function).parameters
-    own = ODE_OPTIONS if sampler.function is ode else [name for name in parameters if name not in shared]
+    own = ODE_OPTIONS if sampler.function is ode else [name for name in parameters if name not in _OF_OTHERS]
     for name in options:
         if name not in own:
             raise unknown(f"option of sampler {sampler.name}", name, own)

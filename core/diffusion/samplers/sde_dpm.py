@@ -62,9 +62,8 @@ def sde_dpmpp_2m(
     """Walk the reverse stochastic equation by the two-step method SDE-DPM-Solver++ 2M, one evaluation a step.
 
     The step of ``sde_dpmpp_1`` with (1 + 1/(2r)) D_i - 1/(2r) D_{i-1} for D, r = h_{i-1} / h_i, as ``dpmpp_2m`` has it
-    and is at ``eta=0``. It is of order 2 in all that the noise does not touch. In law its order is 1 as soon as the
-    denoiser depends on the noise of the step before, with an error that is less than that of ``sde_dpmpp_1``. The first
-    step, and one that ends in clean data, is of that. Arguments as those of ``sde_dpmpp_1``; at least 2 steps.
+    and is at ``eta=0``. Order 2 in law, for the noise does not depend on the state. The first step, and one that ends
+    in clean data, is that of ``sde_dpmpp_1``. Arguments as those of ``sde_dpmpp_1``; at least 2 steps.
 
     Source: Lu, Zhou, Bao, Chen, Li and Zhu (2022), DPM-Solver++: fast solver for guided sampling of diffusion
     probabilistic models, Section 6.

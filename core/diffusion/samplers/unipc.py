@@ -37,7 +37,8 @@ def unipc(
 
     The weights integrate the polynomials exactly against e^lambda, except where a predictor has two points, or a
     corrector the end points alone: there half a difference is taken, times B(h) = h (``"bh1"``) or 1 - e^-h
-    (``"bh2"``), which is what tells the variants apart. The last state is not corrected, since nothing is evaluated there.
+    (``"bh2"``), which is what tells the variants apart. The last state is not corrected, since nothing is evaluated
+    there.
 
     Args:
         field, x, times, args, callback: see ``ddim``; at least p steps.
