@@ -94,25 +94,20 @@ def tell_column(
     if isinstance(cells.dtype, pd.CategoricalDtype):
         levels = tuple(_plain(one, name) for one in cells.dtype.categories)
         base = replace(base, levels=levels, ordered=bool(cells.dtype.ordered))
-    distinct = there.unique()
+    _refuse_strange(there)
     if ordinal is not None:
         return _ordinal(base, there, ordinal)
-    if len(distinct) == 1 and not base.missing:
+    if there.nunique() == 1 and not base.missing:
         return replace(base, kind="constant", categories=(_constant(there.iloc[0], name),))
     if categorical or base.levels or pd.api.types.is_bool_dtype(cells.dtype) or _all_bool(there):
         return replace(base, categories=_categories(there, base))
-    if pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_complex_dtype(cells.dtype):
+    if pd.api.types.is_numeric_dtype(cells.dtype) or (there.dtype == object and not _any_text(there)):
         return _number(base, there, few=0 if numbers else FEW)
     if numbers:
         raise InputError(f"column {name!r} holds no numbers, so it cannot be continuous: leave it out of that list.")
     if pd.api.types.is_datetime64_any_dtype(cells.dtype):
         return _spread(replace(base, kind="datetime"), seconds_of(there))
-    if not _all_text(there):
-        raise InputError(
-            f"column {name!r} holds {type(there.iloc[0]).__name__} values (dtype {cells.dtype}), which are no numbers, "
-            f"dates or words: convert it, or leave it out (--data.drop {name})."
-        )
-    return _text(base, there)
+    return _text(base, there.astype(str))
 
 
 def numbers_in(column: Column, cells: pd.Series) -> np.ndarray:
@@ -268,7 +263,8 @@ def lattice(values: np.ndarray) -> tuple[int | None, int]:
         if np.abs(scaled).max() >= LARGEST_WHOLE:
             break
         whole = np.rint(scaled)
-        if (whole / 10**decimals == distinct).all():
+        # Readers of text may be a rounding error or two away from the number nearest to what is written.
+        if (np.abs(whole / 10**decimals - distinct) <= 4 * np.finfo(np.float64).eps * np.abs(distinct)).all():
             step = int(np.gcd.reduce(whole.astype(np.int64))) if len(distinct) > FEW else 1
             return max(step, 1), decimals
     return None, 0
@@ -331,10 +327,10 @@ def _categories(there: pd.Series, base: Column) -> tuple[Scalar, ...]:
 def _plain(value: Any, name: str) -> Scalar:
     """Return a cell as a plain value of Python."""
     plain = value.item() if isinstance(value, np.generic) else value
-    if not isinstance(plain, (str, bool, int, float)):
+    if not isinstance(plain, Scalar):
         raise InputError(
-            f"column {name!r} has {str(plain)!r} for a category, which is no word, number or truth: convert it, or "
-            f"leave it out (--data.drop {name})."
+            f"column {name!r} has {str(plain)!r} for a category, which is no word, number or truth: leave it out "
+            f"(--data.drop {name}), or do not take it for one."
         )
     return plain
 
@@ -352,5 +348,16 @@ def _all_bool(there: pd.Series) -> bool:
     return there.dtype == object and all(isinstance(one, (bool, np.bool_)) for one in there)
 
 
-def _all_text(there: pd.Series) -> bool:
-    return all(isinstance(one, str) for one in there)
+def _any_text(there: pd.Series) -> bool:
+    return any(isinstance(one, str) for one in there)
+
+
+def _refuse_strange(there: pd.Series) -> None:
+    """Refuse a column of values that are neither plain nor instants of pandas."""
+    strange = [one for one in there if not isinstance(one, Scalar | np.generic)] if there.dtype == object else []
+    if strange or getattr(there.dtype, "kind", "O") in "cm":
+        kind = type(strange[0] if strange else there.iloc[0]).__name__
+        raise InputError(
+            f"column {there.name!r} holds values of type {kind}, which are no numbers, truths, dates or words: convert "
+            f"it, or leave it out (--data.drop {there.name})."
+        )
