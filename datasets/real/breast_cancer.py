@@ -6,6 +6,8 @@ the nuclei of its image, lengths in the image's own unit. Nothing is missing; 21
 Source: Street, Wolberg and Mangasarian (1993), Nuclear feature extraction for breast tumor diagnosis.
 """
 
+from typing import Any
+
 import pandas as pd
 
 TARGET = "diagnosis"
@@ -22,7 +24,7 @@ def load() -> pd.DataFrame:
     """
     from sklearn.datasets import load_breast_cancer
 
-    bunch = load_breast_cancer()
+    bunch: Any = load_breast_cancer()
     frame = pd.DataFrame(bunch.data, columns=[str(name).replace(" ", "_") for name in bunch.feature_names])
     frame[TARGET] = [str(bunch.target_names[label]) for label in bunch.target]
     return frame

@@ -6,6 +6,8 @@ which is which.
 Source: Efron, Hastie, Johnstone and Tibshirani (2004), Least angle regression.
 """
 
+from typing import Any
+
 import pandas as pd
 
 TARGET = "progression"
@@ -26,7 +28,7 @@ def load() -> pd.DataFrame:
     """
     from sklearn.datasets import load_diabetes
 
-    bunch = load_diabetes(scaled=False)
+    bunch: Any = load_diabetes(scaled=False)
     frame = pd.DataFrame(bunch.data, columns=list(bunch.feature_names))
     frame[TARGET] = bunch.target
     return frame.astype(dict.fromkeys(WHOLE, "int64"))

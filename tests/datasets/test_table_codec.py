@@ -198,7 +198,7 @@ def test_noise_up_to_half_the_gap_between_categories_changes_nothing():
 def test_blocks_of_some_columns_are_those_of_the_whole():
     codec = codec_of(three())
     whole = codec.encode(three())
-    condition = codec.encode_columns(three()[["sold", "colour"]], ["sold", "colour"])
+    condition = codec.encode_columns(three().filter(["sold", "colour"]), ["sold", "colour"])
     blocks = [whole[:, codec.block(name).slice] for name in ("sold", "colour")]
     np.testing.assert_array_equal(condition, np.concatenate(blocks, axis=1))
 

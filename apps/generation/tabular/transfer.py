@@ -57,6 +57,7 @@ def transfer_scores(
     synthetic: Sequence[pd.DataFrame],
     test: pd.DataFrame,
     seeds: Sequence[int] = (0, 1, 2),
+    trees: int = TREES,
 ) -> list[Transfer]:
     """Score learners of a column that saw real rows, and the same that saw synthetic rows, on real test rows.
 
@@ -71,6 +72,7 @@ def transfer_scores(
         synthetic: tables like them; seed i learns from table i, beginning anew where there are fewer tables.
         test: real rows that it never saw.
         seeds: of the forests.
+        trees: of each forest.
 
     Raises:
         InputError: no such column, one that never changes, no other column, no tables or seeds, or test rows of one
@@ -93,7 +95,7 @@ def transfer_scores(
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for place, seed in enumerate(seeds):
         sources = (real_rows, synthetic_rows[place % len(synthetic)])
-        real, made = (score(x, y, x_test, y_test, seed) for x, y in sources)
+        real, made = (score(x, y, x_test, y_test, seed, trees) for x, y in sources)
         for key in real:
             found.setdefault(key, []).append((real[key], made[key]))
     scores = []
@@ -137,7 +139,7 @@ def auroc(probabilities: np.ndarray, labels: np.ndarray) -> float:
     from sklearn.metrics import roc_auc_score
 
     classes = [1] if probabilities.shape[1] == 2 else np.unique(labels)
-    areas = [roc_auc_score(labels == one, probabilities[:, one]) for one in classes]
+    areas = [float(roc_auc_score(labels == one, probabilities[:, one])) for one in classes]
     return float(np.mean(areas))
 
 
@@ -162,14 +164,14 @@ def _prepared(learner: Any, x: np.ndarray) -> Any:
 
 
 def _classification(
-    x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, seed: int
+    x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, seed: int, trees: int
 ) -> dict[tuple[str, str], float]:
     from sklearn.dummy import DummyClassifier
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
 
     learners: dict[str, Callable[[], Any]] = {
-        "random forest": lambda: RandomForestClassifier(TREES, random_state=seed),
+        "random forest": lambda: RandomForestClassifier(trees, random_state=seed),
         "logistic regression": lambda: LogisticRegression(max_iter=5000),
     }
     classes = int(max(y.max(), y_test.max())) + 1
@@ -186,13 +188,13 @@ def _classification(
 
 
 def _regression(
-    x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, seed: int
+    x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, seed: int, trees: int
 ) -> dict[tuple[str, str], float]:
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.linear_model import RidgeCV
     from sklearn.metrics import r2_score, root_mean_squared_error
 
-    learners = {"random forest": RandomForestRegressor(TREES, random_state=seed), "ridge": RidgeCV(PENALTIES)}
+    learners = {"random forest": RandomForestRegressor(trees, random_state=seed), "ridge": RidgeCV(PENALTIES)}
     found = {}
     for name, learner in learners.items():
         predicted = _prepared(learner, x).fit(x, y).predict(x_test)
