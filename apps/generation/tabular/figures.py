@@ -51,7 +51,10 @@ def draw_marginals(
     for axes, column in zip(panels, shown, strict=False):
         draw = _draw_numbers if column.kind in NUMBERS and column.kind != "ordinal" else _draw_categories
         draw(axes, column, first[column.name], second[column.name])
-        axes.set_title(f"{_short(column.name)}  {distances[column.name]:.2f}")
+        axes.set_title(_short(column.name))
+        axes.annotate(
+            f"{distances[column.name]:.2f}", (1, 1), (-2, -4), "axes fraction", "offset points", ha="right", va="top"
+        )
         axes.set_yticks([])
     handles, names = panels[0].get_legend_handles_labels()
     made.legend(handles, names, loc="outside upper left", ncols=2)
@@ -67,7 +70,7 @@ def draw_marginals(
 
 def draw_associations(scores: TableScores, path: Path) -> None:
     """Draw how strongly columns go together in real and in synthetic rows, side by side."""
-    made = figure(WIDE, 0.47 * WIDE + 0.9)
+    made = figure(WIDE, 0.4 * WIDE + 0.3)
     panels = made.subplots(1, 2, sharey=True)
     image = None
     for axes, title, matrix in zip(panels, ("real", "synthetic"), (scores.real, scores.synthetic), strict=True):
@@ -103,7 +106,7 @@ def draw_transfer(scores: Mapping[str, Sequence[Transfer]], name: str, path: Pat
     if not scores.get(name):
         raise InputError(f"there are no scores of learners for {name!r}: name a target column.")
     shown = [place for place, one in enumerate(scores[name]) if one.metric not in LOWER_IS_BETTER]
-    made = figure(NARROW, 0.8 + (0.75 + 0.27 * len(scores)) * len(shown))
+    made = figure(NARROW, 0.8 + (0.8 + 0.36 * len(scores)) * len(shown))
     panels = made.subplots(len(shown), 1, squeeze=False)[:, 0]
     for axes, place in zip(panels, shown, strict=True):
         one = scores[name][place]
@@ -129,13 +132,15 @@ def draw_transfer(scores: Mapping[str, Sequence[Transfer]], name: str, path: Pat
 def _draw_bars(axes: Axes, bars: Sequence[tuple[str, float, float, str]]) -> None:
     for place, (_, value, deviation, colour) in enumerate(bars):
         axes.barh(place, value, color=colour, height=0.7, xerr=deviation, ecolor=OBSERVED)
-        axes.annotate(f"{value:.3f}", (max(value, 0), place), xytext=(6, 0), textcoords="offset points", va="center")
+        axes.annotate(
+            f"{value:.3f}", (1, place), (5, 0), axes.get_yaxis_transform(), "offset points", va="center", color=colour
+        )
     axes.axvline(bars[0][1], color=OBSERVED, linewidth=1)
-    axes.set_yticks(range(len(bars)), [_short(bar[0]) for bar in bars])
+    axes.set_yticks(range(len(bars)), [_short(bar[0].replace(" ", "\n"), 30) for bar in bars], linespacing=0.95)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     low = min(0.0, *(bar[1] for bar in bars))
-    axes.set_xlim(1.15 * low, 1.25 * max(bar[1] for bar in bars))
+    axes.set_xlim(1.05 * low, 1.05 * max(bar[1] + bar[2] for bar in bars))
     axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
@@ -145,7 +150,7 @@ def _draw_numbers(axes: Axes, column: Column, real: np.ndarray, synthetic: np.nd
     edges = np.histogram_bin_edges(every, BINS)
     axes.hist(real, edges, density=True, color=FAINT, alpha=0.55, label="real test rows")
     axes.hist(synthetic, edges, density=True, histtype="step", color=MODEL, linewidth=1.8, label="synthetic rows")
-    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_locator(MaxNLocator(3, prune="upper"))
     if column.kind == "datetime":
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: str(np.datetime64(int(x), "s"))[:7]))
 
