@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from integrand.core.errors import InputError, listed
-from integrand.datasets.table_columns import COUNT_NAMES, LARGEST, dates_of, numbers_of, texts_of
-from integrand.datasets.table_stamps import OFFSET
+from integrand.datasets.table_columns import COUNT_NAMES, LARGEST, dates_of, numbers_of
+from integrand.datasets.table_instants import how_written, require_offset, seconds_of
 
 Scalar = str | bool | int | float
 Kind = Literal["continuous", "integer", "ordinal", "datetime", "categorical", "constant"]
@@ -123,8 +123,8 @@ def numbers_in(column: Column, cells: pd.Series) -> np.ndarray:
         return np.where(codes < 0, np.nan, codes.astype(np.float64))
     if column.kind == "datetime":
         if column.stamp:
-            _require_offset(column, cells)
-        return seconds_of(cells, column.name)
+            require_offset(cells, column.offset)
+        return seconds_of(cells)
     numbers, wrong = numbers_of(cells)
     if wrong.any():
         row = wrong.idxmax()
@@ -160,27 +160,6 @@ def codes_in(column: Column, cells: pd.Series) -> np.ndarray:
     return codes
 
 
-def seconds_of(cells: pd.Series, name: str | None = None) -> np.ndarray:
-    """Return instants, of pandas or as ISO 8601 text, as seconds since 1970 in UTC, (N,) float64, NaN where missing.
-
-    Raises:
-        InputError: a cell is no instant; the message names its row.
-    """
-    if pd.api.types.is_datetime64_any_dtype(cells.dtype):
-        instants = cells.dt.tz_localize("UTC") if cells.dt.tz is None else cells.dt.tz_convert("UTC")
-    else:
-        instants = dates_of(cells)
-        wrong = cells.notna() & instants.isna()
-        if wrong.any():
-            row = wrong.idxmax()
-            raise InputError(
-                f"row {row} has {str(cells[row])!r} in column {name or cells.name!r}, which holds dates: write it as "
-                "in 2024-01-31 14:00, or leave the cell empty if it is missing."
-            )
-    microseconds = instants.dt.tz_localize(None).astype("datetime64[us]").to_numpy().astype(np.int64)
-    return np.where(instants.isna().to_numpy(), np.nan, microseconds / 1e6)
-
-
 def _number(base: Column, there: pd.Series, *, few: int) -> Column:
     numbers = there.astype("float64")
     _require_finite(numbers, base.name)
@@ -210,9 +189,8 @@ def _text(base: Column, there: pd.Series) -> Column:
         )
     dates = dates_of(there)
     if wrong.any() and 2 * dates.notna().sum() > len(there):
-        seconds = seconds_of(there)
-        stamp, offset = _how_written(there, seconds, base.name)
-        return _spread(replace(base, kind="datetime", stamp=stamp, offset=offset), seconds)
+        stamp, offset = how_written(there)
+        return _spread(replace(base, kind="datetime", stamp=stamp, offset=offset), seconds_of(there))
     distinct = there.nunique()
     if distinct == len(there):
         raise InputError(
@@ -268,42 +246,6 @@ def lattice(values: np.ndarray) -> tuple[int | None, int]:
             step = int(np.gcd.reduce(whole.astype(np.int64))) if len(distinct) > FEW else 1
             return max(step, 1), decimals
     return None, 0
-
-
-def _how_written(texts: pd.Series, seconds: np.ndarray, name: str) -> tuple[str, str]:
-    """Return format and offset by which the texts of instants are written again as they are, or nearly so."""
-    written = texts_of(texts)
-    offsets = written.str.extract(OFFSET)[0].fillna("").unique()
-    if len(offsets) > 1:
-        raise InputError(f"column {name!r} mixes dates of the offsets {listed(map(repr, offsets))}: write all in one.")
-    offset = str(offsets[0])
-    between = "T" if written.str.contains("T").any() else " "
-    formats = ["%Y-%m-%d", *(f"%Y-%m-%d{between}{clock}" for clock in ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f"))]
-    for stamp in formats:
-        if (texts_at(seconds, stamp, offset) == written.to_numpy()).all():
-            return stamp, offset
-    return formats[3 if (seconds % 1).any() else 2], offset
-
-
-def texts_at(seconds: np.ndarray, stamp: str, offset: str) -> np.ndarray:
-    """Write instants, seconds since 1970, as text: in their offset, by a format."""
-    shift = 0.0
-    if offset not in ("", "Z"):
-        digits = offset[1:].replace(":", "").ljust(4, "0")
-        shift = (1 if offset[0] == "+" else -1) * (3600 * int(digits[:2]) + 60 * int(digits[2:]))
-    instants = pd.to_datetime(np.rint((seconds + shift) * 1e6).astype(np.int64), unit="us")
-    return np.array([f"{one:{stamp}}{offset}" for one in instants], dtype=object)
-
-
-def _require_offset(column: Column, cells: pd.Series) -> None:
-    written = texts_of(cells)
-    other = written.notna() & (written.str.extract(OFFSET)[0].fillna("") != column.offset)
-    if other.any():
-        row = other.idxmax()
-        raise InputError(
-            f"row {row} has {str(cells[row])!r} in column {column.name!r}, whose training rows write dates "
-            f"{f'with the offset {column.offset}' if column.offset else 'without an offset'}: write it so."
-        )
 
 
 def _require_finite(numbers: pd.Series, name: str) -> None:

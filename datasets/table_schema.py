@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from integrand.core.errors import InputError, listed, unknown
-from integrand.datasets.table_kinds import NUMBERS, Column, Scalar, codes_in, numbers_in, tell_column, texts_at
+from integrand.datasets.table_instants import texts_at, written_alike
+from integrand.datasets.table_kinds import NUMBERS, Column, Scalar, codes_in, numbers_in, tell_column
 
 TUPLES = ("categories", "levels")
 
@@ -85,6 +86,12 @@ class TableSchema:
             "and written back as it was"
             for column in columns
             if column.kind == "constant"
+        ]
+        notices += [
+            f"dates in column {column.name!r} are written in several ways: all will be written as {column.stamp}"
+            f"{column.offset} has it"
+            for column in columns
+            if column.stamp and not written_alike(cells_of(frame, column.name), column.stamp, column.offset)
         ]
         return cls(tuple(columns), tuple(name for name in names if name in drop), tuple(notices))
 

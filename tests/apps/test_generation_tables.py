@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from numpy.typing import ArrayLike
 from PIL import Image
 from scipy.spatial.distance import cdist
 from scipy.stats import f_oneway, ks_2samp
@@ -36,6 +37,12 @@ def linear(rows: int, seed: int) -> pd.DataFrame:
 
 def codec_of(frame: pd.DataFrame, **options) -> TableCodec:
     return TableCodec.fit(frame, TableSchema.infer(frame, **options))
+
+
+def probability(a: ArrayLike, b: ArrayLike) -> float:
+    """That two samples of one law lie as far apart, by the Kolmogorov-Smirnov test."""
+    _, found = np.asarray(ks_2samp(np.asarray(a), np.asarray(b)))
+    return float(found)
 
 
 def by_name(scores: list[Transfer]) -> dict[tuple[str, str], Transfer]:
@@ -85,7 +92,7 @@ def test_labels_that_are_mirrored_give_mirrored_scores():
 
 def test_a_synthetic_table_of_one_class_gives_what_a_constant_answer_gives():
     train, test = linear(60, 0), linear(50, 1)
-    only = train[train["sign"] == "plus"]
+    only = train.query("sign == 'plus'")
     scores = transfer_scores(
         TableSchema.infer(train), "sign", train=train, synthetic=[only], test=test, seeds=[0], trees=20
     )
@@ -215,8 +222,8 @@ def test_independent_columns_keep_marginals_and_nothing_else():
     drawn = independent_columns(codec_of(train), train, 1000, seed=0)
     assert drawn.shape == (1000, 4)
     for name in ("a", "b", "y"):
-        assert drawn[name].isin(train[name]).all()
-        assert ks_2samp(drawn[name], train[name]).pvalue > 0.01
+        assert set(drawn[name]) <= set(train[name])
+        assert probability(drawn[name], train[name]) > 0.01
     assert np.abs(np.corrcoef(drawn["a"], drawn["y"])[0, 1]) < 3 / np.sqrt(1000)
 
 
@@ -227,7 +234,7 @@ def test_a_gaussian_copula_keeps_the_correlation_of_normal_columns():
     drawn = gaussian_copula(codec_of(train), train, 2000, seed=0)
     expected = np.corrcoef(train["x"], train["y"])[0, 1]
     assert np.corrcoef(drawn["x"], drawn["y"])[0, 1] == pytest.approx(expected, abs=3 * 1.42 * 0.36 / np.sqrt(2000))
-    assert ks_2samp(drawn["y"], train["y"]).pvalue > 0.01
+    assert probability(drawn["y"], train["y"]) > 0.01
 
 
 @pytest.mark.parametrize("name", BASELINES)

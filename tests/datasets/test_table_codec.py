@@ -77,10 +77,11 @@ def test_rows_outside_training_come_back_where_they_are_not_clipped():
     outside = (other["bmi"] > train["bmi"].max()) | (other["s6"] < train["s6"].min())
     assert outside.any()
     again = codec.decode(codec.encode(other, seed=2), clip=False)
-    for name in frame.columns:  # a training half on a wider lattice than the other's gives the nearest of its numbers
+    for name in frame.columns:  # what lies off the lattice of the training half becomes the nearest number on it
         unit = codec.schema.column(name).unit or 0.0
-        rounded = other[name].to_numpy() if unit == 0 else np.rint(other[name].to_numpy() / unit) * unit
-        np.testing.assert_allclose(again[name], rounded, rtol=1e-14)
+        error = np.abs(again[name].to_numpy() - other[name].to_numpy())
+        assert (error <= unit / 2 * (1 + 1e-9)).all(), name
+        assert ((error == 0) | (error > 0.49 * unit)).all(), name
     clipped = codec.decode(codec.encode(other))
     assert clipped["bmi"].max() == train["bmi"].max()
 

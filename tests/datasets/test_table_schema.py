@@ -153,6 +153,15 @@ def test_instants_are_seconds_since_1970_in_utc():
     assert (schema.column("at").stamp, schema.column("at").offset) == ("%Y-%m-%d %H:%M", "+02:00")
 
 
+def test_dates_in_several_forms_are_told_and_written_in_one():
+    frame = pd.DataFrame({"at": ["2024-02-29", "2024-03-01 06:30"] * 6, "y": np.arange(12) * 0.5})
+    schema = schema_of(frame)
+    (notice,) = schema.notices
+    assert "'at' are written in several ways" in notice
+    again = schema.restore(schema.check(frame), 12)
+    assert again["at"].tolist() == ["2024-02-29 00:00:00", "2024-03-01 06:30:00"] * 6
+
+
 def test_dictionary_is_plain_and_complete():
     schema = schema_of(mixed(), drop=["weight"])
     assert TableSchema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema

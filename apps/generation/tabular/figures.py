@@ -147,7 +147,7 @@ def _draw_bars(axes: Axes, bars: Sequence[tuple[str, float, float, str]]) -> Non
 def _draw_numbers(axes: Axes, column: Column, real: np.ndarray, synthetic: np.ndarray) -> None:
     real, synthetic = real[np.isfinite(real)], synthetic[np.isfinite(synthetic)]
     every = np.concatenate([real, synthetic, [column.low]])
-    edges = np.histogram_bin_edges(every, BINS)
+    edges = np.histogram_bin_edges(every, BINS).tolist()
     axes.hist(real, edges, density=True, color=FAINT, alpha=0.55, label="real test rows")
     axes.hist(synthetic, edges, density=True, histtype="step", color=MODEL, linewidth=1.8, label="synthetic rows")
     axes.xaxis.set_major_locator(MaxNLocator(3, prune="upper"))

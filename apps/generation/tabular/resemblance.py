@@ -37,8 +37,7 @@ def marginal_distances(schema: TableSchema, real: pd.DataFrame, synthetic: pd.Da
         a, b = first[column.name], second[column.name]
         if column.kind in NUMBERS:
             a, b = (np.nan_to_num(one, nan=-np.inf) for one in (a, b))
-            distance, _ = ks_2samp(a, b, method="asymp")
-            found[column.name] = float(distance)
+            found[column.name] = float(np.asarray(ks_2samp(a, b, method="asymp"))[0])
         else:
             count = len(column.categories) + column.missing
             p, q = (np.bincount(one % count, minlength=count) / len(one) for one in (a, b))
