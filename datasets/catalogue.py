@@ -43,7 +43,8 @@ class Dataset:
         splits: how it is split into training, validation and test, in one line.
         embedded: whether it comes with the package, or with one that it needs, and is not downloaded.
         synthetic: whether it is made when it is used, from a seed: there is no file.
-        files: what a download fetches; empty where ``embedded`` or ``synthetic``.
+        package: the Python package, one that integrand needs, that brings the data and needs no download.
+        files: what a download fetches; empty where ``embedded``, ``synthetic`` or of a ``package``.
         loader: ``"module:function"`` that returns the data, or ``"module:Class"`` of a simulator; None where there is
             none yet.
         table: the same for the data as a table, where ``loader`` gives labelled series.
@@ -59,6 +60,7 @@ class Dataset:
     splits: str
     embedded: bool = False
     synthetic: bool = False
+    package: str = ""
     files: tuple[RemoteFile, ...] = ()
     loader: str | None = None
     table: str = ""
@@ -223,6 +225,33 @@ _ENTRIES = (
         splits="none published: in time",
         embedded=True,
         loader="integrand.datasets.real.planets:load",
+    ),
+    Dataset(
+        name="breast_cancer",
+        summary="breast masses, malignant or benign: 569 rows, 30 numbers and the class",
+        source="Wolberg, Mangasarian and Street (University of Wisconsin), UCI repository, through the Python package "
+        "scikit-learn",
+        licence="CC-BY-4.0",
+        citation="Wolberg W., Mangasarian O., Street N. and Street W. (1993). Breast Cancer Wisconsin (Diagnostic). "
+        "UCI Machine Learning Repository, doi:10.24432/C5DW2B.",
+        size=119_913,
+        splits="none published: at random by class",
+        package="scikit-learn",
+        loader="integrand.datasets.real.breast_cancer:load",
+        notice=RESEARCH_ONLY,
+    ),
+    Dataset(
+        name="diabetes",
+        summary="progression of diabetes after a year: 442 rows, 10 measurements and the outcome",
+        source="Efron, Hastie, Johnstone and Tibshirani (Stanford University), through the Python package scikit-learn",
+        licence="none stated; with scikit-learn, which is BSD-3-Clause",
+        citation="Efron B., Hastie T., Johnstone I. and Tibshirani R. (2004). Least angle regression. Annals of "
+        "Statistics 32, 407-499.",
+        size=8_123,
+        splits="none published: at random",
+        package="scikit-learn",
+        loader="integrand.datasets.real.diabetes:load",
+        notice=RESEARCH_ONLY,
     ),
     Dataset(
         name="etth1",

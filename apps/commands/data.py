@@ -125,8 +125,8 @@ def _show(entry: Dataset) -> None:
 
 
 def _download(entry: Dataset) -> None:
-    if entry.embedded or entry.synthetic:
-        origin = "comes with the package" if entry.embedded else "is made when it is used"
+    if entry.embedded or entry.synthetic or entry.package:
+        origin = "is made when it is used" if entry.synthetic else f"comes with {entry.package or 'the package'}"
         print(f"{entry.name} {origin}: there is nothing to download.")
         return
     for path in download(entry):
@@ -140,6 +140,10 @@ def _check(entry: Dataset) -> None:
         return
     if entry.synthetic:
         print(f"{entry.name} is made when it is used: there is no file to check")
+        return
+    if entry.package:
+        assert entry.loader is not None, f"{entry.name} has no loader"
+        print(f"{entry.name} loads: {len(load(entry.loader)()):,} rows, comes with {entry.package}")
         return
     result = check(entry)
     print(columns([(file.status, str(file.path)) for file in result.files], indent=0))
@@ -184,6 +188,8 @@ def _where(entry: Dataset, folder: Path) -> str:
     """Tell in a word where a data set is, by the sizes of its files alone; ``check`` compares their bytes."""
     if entry.embedded:
         return "in the package"
+    if entry.package:
+        return f"in {entry.package}"
     if entry.synthetic:
         return "made when used"
     paths = [folder / file.path for file in entry.files]
