@@ -9,7 +9,9 @@ from integrand.core.diffusion.process import Process, lift
 from integrand.core.errors import InputError
 
 REACH = 4.0
-"""Standard deviations of the noise, beyond the outermost edge, from which the answer is that of the edge itself."""
+"""Standard deviations of the noise, beyond the outermost possible cell, from which the answer is that of its edge."""
+LEAST = 1e-30
+"""Mass below which there is none."""
 
 
 class HistogramDenoiser(nn.Module):
@@ -46,6 +48,8 @@ class HistogramDenoiser(nn.Module):
 
     edges: Tensor
     drops: Tensor
+    low: Tensor
+    high: Tensor
 
     def __init__(self, process: Process, edges: Tensor, shares: Tensor) -> None:
         super().__init__()
@@ -58,7 +62,8 @@ class HistogramDenoiser(nn.Module):
             raise InputError("shares must not be negative.")
         self.process = process
         self.register_buffer("edges", edges)
-        self.register_buffer("drops", torch.empty(0))
+        for name in ("drops", "low", "high"):
+            self.register_buffer(name, torch.empty(0))
         self._take(shares)
 
     def fit(self, values: Tensor, *, floor: float = 0.5) -> None:
@@ -77,17 +82,22 @@ class HistogramDenoiser(nn.Module):
         # By parts: sum_k p_k (F(z_{k+1}) - F(z_k)) = sum over edges of (density before - density after) F(z).
         padded = nn.functional.pad(density, (1, 1))
         self.drops = padded[:, :-1] - padded[:, 1:]
+        possible = shares > 0
+        first, last = possible.int().argmax(1), shares.shape[1] - possible.flip(1).int().argmax(1)
+        self.low, self.high = self.edges[first], self.edges[last]
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """Return D(x, t)."""
         alpha, sigma = (lift(each, x) for each in (self.process.alpha(t), self.process.sigma(t)))
         edges, drops = self.edges, self.drops
-        near = torch.minimum(torch.maximum(x, alpha * edges[0] - REACH * sigma), alpha * edges[-1] + REACH * sigma)
+        low, high = (each.view(x.shape[1:]) for each in (self.low, self.high))
+        near = torch.minimum(torch.maximum(x, alpha * low - REACH * sigma), alpha * high + REACH * sigma)
         flat = near.flatten(1).unsqueeze(-1)
         scale = (1 / sigma) if sigma.dim() == 0 else (1 / sigma).view(-1, 1, 1)
         share = alpha if alpha.dim() == 0 else alpha.view(-1, 1, 1)
         z = (share * edges - flat) * scale  # (B, D, L + 1)
         mass = (drops * torch.erf(z * math.sqrt(0.5))).sum(-1) * 0.5
         pull = (drops * torch.exp(-0.5 * z.square())).sum(-1) * (-1 / math.sqrt(math.tau))
-        moved = (pull / mass).view(x.shape)
+        # Between two cells, one of them impossible, and far from both, nothing is left of either: the state stays.
+        moved = (pull / torch.where(mass.abs() > LEAST, mass, torch.inf)).view(x.shape)
         return (near + sigma * moved) / alpha

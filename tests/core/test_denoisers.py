@@ -79,7 +79,8 @@ def test_the_histogram_is_counted_from_training_values_and_far_states_stay_finit
     t = torch.tensor(0.01)
     torch.testing.assert_close(denoiser(t, torch.tensor([[-0.7, 0.7]])), torch.tensor([[-0.7, 0.7]]), atol=1e-3, rtol=0)
     far = denoiser(t, torch.tensor([[5.0, -5.0]]))
-    assert bool(far.isfinite().all()) and float(far.abs().max()) <= 1 + 1e-5
+    assert bool(far.isfinite().all())
+    assert float(far.abs().max()) <= 1 + 1e-5
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,8 @@ def test_levels_are_drawn_from_their_distribution(name: str):
         exact = 0.4 * uniform + 0.6 * normal
         # Stratified: the count below a place is within a few of the exact one.
         assert abs(float((l < place).double().mean()) - exact) < 2e-3
-    assert float(t.min()) >= path.start and float(t.max()) <= path.end
+    assert float(t.min()) >= path.start
+    assert float(t.max()) <= path.end
 
 
 def test_stratified_numbers_are_one_in_each_part():
