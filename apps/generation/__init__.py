@@ -43,5 +43,26 @@ APPLICATION = Application(
             **_models("mlp", "unet", "dit"),  # pyright: ignore[reportArgumentType]
             **_TASK,  # pyright: ignore[reportArgumentType]
         ),
+        Task(
+            name="densities",
+            summary="points of the plane or of any space, where densities in closed form tell how right a model is",
+            datasets=(
+                "ring",
+                "eight_gaussians",
+                "moons",
+                "smeared_moons",
+                "checkerboard",
+                "pinwheel",
+                "swiss_roll",
+                "rings",
+                "two_spirals",
+            ),
+            default_recipe="moons",
+            reads="a file of arrays (N, D)",
+            writes="a table, an array and a picture",
+            product="samples",
+            **_models("mlp"),  # pyright: ignore[reportArgumentType]
+            **_TASK,  # pyright: ignore[reportArgumentType]
+        ),
     ),
 )

@@ -44,7 +44,7 @@ class GenerationData(PartsData):
         dataset: a name in the catalogue; the path of a folder of images, whose subfolders are classes; of a ``.npy``,
             ``.npz`` or ``.safetensors`` file of arrays.
         conditional: whether the classes are told to the model, where there are some.
-        count: samples of a synthetic density that are drawn.
+        samples: drawn of a synthetic density.
         size: pixels a side that images of a folder are resized to; needed where they differ.
         mode: colours they are converted to: ``"L"`` grey, ``"RGB"``.
         fractions: shares of training, validation and test; where the publisher holds out a test part, the first two,
@@ -63,7 +63,7 @@ class GenerationData(PartsData):
         dataset: str = "digits",
         *,
         conditional: bool = True,
-        count: int | None = None,
+        samples: int | None = None,
         size: int | None = None,
         mode: str | None = None,
         fractions: tuple[float, float, float] = (0.72, 0.08, 0.2),
@@ -77,13 +77,13 @@ class GenerationData(PartsData):
         for name, value, held, must in (
             ("batch_size", batch_size, batch_size >= 1, "be at least 1"),
             ("num_workers", num_workers, num_workers >= 0, "not be negative"),
-            ("count", count, count is None or count >= 10, "be at least 10"),
+            ("samples", samples, samples is None or samples >= 10, "be at least 10"),
             ("size", size, size is None or size >= 2, "be at least 2"),
         ):
             if not held:
                 raise InputError(f"data.{name}={value!r} is out of range: it must {must}.")
         self.dataset, self.conditional, self.fractions = dataset, conditional, fractions
-        self.count, self.size, self.mode = count, size, mode
+        self.count, self.size, self.mode = samples, size, mode
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.split_seed = split_seed
         self._parts: dict[str, SamplesOfPart] = {}

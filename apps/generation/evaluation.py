@@ -25,6 +25,7 @@ from integrand.datasets.splits import PARTS
 Array = np.ndarray
 Notify = Callable[[str], None]
 
+TRUTH = "the true density"
 SCORED = 2000
 """Samples that are compared with as many of the test part, at most."""
 LIKELY = 2000
@@ -151,6 +152,10 @@ def evaluate(
         bits[baseline.name] = _code_length(baseline.log_prob(real[:asked], seed=seed), task)
         of = score(rows_of[baseline.name])["metrics"]
         metrics[baseline.name] = {_unit(task): float(bits[baseline.name].mean()), **of}
+    truth = data.samples.log_density
+    if truth is not None and not task.classes:
+        bits[TRUTH] = -truth(real[:asked])
+        metrics[TRUTH] = {_unit(task): float(bits[TRUTH].mean())}
     metrics[REAL] = told["floor"]
     swept = _sweep(module, options, real, seed, notify)
     return GenerationEvaluation(
@@ -278,7 +283,10 @@ def _results(
         },
         "bootstrap": {"of": "test samples", "resamples": RESAMPLES, "level": 0.95},
         "about": {unit: likely, **told["about"]},
-        "yardsticks": {REAL: "is real samples in the place of generated ones"},
+        "yardsticks": {
+            REAL: "is real samples in the place of generated ones",
+            **({TRUTH: "is what the samples were drawn from"} if TRUTH in metrics else {}),
+        },
         "remarks": remarks,
         "sampling": {**options._asdict(), "evaluations": drawn.evaluations},
         "settings": settings,

@@ -22,7 +22,8 @@ class NoiseLevels(NamedTuple):
         uniform: the share of the uniform part, 0 to 1.
 
     Source: Karras, Aittala, Aila and Laine (2022), Elucidating the design space of diffusion-based generative models,
-    Table 1, for the normal part; of the uniform one Kingma, Salimans, Poole and Ho (2021), Variational diffusion models.
+    Table 1, for the normal part; of the uniform one Kingma, Salimans, Poole and Ho (2021), Variational diffusion
+    models.
     """
 
     mean: float = -0.5

@@ -27,7 +27,7 @@ def inner_times(name: str, count: int) -> Tensor:
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_inputs_and_targets_have_unit_variance_and_are_uncorrelated(name: str):
-    """By the moments of x = alpha x_0 + sigma eps: Var(c_in x) = Var((x_0 - c_skip x) / c_out) = 1, Cov(target, x) = 0."""
+    """By the moments of x: Var(c_in x) = Var((x_0 - c_skip x) / c_out) = 1 and Cov((x_0 - c_skip x) / c_out, x) = 0."""
     path, t = process(name), inner_times(name, 9)
     c = precondition(path, t, SCALE)
     alpha, sigma = path.alpha(t), path.sigma(t)
