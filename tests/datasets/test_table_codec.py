@@ -78,7 +78,7 @@ def test_a_large_real_table_with_gaps_and_stamps_comes_back_exactly():
     pd.testing.assert_frame_equal(again, frame.reset_index(drop=True), check_exact=True)
     knot = 1.15078
     assert TableSchema.infer(frame).column("wind_speed").unit == knot
-    assert (len(frame), int(again["wind_gust"].isna().sum())) == (26_115, int(frame["wind_gust"].isna().sum()))
+    assert again.shape == (26_115, 11)
 
 
 def test_rows_outside_training_come_back_where_they_are_not_clipped():
