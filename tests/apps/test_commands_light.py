@@ -268,6 +268,13 @@ def test_data_that_are_made(capsys: pytest.CaptureFixture[str]):
     assert "made when used" in line
 
 
+def test_data_of_a_package_that_is_needed_anyway(capsys: pytest.CaptureFixture[str]):
+    assert "comes with scikit-learn: there is nothing to download" in told(capsys, "data", "download", "diabetes")
+    assert "diabetes loads: 442 rows, comes with scikit-learn" in told(capsys, "data", "check", "diabetes")
+    (line,) = [line for line in told(capsys, "data", "list").splitlines() if line.startswith("diabetes")]
+    assert "in scikit-learn" in line
+
+
 def test_every_embedded_data_set_can_be_checked():
     assert data.EMBEDDED.keys() == {name for name, entry in CATALOGUE.items() if entry.embedded}
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, norm
 
 from integrand.core.errors import InputError
+from integrand.datasets.frames import read_frame
 from integrand.datasets.quantile_map import QuantileMap
-from integrand.datasets.real import breast_cancer, diabetes
+from integrand.datasets.real import breast_cancer, diabetes, nyc_weather
 from integrand.datasets.table_codec import TableCodec
 from integrand.datasets.table_schema import TableSchema
 
@@ -68,6 +69,16 @@ def test_any_mixed_table_comes_back_exactly(frame: pd.DataFrame, seed: int | Non
 def test_real_tables_come_back_exactly(load, seed: int | None):
     frame = load()
     pd.testing.assert_frame_equal(round_trip(frame, seed), frame, check_exact=True)
+
+
+def test_a_large_real_table_with_gaps_and_stamps_comes_back_exactly():
+    """Hourly weather: words, stamps, and numbers that can be missing; winds are knots told as miles an hour."""
+    frame = read_frame(nyc_weather.FILE)
+    again = round_trip(frame, seed=0)
+    pd.testing.assert_frame_equal(again, frame.reset_index(drop=True), check_exact=True)
+    knot = 1.15078
+    assert TableSchema.infer(frame).column("wind_speed").unit == knot
+    assert again.shape == (26_115, 11)
 
 
 def test_rows_outside_training_come_back_where_they_are_not_clipped():
