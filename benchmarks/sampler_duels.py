@@ -46,17 +46,20 @@ def _levels(scheduler: Any) -> Tensor:
     return ((1 - alpha2) / alpha2).sqrt()
 
 
-def _walk(name: str, options: dict[str, Any], x: Tensor, model: Callable[[Tensor], Tensor]) -> Work:
+def _walk(name: str, options: dict[str, Any], x: Tensor) -> Work:
+    """Walk by diffusers; the network answers with half the state, or with the noise that says the same."""
     ready: list[Any] = []
 
     def once() -> list[Tensor]:
         if not ready:
-            ready.append(_scheduler(name, options))
-        scheduler, state = ready[0], x
+            made = _scheduler(name, options)
+            noise = options["prediction_type"] == "epsilon"
+            ready.extend((made, (0.5 / made.sigmas[:-1]).tolist() if noise else [0.5] * len(made.timesteps)))
+        (scheduler, factors), state = ready, x
         with torch.no_grad():
             scheduler.set_timesteps(STEPS)
-            for t in scheduler.timesteps:
-                state = scheduler.step(model(state), t, state, return_dict=False)[0]
+            for t, factor in zip(scheduler.timesteps, factors, strict=True):
+                state = scheduler.step(state * factor, t, state, return_dict=False)[0]
         return [state]
 
     return once
@@ -66,11 +69,7 @@ def _preserving(row: str, sampler: Callable[..., Tensor], peer: str, options: di
     """A process that preserves the variance, and a network that gives the clean data."""
     x = torch.randn(SHAPE, generator=seeded(0))
     process, ready = VP(end=1.1), []
-
-    def model(x: Tensor) -> Tensor:
-        return x * 0.5
-
-    field = ProbabilityFlow(process, lambda t, x: model(x))
+    field = ProbabilityFlow(process, lambda t, x: x * 0.5)
 
     def ours() -> list[Tensor]:
         if not ready:
@@ -79,19 +78,14 @@ def _preserving(row: str, sampler: Callable[..., Tensor], peer: str, options: di
         with torch.no_grad():
             return [sampler(field, x, ready[0])]
 
-    return _duel(row, peer, ours, _walk(peer, options, x, model), STEPS)
+    return _duel(row, peer, ours, _walk(peer, options, x), STEPS)
 
 
 def _heun() -> Duel:
-    """EDM's process, and a network that gives the noise, as Heun's scheduler demands."""
+    """EDM's process; the network gives the noise to Heun's scheduler, which takes nothing else."""
     options = {**PREDICTS, "prediction_type": "epsilon"}
-    calls, ready = 2 * STEPS - 1, []
-    x = 100 * torch.randn(SHAPE, generator=seeded(0))
-
-    def model(x: Tensor) -> Tensor:
-        return x * 0.01
-
-    field = ProbabilityFlow(EDM(end=200.0), lambda t, x: torch.addcmul(x, t, model(x), value=-1))
+    x, ready = 100 * torch.randn(SHAPE, generator=seeded(0)), []
+    field = ProbabilityFlow(EDM(end=200.0), lambda t, x: x * 0.5)
 
     def ours() -> list[Tensor]:
         if not ready:
@@ -101,7 +95,7 @@ def _heun() -> Duel:
         with torch.no_grad():
             return [heun(field, x, ready[0])]
 
-    return _duel("heun", "HeunDiscreteScheduler", ours, _walk("HeunDiscreteScheduler", options, x, model), calls)
+    return _duel("heun", "HeunDiscreteScheduler", ours, _walk("HeunDiscreteScheduler", options, x), 2 * STEPS - 1)
 
 
 def _duel(row: str, peer: str, ours: Work, theirs: Work, calls: int) -> Duel:
