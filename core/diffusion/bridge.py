@@ -54,8 +54,8 @@ class SchrodingerBridge(nn.Module):
         torch.Size([5, 2, 2])
 
     Source: Tong, Malkin, Fatras, Atanackovic, Zhang, Huguet, Wolf and Bengio (2024), Simulation-free Schrodinger
-    bridges via score and flow matching, Eq. 5 to 10; Leonard (2014), A survey of the Schrodinger problem and some of
-    its connections with optimal transport, Section 2.
+    bridges via score and flow matching; Leonard (2014), A survey of the Schrodinger problem and some of
+    its connections with optimal transport.
     """
 
     def __init__(self, flow: Callable[..., Tensor], score: Callable[..., Tensor], sigma: float = 1.0) -> None:

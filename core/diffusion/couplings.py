@@ -123,7 +123,7 @@ class OptimalTransport(Coupling):
         [1.0, 6.0]
 
     Source: Tong, Fatras, Malkin, Huguet, Zhang, Rector-Brooks, Wolf and Bengio (2024), Improving and generalizing
-    flow-based generative models with minibatch optimal transport, Section 3.2.5; Pooladian, Ben-Hamu, Domingo-Enrich,
+    flow-based generative models with minibatch optimal transport; Pooladian, Ben-Hamu, Domingo-Enrich,
     Amos, Lipman and Chen (2023), Multisample flow matching: straightening flows with minibatch couplings.
     """
 
@@ -152,7 +152,7 @@ class Entropic(Coupling):
         InputError: also when a batch needs more iterations.
 
     Source: Tong, Malkin, Fatras, Atanackovic, Zhang, Huguet, Wolf and Bengio (2024), Simulation-free Schrodinger
-    bridges via score and flow matching, Proposition 3.2 and Section 3.3.
+    bridges via score and flow matching.
     """
 
     name = "entropic"
@@ -212,7 +212,7 @@ class ConditionalOptimalTransport(Coupling):
         [1.0, 2.0, 6.0]
 
     Source: Cheng and Schwing (2025), The curse of conditions: analyzing and improving optimal transport for conditional
-    flow-based generation, Section 3; the quantile is ours in place of their search.
+    flow-based generation; the quantile is ours in place of their search.
     """
 
     name = "conditional_optimal_transport"
@@ -230,7 +230,7 @@ class ConditionalOptimalTransport(Coupling):
         if condition is None:
             return _assigned(squared_distances(x0, x1)).to(x0.device)
         if condition.is_floating_point():
-            cost, apart = squared_distances(x0, x1), squared_distances(condition, condition).to(x0.dtype)
+            cost, apart = squared_distances(x0, x1), squared_distances(condition, condition)
             weight = self._found(cost, apart) if self.weight is None else self.weight
             return _assigned(cost + weight * apart).to(x0.device)
         alike = condition.flatten(1) if condition.dim() > 1 else condition
@@ -281,14 +281,16 @@ def coupling(name: str, **options: float) -> Coupling:
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """Return |x_i - y_j|^2 for all pairs of rows, (N, M), of x (N, ...) and y (M, ...).
 
-    Formed from products of rows after the mean of y is taken off, which loses few digits; never negative.
+    Formed from products of rows after the mean of y is taken off, which loses few digits, in single precision or
+    better; never negative.
 
     Example:
         >>> squared_distances(torch.tensor([[0.0], [3.0]]), torch.tensor([[1.0]]))
         tensor([[1.],
                 [4.]])
     """
-    x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    x, y = x.reshape(len(x), -1).to(wide), y.reshape(len(y), -1).to(wide)
     centre = y.mean(0)
     x, y = x - centre, y - centre
     return torch.addmm(y.square().sum(1) + x.square().sum(1, keepdim=True), x, y.t(), alpha=-2).clamp_min(0)

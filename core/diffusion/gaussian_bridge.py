@@ -34,8 +34,7 @@ class GaussianBridge(SchrodingerBridge):
         >>> bridge.mean(torch.tensor(0.5)).item(), round(bridge.variance(torch.tensor(0.5)).item(), 4)
         (0.0, 1.059)
 
-    Source: Bunne, Hsieh, Cuturi and Krause (2023), The Schrodinger bridge between Gaussian measures has a closed form,
-    Theorem 3.
+    Source: Bunne, Hsieh, Cuturi and Krause (2023), The Schrodinger bridge between Gaussian measures has a closed form.
     """
 
     def __init__(

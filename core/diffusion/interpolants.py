@@ -52,7 +52,7 @@ class Interpolant(ABC):
         InputError: an unknown bump; a scale without one, or one without a scale; a start out of range.
 
     Source: Albergo, Boffi and Vanden-Eijnden (2023), Stochastic interpolants: a unifying framework for flows and
-    diffusions, Definition 2.1, Theorem 2.6 and Corollary 2.10, with their x_0 and x_1 exchanged.
+    diffusions, Definition 1 and Theorems 6 to 8, with their x_0 and x_1 exchanged.
     """
 
     name: ClassVar[str]
@@ -185,7 +185,7 @@ class LinearInterpolant(Interpolant):
         tensor([[1.]])
 
     Source: Albergo, Boffi and Vanden-Eijnden (2023), Stochastic interpolants: a unifying framework for flows and
-    diffusions, Table 2.
+    diffusions, on spatially linear interpolants.
     """
 
     name = "linear"
@@ -214,7 +214,7 @@ class TrigonometricInterpolant(Interpolant):
         bump, scale, start: see ``Interpolant``.
 
     Source: Albergo, Boffi and Vanden-Eijnden (2023), Stochastic interpolants: a unifying framework for flows and
-    diffusions, Table 2.
+    diffusions, on spatially linear interpolants.
     """
 
     name = "trigonometric"
@@ -248,7 +248,7 @@ class BrownianBridge(LinearInterpolant):
         1.0
 
     Source: Tong, Malkin, Fatras, Atanackovic, Zhang, Huguet, Wolf and Bengio (2024), Simulation-free Schrodinger
-    bridges via score and flow matching, Eq. 8.
+    bridges via score and flow matching.
     """
 
     name = "brownian_bridge"

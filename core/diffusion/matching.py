@@ -64,7 +64,7 @@ def flow_matching_loss(
 
     Source: Lipman, Chen, Ben-Hamu, Nickel and Le (2023), Flow matching for generative modeling, Eq. 9; with a noise of
     its own and antithetic Albergo, Boffi and Vanden-Eijnden (2023), Stochastic interpolants: a unifying framework for
-    flows and diffusions, Eq. 2.13 and Section 6.1.
+    flows and diffusions, Theorem 7 and on antithetic sampling.
     """
     x = interpolant.mix(x0, x1, t, noise)
     if not antithetic or noise is None:
@@ -93,7 +93,7 @@ def score_matching_loss(
     Args and errors: see ``flow_matching_loss``.
 
     Source: Albergo, Boffi and Vanden-Eijnden (2023), Stochastic interpolants: a unifying framework for flows and
-    diffusions, Eq. 2.16.
+    diffusions, Theorem 8.
     """
     x = interpolant.mix(x0, x1, t, noise)
     return _mean(lift(interpolant.gamma(t), x) * _call(score, t, x, args) + noise)
@@ -120,7 +120,7 @@ def bridge_matching_loss(
     Args and errors: see ``flow_matching_loss``.
 
     Source: Tong, Malkin, Fatras, Atanackovic, Zhang, Huguet, Wolf and Bengio (2024), Simulation-free Schrodinger
-    bridges via score and flow matching, Eq. 10, there with the noise in the flow's target.
+    bridges via score and flow matching, there with the noise in the flow's target.
     """
     x = interpolant.mix(x0, x1, t, noise)
     return MatchingLoss(
