@@ -19,7 +19,7 @@ class UNetDenoiser(DenoisingNetwork):
         multipliers: channels of each level, finest first, in units of ``width``.
         blocks: residual blocks on each level, down and up each.
         groups: of the normalisations.
-        heads: heads of self-attention on the coarsest level; 0 for none.
+        heads: heads of self-attention on the coarsest level; None for none.
         dropout: probability of zeroing inside the blocks.
     """
 
@@ -30,7 +30,7 @@ class UNetDenoiser(DenoisingNetwork):
         multipliers: tuple[int, ...] = (1, 2, 2),
         blocks: int = 1,
         groups: int = 8,
-        heads: int = 0,
+        heads: int | None = None,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class UNetDenoiser(DenoisingNetwork):
             "multipliers": tuple(multipliers),
             "blocks": blocks,
             "groups": groups,
-            "heads": heads,
+            "heads": heads or 0,
             "dropout": dropout,
         }
 
