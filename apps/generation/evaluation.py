@@ -70,7 +70,7 @@ class GenerationEvaluation:
         test, train: the real ones, as the data have them.
         test_labels: of these.
         bits: of each test sample that was asked for, by who told it.
-        path: denoised states after every step of a few samples, (S, n, *shape), and the times.
+        path: states after every step of a few samples, in the network's units, (S, n, *shape).
         path_times: (S,).
         swept: quality against evaluations.
         results: what goes to ``results.json``.

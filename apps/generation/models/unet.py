@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from integrand.apps.generation.models.denoising_network import DenoisingNetwork
+from integrand.apps.generation.models.denoising_network import DenoisingNetwork, NoiseAndClass
 from integrand.apps.generation.task import GenerationTask
 from integrand.core.errors import InputError
 from integrand.core.operators.unet import UNet
 
 
 class UNetDenoiser(DenoisingNetwork):
-    """The residual U-Net of ``core.operators``, told the noise as its time and the class as a condition.
+    """The residual U-Net of ``core.operators``, told noise and class, embedded together, as its condition.
 
     Images are kept channels last, which convolutions on most machines are quicker with.
 
@@ -48,13 +48,13 @@ class UNetDenoiser(DenoisingNetwork):
         """Make the parameters."""
         if task.kind == "points":
             raise InputError("model unet is for images and series: take --model mlp for points.")
-        self.classes = len(task.classes)
+        embedded = 2 * self.options["width"]
+        self.embedding = NoiseAndClass(embedded, len(task.classes))
         self.unet = UNet(
             self.channels_in(task),
             task.shape[0],
             dims=len(task.shape) - 1,
-            time=True,
-            condition=self.classes + 1 if self.classes else 0,
+            condition=embedded,
             **self.options,
         )
         nn.init.zeros_(self.unet.leave.weight)  # pyright: ignore[reportArgumentType]
@@ -64,11 +64,6 @@ class UNetDenoiser(DenoisingNetwork):
 
     def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """See ``DenoisingNetwork``."""
-        condition = None
-        if self.classes:
-            if labels is None:
-                labels = torch.full(noise.shape, self.classes, dtype=torch.int64, device=noise.device)
-            condition = nn.functional.one_hot(labels, self.classes + 1).to(x.dtype)
         if x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        return self.unet(x, noise, condition)
+        return self.unet(x, None, self.embedding(noise, labels))
