@@ -120,13 +120,13 @@ def read_mask(mask: str, task: GenerationTask) -> Tensor:
         InputError: neither; an array of another shape, or one that leaves nothing known or nothing to fill in.
     """
     if mask in HALVES:
-        if task.kind != "image":
-            raise InputError(f"--mask {mask} is for images: give an array of shape {tuple(task.shape)}.")
+        axis = -2 if mask in ("upper", "lower") else -1
+        if len(task.shape) <= -axis:
+            raise InputError(f"--mask {mask} is for images: take left, right or an array of shape {tuple(task.shape)}.")
         known = torch.ones(task.shape, dtype=torch.bool)
-        height, width = task.shape[1] // 2, task.shape[2] // 2
-        rows = {"upper": slice(None, height), "lower": slice(height, None)}.get(mask, slice(None))
-        columns = {"left": slice(None, width), "right": slice(width, None)}.get(mask, slice(None))
-        known[:, rows, columns] = False
+        half = task.shape[axis] // 2
+        first = mask in ("upper", "left")
+        known.narrow(axis, 0 if first else half, half if first else task.shape[axis] - half).fill_(False)
         return known
     path = Path(mask)
     if path.suffix != ".npy":
