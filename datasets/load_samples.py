@@ -1,4 +1,4 @@
-"""Samples by name or path: densities in the plane, published images, made series, folders of images, arrays in files."""
+"""Samples by name or path: densities in the plane, images, made series, folders of images, arrays in files."""
 
 import importlib
 import inspect

@@ -1,5 +1,6 @@
 """The likelihood of data under a trained module, exact or estimated, in the units of the data."""
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -45,6 +46,9 @@ def likelihood(
     With classes it is that of the sample and its class together, log p(u | c) + log p(c), with p(c) the training
     share: never more than log p(u), so that it may stand beside models that know no classes.
 
+    It is the density of data with the little noise of the process's start: of x_start / alpha, as the bound of
+    ``GenerationModule`` has it.
+
     Args:
         module: trained, on the device it is to run on.
         values: (N, *shape), in the units of the data.
@@ -60,13 +64,14 @@ def likelihood(
     noise = torch.rand(values.shape, generator=generator)
     probes = torch.Generator(device).manual_seed(seed)
     flow, found = module.flow, []
+    shrunk = float(module.process.alpha(torch.tensor(module.process.start, dtype=torch.float64)))
     for first in range(0, len(values), BATCH):
         rows = slice(first, first + BATCH)
-        z = task.standardized(values[rows].to(device), noise[rows].to(device))
+        z = shrunk * task.standardized(values[rows].to(device), noise[rows].to(device))
         with torch.no_grad():
             one = log_prob(flow, z, labels[rows].to(device), trace=trace, generator=probes, rtol=rtol, atol=atol)
         found.append(one.log_prob.double().cpu())
-    total = torch.cat(found) - task.log_scale
+    total = torch.cat(found) + task.dims * math.log(shrunk) - task.log_scale
     if task.classes:
         total = total + torch.tensor(task.class_shares, dtype=torch.float64).log()[labels.cpu()]
     cell = 1.0 if task.levels is None else 2 / task.levels

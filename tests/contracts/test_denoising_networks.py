@@ -1,4 +1,4 @@
-"""Denoising networks keep the laws of modules, away from the zeros they begin with; a new one is a line in ``CASES``."""
+"""Denoising networks keep the laws of modules, away from the zeros they begin with. A new one is a line here."""
 
 from collections.abc import Callable
 
