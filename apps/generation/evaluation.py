@@ -29,7 +29,9 @@ TRUTH = "the true density"
 SCORED = 2000
 """Samples that are compared with as many of the test part, at most."""
 LIKELY = 2000
-"""Test samples whose likelihood is found where that is exact and cheap, at most; a sixteenth elsewhere."""
+"""Test samples whose likelihood is found, at most."""
+PRODUCTS = 12_800
+"""Of such samples and the numbers in each, at most: every number costs a product with the network's Jacobian."""
 REAL = "training part itself"
 """What the floor is called in tables: real samples in the place of generated ones."""
 METRICS = (
@@ -191,7 +193,7 @@ def _code_length(log_prob: Array, task: GenerationTask) -> Array:
 def _model_bits(module: GenerationModule, test: SamplesOfPart, seed: int, notify: Notify) -> Array:
     task = module.network.built_for
     exact = task.dims <= EXACT
-    most = min(LIKELY if exact else LIKELY // 16, len(test))
+    most = min(len(test), LIKELY, PRODUCTS // task.dims if exact else PRODUCTS // 64)
     how = "its divergence exact" if exact else "its divergence estimated without bias"
     notify(f"the likelihood of {most:,} test samples by the probability flow, {how}")
     found = likelihood(module, test.values[:most], test.labels[:most], seed=seed)
