@@ -167,14 +167,14 @@ def test_the_bound_of_normal_data_is_that_of_the_closed_form():
     assert abs(slope) < 0.1
 
 
-@pytest.mark.parametrize("process", ["edm", "vp", "linear_flow"])
-def test_the_bound_lies_above_the_exact_likelihood(process: str):
+@pytest.mark.parametrize(("process", "end"), [("edm", 40.0), ("vp", 1.0), ("linear_flow", 0.98)])
+def test_the_bound_lies_above_the_exact_likelihood(process: str, end: float):
     """Averaged over the data it is the entropy of data with the last noise, above the cross entropy without."""
     task = points(2)
-    module = untrained(task, process=process, process_options={"start": 0.05})
+    module = untrained(task, process=process, process_options={"start": 0.05, "end": end})
     z = torch.randn(2048, 2, generator=torch.Generator().manual_seed(1))
     bound = float(bound_scores(module, z)["bound"].double().mean())
-    found = likelihood(module, z[:256], torch.zeros(256, dtype=torch.int64), rtol=1e-5, atol=1e-5)
+    found = likelihood(module, z[:256], torch.zeros(256, dtype=torch.int64), nodes=None, rtol=1e-5, atol=1e-5)
     exact = -float(found.log_prob.mean()) / 2
     start = torch.tensor(module.process.start, dtype=torch.float64)
     s2 = float((module.process.sigma(start) / module.process.alpha(start)).square())
@@ -191,7 +191,7 @@ def test_bits_of_grey_values_are_those_of_the_normal_density(kind: type[Denoisin
     network = kind(8, dropout=0.0) if kind is MLPDenoiser else DiTDenoiser(8, depth=1, heads=2)
     module = untrained(task, network)
     values = torch.randint(0, 17, (6, 1, 4, 4), dtype=torch.uint8)
-    found = likelihood(module, values, torch.zeros(6, dtype=torch.int64), seed=5, rtol=1e-6, atol=1e-6)
+    found = likelihood(module, values, torch.zeros(6, dtype=torch.int64), seed=5, nodes=None, rtol=1e-6, atol=1e-6)
     assert found.trace == "exact"
     noise = torch.rand(values.shape, generator=torch.Generator().manual_seed(5))
     z = (((values.double() + noise) * (2 / 17) - 1) + 0.2) / 0.7
@@ -374,7 +374,7 @@ def test_a_folder_of_images_trains_and_is_drawn_from(tmp_path: Path):
     assert [len(data.part(part)) for part in ("train", "validation", "test")] == [29, 3, 8]
     module = GenerationModule(MLPDenoiser(8, blocks=1), histogram=True, warmup_steps=0)
     trainer = fit(module, data)
-    assert math.isfinite(float(trainer.validate(module, data, verbose=False)[0]["validation/bound"]))
+    assert math.isfinite(float(trainer.callback_metrics["validation/bound"]))
     drawn = draw(module, range(6), options=SamplingOptions("ddim", 3))
     assert drawn.values.shape == (6, 1, 8, 8)
     assert 0 <= int(drawn.values.min()) <= int(drawn.values.max()) <= 255
