@@ -372,7 +372,7 @@ def test_a_folder_of_images_trains_and_is_drawn_from(tmp_path: Path):
     data.setup()
     assert (data.task.classes, data.task.levels, data.task.shape) == (["disc", "stripe"], 256, [1, 8, 8])
     assert [len(data.part(part)) for part in ("train", "validation", "test")] == [29, 3, 8]
-    module = GenerationModule(MLPDenoiser(8, blocks=1), histogram=True, warmup_steps=0)
+    module = GenerationModule(MLPDenoiser(8, blocks=1), base="histogram", warmup_steps=0)
     trainer = fit(module, data)
     assert math.isfinite(float(trainer.callback_metrics["validation/bound"]))
     drawn = draw(module, range(6), options=SamplingOptions("ddim", 3))
@@ -438,7 +438,7 @@ def test_a_network_built_beforehand_is_taken():
     assert draw(module, range(3)).values.shape == (3, 2)
     image = MLPDenoiser(8, blocks=1)
     image.build(grey())
-    seeing = GenerationModule(image, histogram=True)
+    seeing = GenerationModule(image, base="histogram")
     with pytest.raises(InputError, match="does not fit a network that was built otherwise"):
         seeing.build_networks(grey())
     with pytest.raises(InputError, match="has no parameters yet"):
@@ -532,5 +532,5 @@ def test_patches_must_divide_the_image():
 
 
 def test_a_histogram_is_for_grey_values():
-    with pytest.raises(InputError, match="histogram=true is for grey values"):
-        untrained(points(2), histogram=True)
+    with pytest.raises(InputError, match="base=histogram is for grey values"):
+        untrained(points(2), base="histogram")
