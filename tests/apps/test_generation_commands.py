@@ -448,7 +448,7 @@ def test_exports_that_cannot_be_are_refused(run: Path, inside: Path, capsys):
     assert main(["export", str(run), "--output", "mine"]) == 0
     whole = Path("mine/model.safetensors").read_bytes()
     Path("mine/model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="cannot read mine .*: export the run again"):
+    with pytest.raises(InputError, match=r"cannot read mine .*: export the run again"):
         load_exported("mine")
     Path("mine/model.safetensors").write_bytes(whole)
     said = json.loads(Path("mine/model.json").read_text())

@@ -178,8 +178,8 @@ def _interval(values: np.ndarray) -> list[float]:
 def _remarks(name: str, one: Scored, data: TableData, drawing: Mapping[str, Any]) -> list[str]:
     rows, train, privacy = drawing["rows"], len(data.frame("train")), one.scores.privacy
     told = [
-        f"{drawing['tables']} synthetic tables of {rows:,} rows each, {rows / train:.3g} for every of {train:,} training "
-        f"rows; drawn by {drawing['method']} with {drawing['evaluations']} evaluations of the network a row, "
+        f"{drawing['tables']} synthetic tables of {rows:,} rows each, {rows / train:.3g} for each of {train:,} "
+        f"training rows; drawn by {drawing['method']} with {drawing['evaluations']} evaluations of the network a row, "
         f"{drawing['milliseconds_a_row']:.2f} ms each."
     ]
     for each in _main(one):
