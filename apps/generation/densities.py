@@ -12,7 +12,7 @@ from integrand.core.diffusion.likelihood import bits_per_dimension, log_prob
 EXACT = 128
 """Numbers in a sample up to which the divergence is exact, unless asked otherwise."""
 NODES: dict[str, int | None] = {"points": None, "image": 32, "series": 32}
-"""Nodes of the quadrature by the kind of data. On digits 32 give the answer to 0.0003 bits in the mean for a third of the
+"""Nodes of the quadrature by the kind of data. On digits 32 give the mean to 0.0003 bits for a third of the
 cost; points have sharp edges, and their divergence costs next to nothing: it is solved for with the states."""
 BATCH = 60
 """Samples whose likelihood is found at a time."""

@@ -362,7 +362,7 @@ def pictures(folder: Path, *, size: int = 8, classes: tuple[str, ...] = ("disc",
 
 
 def fit(module: GenerationModule, data: GenerationData, **options: Any) -> Trainer:
-    trainer = Trainer(**{**QUIET, "max_steps": 3, "limit_val_batches": 1, **options})
+    trainer = Trainer(**{**QUIET, "max_steps": 3, "limit_val_batches": 1, "check_val_every_n_epoch": 1, **options})
     trainer.fit(module, data)
     return trainer
 
