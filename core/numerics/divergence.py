@@ -3,6 +3,7 @@
 Dimension letters: B batch, K probes. A state is (B, ...), D numbers each.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -34,7 +35,8 @@ def divergence(
 ) -> Divergence:
     """Evaluate a field, the trace of its Jacobian J = df/dy and the sum of its squares.
 
-    Exactly, from the field's own ``jacobian`` where it gives one, else from D products e_i^T J taken at once; or, given
+    Exactly, from the field's own ``jacobian`` where it gives one, else from D products e_i^T J, taken at once where all
+    operations of the field can be; or, given
     K probes e with mean 0 and covariance I for each sample, by estimates without bias from K products,
 
         tr J = E e^T J e,     |J|_F^2 = E |e^T J|^2.
@@ -126,17 +128,18 @@ def _products(slope: Tensor, y: Tensor, vectors: Tensor, *, create_graph: bool) 
     """Return e^T J for vectors (K, B, ...)."""
     if not slope.requires_grad:  # a field of time alone
         return torch.zeros_like(vectors)
-    many = len(vectors) != 1
-    (products,) = torch.autograd.grad(
-        slope,
-        y,
-        vectors if many else vectors[0],
-        create_graph=create_graph,
-        is_grads_batched=many,
-        allow_unused=True,
-        materialize_grads=True,
+    if len(vectors) > 1:
+        with contextlib.suppress(RuntimeError):
+            # Some operations know no gradients taken at once, such as group normalisation of memory channels last.
+            return _product(slope, y, vectors, create_graph=create_graph, is_grads_batched=True)
+    return torch.stack([_product(slope, y, vector, create_graph=create_graph) for vector in vectors])
+
+
+def _product(slope: Tensor, y: Tensor, vector: Tensor, **options: bool) -> Tensor:
+    (product,) = torch.autograd.grad(
+        slope, y, vector, retain_graph=True, allow_unused=True, materialize_grads=True, **options
     )
-    return products if many else products.unsqueeze(0)
+    return product
 
 
 def _unit_vectors(y: Tensor) -> Tensor:
