@@ -407,7 +407,7 @@ def test_arrays_of_users_train(tmp_path: Path):
 
 def test_resuming_is_exact(tmp_path: Path):
     """Weights, average, order and noise: what was stopped and went on is bit for bit what never stopped."""
-    given = {"samples": 80, "batch_size": 16}
+    given: dict[str, Any] = {"samples": 80, "batch_size": 16}
 
     def module() -> GenerationModule:
         torch.manual_seed(0)
