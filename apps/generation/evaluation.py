@@ -18,6 +18,7 @@ from integrand.apps.generation.metrics.evaluation import evaluate_samples
 from integrand.apps.generation.metrics.frechet_classifier import FrechetClassifier
 from integrand.apps.generation.metrics.frechet_training import train_frechet_classifier
 from integrand.apps.generation.module import GenerationModule
+from integrand.apps.generation.planar import Plane, survey
 from integrand.apps.generation.sampling import Drawn, SamplingOptions, draw, own_options
 from integrand.apps.generation.task import GenerationTask
 from integrand.datasets.splits import PARTS
@@ -75,6 +76,7 @@ class GenerationEvaluation:
         path: states after every step of a few samples, in the network's units, (S, n, *shape).
         path_times: (S,).
         swept: quality against evaluations.
+        plane: the density and the flow of points of the plane, None of other data.
         results: what goes to ``results.json``.
     """
 
@@ -88,6 +90,7 @@ class GenerationEvaluation:
     path: Tensor
     path_times: list[float]
     swept: list[Swept]
+    plane: Plane | None
     results: dict[str, Any]
 
 
@@ -125,7 +128,7 @@ def evaluate(
     times: list[float] = []
 
     def watch(step: int, t: float, x: Tensor) -> None:
-        path.append(x[:64].cpu())
+        path.append(x[: 256 if task.kind == "points" else 64].cpu())
         times.append(t)
 
     began = time.monotonic()
@@ -171,6 +174,7 @@ def evaluate(
         path=torch.stack(path),
         path_times=times,
         swept=swept,
+        plane=survey(module, test.values, truth),
         results=_results(name, metrics, bits, told, data, drawn, options, seconds, seed),
     )
 

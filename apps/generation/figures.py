@@ -9,6 +9,7 @@ from torch import Tensor
 
 from integrand.apps.generation.evaluation import GenerationEvaluation
 from integrand.apps.generation.grids import limits, mosaic, pixels, show
+from integrand.apps.generation.planar_figures import draw_density, draw_flow, draw_planar_path
 from integrand.apps.generation.sampling import Drawn, SamplingOptions
 from integrand.apps.generation.task import GenerationTask
 from integrand.apps.training.animations import save_animation
@@ -31,6 +32,9 @@ def draw_figures(evaluation: GenerationEvaluation, run: RunFolder, task: Generat
         _nearest(evaluation, run.figures / "nearest.png", task)
         _sweep(evaluation, run.figures / "evaluations_per_sample.png")
         _bits(evaluation, run.figures / "likelihood.png", task)
+        if evaluation.plane is not None:
+            draw_density(evaluation.plane, evaluation.drawn.values, task, run.figures / "density.png")
+            draw_flow(evaluation.plane, task, run.figures / "flow.png")
 
 
 def _beside(evaluation: GenerationEvaluation, path: Path, task: GenerationTask) -> None:
@@ -90,6 +94,10 @@ def draw_samples(path: Path, drawn: Drawn, task: GenerationTask, options: Sampli
 
 def draw_path(path: Path, states: Tensor, task: GenerationTask) -> None:
     """Animate the states (S, n, *shape) of a sampler, in the network's units, from noise to data."""
+    if task.kind == "points" and task.dims == 2:
+        with style():
+            draw_planar_path(path, states, task)
+        return
     frames = [*range(len(states)), *[len(states) - 1] * max(4, len(states) // 2)]
     with style():
         page = figure(NARROW, NARROW)

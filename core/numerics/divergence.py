@@ -3,7 +3,6 @@
 Dimension letters: B batch, K probes. A state is (B, ...), D numbers each.
 """
 
-import contextlib
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -35,8 +34,7 @@ def divergence(
 ) -> Divergence:
     """Evaluate a field, the trace of its Jacobian J = df/dy and the sum of its squares.
 
-    Exactly, from the field's own ``jacobian`` where it gives one, else from D products e_i^T J, taken at once where all
-    operations of the field can be; or, given
+    Exactly, from the field's own ``jacobian`` where it gives one, else from D products e_i^T J taken at once; or, given
     K probes e with mean 0 and covariance I for each sample, by estimates without bias from K products,
 
         tr J = E e^T J e,     |J|_F^2 = E |e^T J|^2.
@@ -128,18 +126,16 @@ def _products(slope: Tensor, y: Tensor, vectors: Tensor, *, create_graph: bool) 
     """Return e^T J for vectors (K, B, ...)."""
     if not slope.requires_grad:  # a field of time alone
         return torch.zeros_like(vectors)
-    if len(vectors) > 1:
-        with contextlib.suppress(RuntimeError):
-            # Some operations know no gradients taken at once, such as group normalisation of memory channels last.
-            return _product(slope, y, vectors, create_graph=create_graph, is_grads_batched=True)
-    return torch.stack([_product(slope, y, vector, create_graph=create_graph) for vector in vectors])
-
-
-def _product(slope: Tensor, y: Tensor, vector: Tensor, **options: bool) -> Tensor:
-    (product,) = torch.autograd.grad(
-        slope, y, vector, retain_graph=True, allow_unused=True, materialize_grads=True, **options
-    )
-    return product
+    options = {"create_graph": create_graph, "allow_unused": True, "materialize_grads": True}
+    if len(vectors) == 1:
+        return torch.autograd.grad(slope, y, vectors[0], **options)[0].unsqueeze(0)
+    try:
+        return torch.autograd.grad(slope, y, vectors, is_grads_batched=True, retain_graph=True, **options)[0]
+    except RuntimeError:
+        # Torch cannot give many products at once of some operations, convolutions with channels last among them; what
+        # else was wrong goes wrong again.
+        each = [torch.autograd.grad(slope, y, vector, retain_graph=True, **options)[0] for vector in vectors]
+        return torch.stack(each)
 
 
 def _unit_vectors(y: Tensor) -> Tensor:

@@ -364,7 +364,7 @@ def pictures(folder: Path, *, size: int = 8, classes: tuple[str, ...] = ("disc",
 
 
 def fit(module: GenerationModule, data: GenerationData, **options: Any) -> Trainer:
-    trainer = Trainer(**{**QUIET, "max_steps": 3, "limit_val_batches": 1, **options})
+    trainer = Trainer(**{**QUIET, "max_steps": 3, "limit_val_batches": 1, "check_val_every_n_epoch": 1, **options})
     trainer.fit(module, data)
     return trainer
 
@@ -374,7 +374,7 @@ def test_a_folder_of_images_trains_and_is_drawn_from(tmp_path: Path):
     data.setup()
     assert (data.task.classes, data.task.levels, data.task.shape) == (["disc", "stripe"], 256, [1, 8, 8])
     assert [len(data.part(part)) for part in ("train", "validation", "test")] == [29, 3, 8]
-    module = GenerationModule(MLPDenoiser(8, blocks=1), histogram=True, warmup_steps=0)
+    module = GenerationModule(MLPDenoiser(8, blocks=1), base="histogram", warmup_steps=0)
     trainer = fit(module, data)
     trainer.validate(module, data, verbose=False)
     assert math.isfinite(float(trainer.callback_metrics["validation/bound"]))
@@ -441,7 +441,7 @@ def test_a_network_built_beforehand_is_taken():
     assert draw(module, range(3)).values.shape == (3, 2)
     image = MLPDenoiser(8, blocks=1)
     image.build(grey())
-    seeing = GenerationModule(image, histogram=True)
+    seeing = GenerationModule(image, base="histogram")
     with pytest.raises(InputError, match="does not fit a network that was built otherwise"):
         seeing.build_networks(grey())
     with pytest.raises(InputError, match="has no parameters yet"):
@@ -535,5 +535,5 @@ def test_patches_must_divide_the_image():
 
 
 def test_a_histogram_is_for_grey_values():
-    with pytest.raises(InputError, match="histogram=true is for grey values"):
-        untrained(points(2), histogram=True)
+    with pytest.raises(InputError, match="base=histogram is for grey values"):
+        untrained(points(2), base="histogram")
