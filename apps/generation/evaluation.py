@@ -140,7 +140,7 @@ def evaluate(
     chosen = [*METRICS, *(["frechet_classifier"] if classifier is not None else [])]
 
     def score(rows: Array, labels: Tensor | None = None) -> dict[str, Any]:
-        asked = {} if classifier is None else {"real_labels": test.labels.numpy()}
+        asked: dict[str, Any] = {} if classifier is None else {"real_labels": test.labels.numpy()}
         if classifier is not None and labels is not None:
             asked["generated_labels"] = labels.numpy()
         return evaluate_samples(rows, real, learned, metrics=chosen, classifier=classifier, seed=seed, **asked)

@@ -396,7 +396,7 @@ def test_arrays_of_users_train(tmp_path: Path):
         ("latents.npy", "dit", {}),
         ("two.npz", "mlp", {"array": "other"}),
     ):
-        data = GenerationData(str(tmp_path / file), batch_size=16, **options)
+        data = GenerationData(str(tmp_path / file), batch_size=16, **options)  # pyright: ignore[reportArgumentType]
         kind = load(f"integrand.apps.generation.models.{NETWORKS[network][0]}")
         module = GenerationModule(kind(16), warmup_steps=0)
         fit(module, data, max_steps=1)

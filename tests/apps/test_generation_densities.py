@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -222,7 +223,7 @@ def test_the_path_shows_its_points_from_the_first_frame_to_the_last(tmp_path: Pa
     states = torch.tensor([40.0, 6.0, 1.0])[:, None, None] * torch.randn(200, 2, generator=generator)
     with style():
         draw_planar_path(tmp_path / "path.gif", states, plain_task(scale=[3.0, 3.0]))
-    film = Image.open(tmp_path / "path.gif")
+    film: Any = Image.open(tmp_path / "path.gif")
     assert film.n_frames >= 3  # equal frames at the end are one
     blue = []
     for frame in (0, film.n_frames - 1):
