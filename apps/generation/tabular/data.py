@@ -172,6 +172,10 @@ class EncodedRows(Dataset):
         rows = self.encodings[(every // len(self)) % len(self.encodings), every % len(self)]
         return GenerationBatch(rows, torch.zeros(len(rows), dtype=torch.int64))
 
+    def whole(self) -> GenerationBatch:
+        """Return the whole part as one batch, by its first encoding."""
+        return self.__getitems__(list(range(len(self))))
+
 
 def _without_strange_rows(schema: TableSchema, frame: pd.DataFrame, split: IndexSplit) -> tuple[IndexSplit, list[str]]:
     """Leave out rows of validation and test with a category, or a gap, that no training row of the column has."""

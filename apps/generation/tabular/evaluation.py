@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from integrand.apps.generation.metrics.evaluation import evaluate_samples
+from integrand.apps.generation.metrics.evaluation import COMPARISONS, evaluate_samples
+from integrand.apps.generation.metrics.rows import as_rows, subsample
 from integrand.apps.generation.module import GenerationModule
 from integrand.apps.generation.sampling import SamplingOptions, draw, own_options
 from integrand.apps.generation.tabular.baselines import BASELINES
@@ -92,7 +93,7 @@ def evaluate(
     if data.target is not None:
         notify(f"learning {data.target} from real rows and from synthetic ones")
         real = ask_learners(data.codec.schema, data.target, learned_from=[train], test=test)
-    scored = {name: _score(data, real, made, also_few=True)}
+    scored = {name: _score(data, real, made, first=True)}
     for place, (who, generator) in enumerate(BASELINES.items()):
         notify(f"drawing and scoring {who}")
         first = 1000 * seed + 100 * place
@@ -120,13 +121,11 @@ def draw_tables(
     return [table.iloc[k * rows : (k + 1) * rows].reset_index(drop=True) for k in range(TABLES)], drawn.evaluations
 
 
-def _score(data: TableData, real: Answers | None, tables: Sequence[pd.DataFrame], *, also_few: bool = False) -> Scored:
-    """Measure the tables of one generator; what learners make of as many rows as training has, where asked."""
+def _score(data: TableData, real: Answers | None, tables: Sequence[pd.DataFrame], *, first: bool = False) -> Scored:
+    """Measure the tables of one generator; of the first also what fewer rows are worth, and what real rows score."""
     codec, train, test = data.codec, data.frame("train"), data.frame("test")
     scores = score_tables(codec, train=train, synthetic=tables, test=test)
-    apart = evaluate_samples(
-        _encoded(codec, pd.concat(list(tables))), _encoded(codec, test), _encoded(codec, train), metrics=TOLD_APART
-    )
+    apart = _told_apart(*(_encoded(codec, each) for each in (pd.concat(list(tables)), test, train)), floor=first)
     if real is None:
         return Scored(scores, apart, None, [])
 
@@ -135,8 +134,21 @@ def _score(data: TableData, real: Answers | None, tables: Sequence[pd.DataFrame]
         return ask_learners(codec.schema, data.target, learned_from=from_tables, test=test)
 
     answers = learned(tables)
-    equal = compared(real, learned([table.iloc[: len(train)] for table in tables])) if also_few else []
+    equal = compared(real, learned([table.iloc[: len(train)] for table in tables])) if first else []
     return Scored(replace(scores, transfer=compared(real, answers)), apart, answers, equal)
+
+
+def _told_apart(rows: np.ndarray, test: np.ndarray, train: np.ndarray, *, floor: bool) -> dict[str, Any]:
+    """Return how well rows are told from test rows, as ``evaluate_samples`` does; the floor is of no generator."""
+    if floor:
+        return evaluate_samples(rows, test, train, metrics=TOLD_APART)
+    x, y = as_rows(generated=rows, real=test)
+    count = min(len(x), len(y), len(train))
+    x, y = subsample(x, count, seed=0), subsample(y, count, seed=1)
+    found: dict[str, float] = {}
+    for metric in TOLD_APART:
+        found |= COMPARISONS[metric](x, y, 0)
+    return {"metrics": found}
 
 
 def _encoded(codec: TableCodec, frame: pd.DataFrame) -> np.ndarray:

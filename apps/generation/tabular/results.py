@@ -21,6 +21,8 @@ from integrand.datasets.splits import PARTS
 REAL = "training part itself"
 """What the yardstick is called in tables: real rows in the place of synthetic ones."""
 RESAMPLES = 2000
+LEAST_SHARE = 0.99
+"""Share of resamples in which learners of real rows must be worth something, or no interval is told."""
 WORDS = {
     "auroc": "area under the receiver operating characteristic on the test rows, a mean over two learners",
     "r2": "share of the target's variance in the test rows that is explained, a mean over two learners",
@@ -46,7 +48,7 @@ class Scored:
 
     Attributes:
         scores: transfer, resemblance, privacy.
-        apart: how well its rows are told from test rows, and the floor; see ``evaluate_samples``.
+        apart: how well its rows are told from test rows, as ``evaluate_samples`` says, with the floor of the model.
         answers: of learners of its tables, None without a target.
         equal: transfer of tables with as many rows as the training part; empty where it was not measured.
     """
@@ -157,15 +159,16 @@ def _bootstrap(
     ratios = {
         who: resampled_ratios(real, one.answers, weights) for who, one in scored.items() if one.answers is not None
     }
-    ours, point = ratios[name], transfer_ratio(scored[name].scores.transfer)
+    there = np.isfinite(np.stack(list(ratios.values()))).all(0)
     intervals: dict[str, dict[str, list[float]]] = {name: {}}
     gains: dict[str, dict[str, dict[str, float]]] = {}
-    for who, drawn in ratios.items():
-        theirs = transfer_ratio(scored[who].scores.transfer)
-        if not np.isfinite([*drawn, *ours, point, theirs]).all():
-            continue  # learners of real rows explain nothing in some resamples
+    if there.mean() < LEAST_SHARE:
+        return intervals, gains
+    ours, point = ratios[name][there], transfer_ratio(scored[name].scores.transfer)
+    for who in ratios:
+        theirs, drawn = transfer_ratio(scored[who].scores.transfer), ratios[who][there]
         intervals[who] = {"transfer_ratio": _interval(drawn)}
-        if who != name:
+        if who != name and intervals[who]["transfer_ratio"][0] > 0:  # there is no share of what is worth nothing
             low, high = _interval((ours - drawn) / np.abs(drawn))
             gains[who] = {"transfer_ratio": {"gain": (point - theirs) / abs(theirs), "low": low, "high": high}}
     return intervals, gains
@@ -178,8 +181,8 @@ def _interval(values: np.ndarray) -> list[float]:
 def _remarks(name: str, one: Scored, data: TableData, drawing: Mapping[str, Any]) -> list[str]:
     rows, train, privacy = drawing["rows"], len(data.frame("train")), one.scores.privacy
     told = [
-        f"{drawing['tables']} synthetic tables of {rows:,} rows each, {rows / train:.3g} for each of {train:,} "
-        f"training rows; drawn by {drawing['method']} with {drawing['evaluations']} evaluations of the network a row, "
+        f"{drawing['tables']} synthetic tables of {rows:,} rows each, {rows / train:.3g} times the {train:,} rows of "
+        f"training; drawn by {drawing['method']} with {drawing['evaluations']} evaluations of the network a row, "
         f"{drawing['milliseconds_a_row']:.2f} ms each."
     ]
     for each in _main(one):
