@@ -169,7 +169,7 @@ def test_samples_are_written_in_the_units_of_the_data(drawn: Path):
     assert values.max() <= 16
     assert {path.name for path in drawn.iterdir()} >= {"samples.npy", "samples.png", "path.gif"}
     with Image.open(drawn / "path.gif") as way:
-        assert way.n_frames > 20  # pyright: ignore[reportAttributeAccessIssue]
+        assert way.n_frames >= 20  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_samples_follow_from_their_seeds(run: Path, drawn: Path, inside: Path):

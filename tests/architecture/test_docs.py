@@ -25,6 +25,7 @@ HAND_WRITTEN = {
     "layers.md",
     "timeseries.md",
     "forecasters.md",
+    "generation.md",
     "classification.md",
     "imputation.md",
     "physics.md",
