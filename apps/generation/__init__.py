@@ -7,6 +7,7 @@ _TABULAR_IN = "integrand.apps.generation.tabular"
 NETWORKS = {
     "mlp": ("mlp:MLPDenoiser", "residual perceptron of flattened samples"),
     "unet": ("unet:UNetDenoiser", "U-Net, channels last"),
+    "ssm": ("ssm:SSMDenoiser", "S5 layers along a series and against it"),
     "dit": ("transformer:DiTDenoiser", "diffusion transformer: attention between patches"),
 }
 """Denoising networks: file and class, and a line on each."""
@@ -63,6 +64,18 @@ APPLICATION = Application(
             writes="a table, an array and a picture",
             product="samples",
             **_models("mlp"),  # pyright: ignore[reportArgumentType]
+            **_TASK,  # pyright: ignore[reportArgumentType]
+        ),
+        Task(
+            name="signals",
+            summary="series at regular times, of one channel or several, of classes or without",
+            datasets=("ringdowns",),
+            default_recipe="ringdowns",
+            reads="a file of arrays (N, C, L)",
+            writes="an array and pictures",
+            product="samples",
+            inpaint="integrand.apps.generation.inpainting:inpaint",
+            **_models("ssm", "unet", "dit", "mlp"),  # pyright: ignore[reportArgumentType]
             **_TASK,  # pyright: ignore[reportArgumentType]
         ),
         Task(

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -54,18 +54,25 @@ class Histogram(Baseline):
 class GaussianMixture(Baseline):
     """A mixture of Gaussians; how many, and how much is added to their variances, by the validation likelihood.
 
-    One Gaussian of all rows is among the candidates.
+    One Gaussian of all rows is among the candidates. Of rows of more than ``FULL`` numbers the covariances are
+    diagonal, and of more than ``LEARNED`` rows as many are drawn to learn from.
     """
 
     name = "Gaussian mixture"
     COMPONENTS = (1, 5, 10, 20, 40)
     ADDED = (1e-3, 1e-2, 3e-2)
+    FULL = 256
+    LEARNED = 20_000
 
     def fit(self, train: Array, validation: Array, task: GenerationTask, *, seed: int) -> None:
         """See ``Baseline``."""
         from sklearn.mixture import GaussianMixture as Mixture
 
         self.levels = task.levels
+        if len(train) > self.LEARNED:
+            train = train[np.random.default_rng(seed).choice(len(train), self.LEARNED, replace=False)]
+        shape: Literal["full", "diag"] = "full" if train.shape[1] <= self.FULL else "diag"
+        held = self._real(validation, seed + 1)
         self.centre, self.spread = 0.0, 1.0
         rows = self._real(train, seed)
         self.centre, self.spread = rows.mean(0), float(rows.std())
@@ -74,9 +81,9 @@ class GaussianMixture(Baseline):
             for added in self.ADDED:
                 if components * 4 > len(rows):
                     continue
-                tried = Mixture(components, reg_covar=added, random_state=seed, max_iter=60)
+                tried = Mixture(components, covariance_type=shape, reg_covar=added, random_state=seed, max_iter=60)
                 tried.fit((rows - self.centre) / self.spread)
-                score = float(tried.score((self._real(validation, seed + 1) - self.centre) / self.spread))
+                score = float(tried.score((held - self.centre) / self.spread))
                 if score > best:
                     best, self.mixture = score, tried
 

@@ -18,6 +18,7 @@ from integrand.apps.generation.metrics.evaluation import evaluate_samples
 from integrand.apps.generation.metrics.frechet_classifier import FrechetClassifier
 from integrand.apps.generation.metrics.frechet_training import train_frechet_classifier
 from integrand.apps.generation.module import GenerationModule
+from integrand.apps.generation.planar import Plane, survey
 from integrand.apps.generation.sampling import Drawn, SamplingOptions, draw, own_options
 from integrand.apps.generation.task import GenerationTask
 from integrand.datasets.splits import PARTS
@@ -29,7 +30,9 @@ TRUTH = "the true density"
 SCORED = 2000
 """Samples that are compared with as many of the test part, at most."""
 LIKELY = 2000
-"""Test samples whose likelihood is found where that is exact and cheap, at most; a sixteenth elsewhere."""
+"""Test samples whose likelihood is found, at most."""
+PRODUCTS = 12_800
+"""Of such samples and the numbers in each, at most: every number costs a product with the network's Jacobian."""
 REAL = "training part itself"
 """What the floor is called in tables: real samples in the place of generated ones."""
 METRICS = (
@@ -70,9 +73,10 @@ class GenerationEvaluation:
         test, train: the real ones, as the data have them.
         test_labels: of these.
         bits: of each test sample that was asked for, by who told it.
-        path: denoised states after every step of a few samples, (S, n, *shape), and the times.
+        path: states after every step of a few samples, in the network's units, (S, n, *shape).
         path_times: (S,).
         swept: quality against evaluations.
+        plane: the density and the flow of points of the plane, None of other data.
         results: what goes to ``results.json``.
     """
 
@@ -86,6 +90,7 @@ class GenerationEvaluation:
     path: Tensor
     path_times: list[float]
     swept: list[Swept]
+    plane: Plane | None
     results: dict[str, Any]
 
 
@@ -123,7 +128,7 @@ def evaluate(
     times: list[float] = []
 
     def watch(step: int, t: float, x: Tensor) -> None:
-        path.append(x[:64].cpu())
+        path.append(x[: 256 if task.kind == "points" else 64].cpu())
         times.append(t)
 
     began = time.monotonic()
@@ -169,6 +174,7 @@ def evaluate(
         path=torch.stack(path),
         path_times=times,
         swept=swept,
+        plane=survey(module, test.values, truth),
         results=_results(name, metrics, bits, told, data, drawn, options, seconds, seed),
     )
 
@@ -191,7 +197,7 @@ def _code_length(log_prob: Array, task: GenerationTask) -> Array:
 def _model_bits(module: GenerationModule, test: SamplesOfPart, seed: int, notify: Notify) -> Array:
     task = module.network.built_for
     exact = task.dims <= EXACT
-    most = min(LIKELY if exact else LIKELY // 16, len(test))
+    most = min(len(test), LIKELY, PRODUCTS // task.dims if exact else PRODUCTS // 64)
     how = "its divergence exact" if exact else "its divergence estimated without bias"
     notify(f"the likelihood of {most:,} test samples by the probability flow, {how}")
     found = likelihood(module, test.values[:most], test.labels[:most], seed=seed)

@@ -129,11 +129,12 @@ class GenerationModule(TaskModule):
             )
         self.sampler, self.sampler_steps = sampler, sampler_steps
         self.variance = LearnedLogVariance() if learned_variance else None
+        self.denoiser: PreconditionedDenoiser | None = None
 
     def build(self, data: Any) -> None:
         """Build the network, and its base from the training part."""
         super().build(data)
-        base = self.denoiser.base
+        base = self.built_denoiser.base
         if isinstance(base, HistogramDenoiser):
             base.fit(data.part("train").values)
         elif isinstance(base, GaussianDenoiser):
@@ -141,18 +142,29 @@ class GenerationModule(TaskModule):
 
     def build_networks(self, task: GenerationTask) -> None:
         """Build for a task what is not built yet."""
-        if self.network.task is not None:
+        if self.denoiser is not None:
             return
         if self.base == "histogram" and task.levels is None:
             raise InputError("model.base=histogram is for grey values, which these data have not: leave it out.")
+        if self.network.task is not None and self.network.sees_base != (self.base != "none"):
+            raise InputError(
+                f"model.base={self.base} does not fit a network that was built otherwise: let the module build it."
+            )
         self.network.sees_base = self.base != "none"
         super().build_networks(task)
         self.denoiser = PreconditionedDenoiser(self.process, self.network, base=self._unfitted_base(task))
 
     @property
+    def built_denoiser(self) -> PreconditionedDenoiser:
+        """The denoiser, once built."""
+        if self.denoiser is None:
+            raise InputError("the module has no network yet: call build(data), or let Lightning's setup do it.")
+        return self.denoiser
+
+    @property
     def flow(self) -> ProbabilityFlow:
         """The probability flow, whose ``args`` are labels (B,); a label of ``task.nothing`` for no class."""
-        return ProbabilityFlow(self.process, self.denoiser)
+        return ProbabilityFlow(self.process, self.built_denoiser)
 
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Average the weighted error at times drawn anew."""
@@ -172,11 +184,10 @@ class GenerationModule(TaskModule):
         """Return the variational bound in bits per dimension, and the loss, of each sample (B,)."""
         task, count = self.network.built_for, len(batch.values)
         first, last = half_log_snr_span(self.process)
-        with torch.random.fork_rng(devices=[] if self.device.type == "cpu" else None):
-            torch.manual_seed(0)
-            shape = (BOUND_LEVELS, *batch.values.shape)
-            noise, eps = torch.rand(batch.values.shape), torch.randn(shape)
-            share = (torch.arange(BOUND_LEVELS)[:, None] + stratified(count)) / BOUND_LEVELS
+        generator = torch.Generator().manual_seed(0)  # on the host: the same noise whatever the accelerator
+        noise = torch.rand(batch.values.shape, generator=generator)
+        eps = torch.randn((BOUND_LEVELS, *batch.values.shape), generator=generator)
+        share = (torch.arange(BOUND_LEVELS)[:, None] + stratified(count, generator=generator)) / BOUND_LEVELS
         x0 = task.standardized(batch.values, noise.to(self.device))
         t = uniform_times(self.process, share.to(self.device))
         error = torch.stack(
@@ -219,4 +230,4 @@ class GenerationModule(TaskModule):
     def _error(self, x0: Tensor, eps: Tensor, t: Tensor, labels: Tensor) -> Tensor:
         """Return |D - x_0|^2 / dims of each sample, (B,)."""
         x = self.process.mix(x0, eps, t)
-        return (self.denoiser(t, x, labels).float() - x0).square().flatten(1).mean(1)
+        return (self.built_denoiser(t, x, labels).float() - x0).square().flatten(1).mean(1)

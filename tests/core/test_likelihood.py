@@ -85,6 +85,17 @@ def test_an_estimated_divergence_is_right_in_the_mean(trace: str):
     assert abs(float(found.mean() - exact)) < 4 * error
 
 
+def test_the_quadrature_tells_what_the_solver_tells():
+    path = process("edm", start=0.01, end=50.0)
+    flow, x = ProbabilityFlow(path, Mixture(path)), drawn(16)
+    options = {"data_scale": 0.84, "rtol": 1e-9, "atol": 1e-9}
+    solved, by_nodes = log_prob(flow, x, **options), log_prob(flow, x, nodes=96, **options)
+    torch.testing.assert_close(by_nodes.log_prob, solved.log_prob, rtol=0, atol=2e-6)
+    torch.testing.assert_close(by_nodes.latent, solved.latent, rtol=1e-7, atol=1e-7)
+    few = log_prob(flow, x, nodes=6, **options).log_prob
+    assert float((few - solved.log_prob).abs().max()) > 1e-4  # the nodes do decide
+
+
 def test_bits_of_a_uniform_density_count_the_cells():
     levels, dims = 17, 5
     uniform = torch.full((3,), -dims * math.log(2.0))  # on [-1, 1]
