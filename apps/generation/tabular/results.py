@@ -37,8 +37,6 @@ BETTER: dict[str, str | float] = {
     "distance_ratio": 1.0,
     "nearer": 0.5,
     "c2st_forest": 0.5,
-    "c2st_logistic": 0.5,
-    "energy_distance": "lower",
 }
 
 
@@ -48,13 +46,13 @@ class Scored:
 
     Attributes:
         scores: transfer, resemblance, privacy.
-        apart: how well its rows are told from test rows, as ``evaluate_samples`` says, with the floor of the model.
+        apart: share of its rows and as many test rows that a forest tells apart.
         answers: of learners of its tables, None without a target.
         equal: transfer of tables with as many rows as the training part; empty where it was not measured.
     """
 
     scores: TableScores
-    apart: dict[str, Any]
+    apart: float
     answers: Answers | None
     equal: list[Transfer]
 
@@ -65,6 +63,8 @@ def results_of(
     data: TableData,
     real: Answers | None,
     drawing: Mapping[str, Any],
+    *,
+    floor: float,
     seed: int,
 ) -> dict[str, Any]:
     """Return the results of a run.
@@ -75,10 +75,11 @@ def results_of(
         data: the data.
         real: answers of learners of real rows; None without a target.
         drawing: how rows were drawn, and how many.
+        floor: share of training rows and as many test rows that a forest tells apart.
         seed: of the run and of the bootstrap.
     """
     metrics = {who: _figures(one) for who, one in scored.items()}
-    metrics[REAL] = _yardstick(scored[name], data)
+    metrics[REAL] = _yardstick(scored[name], data, floor)
     intervals, gains = ({name: {}}, {}) if real is None else _bootstrap(name, scored, real, seed)
     asked = list(metrics[name])
     return {
@@ -105,19 +106,19 @@ def results_of(
 
 def _figures(one: Scored) -> dict[str, Any]:
     """Return a generator's metrics: what its rows are worth, whether they are told apart, what they give away."""
-    scores, apart = one.scores.metrics, one.apart["metrics"]
+    scores = one.scores.metrics
     worth = {}
     if one.scores.transfer:
         worth = {
             "transfer_ratio": scores.pop("transfer_ratio"),
             **_worth([(s.metric, s.synthetic) for s in _main(one)]),
         }
-    return _plain({**worth, "c2st_forest": apart["c2st_forest"], **scores, **apart})
+    return _plain({**worth, "c2st_forest": one.apart, **scores})
 
 
-def _yardstick(one: Scored, data: TableData) -> dict[str, Any]:
+def _yardstick(one: Scored, data: TableData, floor: float) -> dict[str, Any]:
     """Return what training rows score in the place of synthetic ones; of privacy what held-out rows do."""
-    scores, floor = one.scores, one.apart["floor"]
+    scores = one.scores
     worth = {}
     if scores.transfer:
         worth = {"transfer_ratio": 1.0, **_worth([(s.metric, s.real) for s in _main(one)])}
@@ -130,7 +131,7 @@ def _yardstick(one: Scored, data: TableData) -> dict[str, Any]:
         "distance_ratio": 1.0,
         "nearer": 0.5,
     }
-    return _plain({**worth, "c2st_forest": floor["c2st_forest"], **own, **floor})
+    return _plain({**worth, "c2st_forest": floor, **own})
 
 
 def _main(one: Scored) -> list[Transfer]:
