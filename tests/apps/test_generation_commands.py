@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from PIL import Image
 
 from integrand.apps.cli import main
 from integrand.apps.generation import evaluation
+from integrand.apps.generation.baselines import GaussianMixture
+from integrand.apps.generation.metrics.frechet_training import train_frechet_classifier
 from integrand.apps.physics.surrogate.data import SurrogateData
 from integrand.apps.physics.surrogate.models.fno import FNOSurrogate
 from integrand.apps.physics.surrogate.module import SurrogateModule
@@ -42,12 +45,19 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def quicken(patched: pytest.MonkeyPatch) -> None:
+    """Have ``evaluate`` take fewer metrics, samplers, steps of its classifier and resamples than users need."""
+    patched.setattr(evaluation, "METRICS", QUICK)
+    patched.setattr(evaluation, "SWEPT", {"ddim": (4,), "dpmpp_2m": (4, 6)})
+    patched.setattr(evaluation, "train_frechet_classifier", partial(train_frechet_classifier, steps=20))
+    patched.setattr(GaussianMixture, "COMPONENTS", (1, 5))
+
+
 def trained(root: Path, *words: str) -> Path:
     """Train a tiny run and return its folder."""
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        patched.setattr(evaluation, "METRICS", QUICK)
-        patched.setattr(evaluation, "SWEPT", {"ddim": (4,), "dpmpp_2m": (4, 6)})
+        quicken(patched)
         code = main(["train", "generation", "--runs", str(root), *SMALL, *STEPS, *words])
     assert code == 0, out.getvalue()
     (run,) = (path.parent for path in root.glob("generation/*/*/results.json"))
@@ -137,8 +147,7 @@ def test_a_run_is_complete(run: Path):
 def test_evaluate_takes_a_sampler_and_repeats_the_rest(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(evaluation, "METRICS", QUICK)
-    monkeypatch.setattr(evaluation, "SWEPT", {"ddim": (4,)})
+    quicken(monkeypatch)
     again = shutil.copytree(run, tmp_path / "again")
     words = ["evaluate", str(again), "--accelerator", "cpu", "--method", "heun", "--steps", "3", "--count", "12"]
     assert main(words) == 0
