@@ -30,6 +30,7 @@ HAND_WRITTEN = {
     "imputation.md",
     "physics.md",
     "identification.md",
+    "densities.md",
     "informed.md",
     "prediction.md",
     "simulation_files.md",
