@@ -1,6 +1,7 @@
 """What stands beside a generative model: densities that are fitted in a moment and can be drawn from."""
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
@@ -66,6 +67,7 @@ class GaussianMixture(Baseline):
 
     def fit(self, train: Array, validation: Array, task: GenerationTask, *, seed: int) -> None:
         """See ``Baseline``."""
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture as Mixture
 
         self.levels = task.levels
@@ -82,7 +84,10 @@ class GaussianMixture(Baseline):
                 if components * 4 > len(rows):
                     continue
                 tried = Mixture(components, covariance_type=shape, reg_covar=added, random_state=seed, max_iter=60)
-                tried.fit((rows - self.centre) / self.spread)
+                with warnings.catch_warnings():
+                    # Sixty rounds are what each candidate gets; validation says whether they were enough.
+                    warnings.simplefilter("ignore", ConvergenceWarning)
+                    tried.fit((rows - self.centre) / self.spread)
                 score = float(tried.score((held - self.centre) / self.spread))
                 if score > best:
                     best, self.mixture = score, tried

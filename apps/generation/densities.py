@@ -11,7 +11,7 @@ from integrand.core.diffusion.likelihood import bits_per_dimension, log_prob
 
 EXACT: dict[str, int] = {"points": 128, "image": 128, "series": 32}
 """Numbers in a sample up to which the divergence is exact, unless asked otherwise, by the kind of data. Of networks
-that go along a series each product with the Jacobian costs as much as an evaluation; nothing is saved by taking many."""
+that go along a series each product with the Jacobian costs as much as an evaluation, taken at once or one by one."""
 PROBES = 4
 """Probes of each sample where it is estimated."""
 NODES: dict[str, int | None] = {"points": None, "image": 32, "series": 32}
