@@ -34,6 +34,7 @@ HAND_WRITTEN = {
     "simulation_files.md",
     "simulators.md",
     "surrogates.md",
+    "tables.md",
     "runs.md",
     "contracts.md",
 }
