@@ -140,7 +140,7 @@ def evaluate(
     chosen = [*METRICS, *(["frechet_classifier"] if classifier is not None else [])]
 
     def score(rows: Array, labels: Tensor | None = None) -> dict[str, Any]:
-        asked = {} if classifier is None else {"real_labels": test.labels.numpy()}
+        asked: dict[str, Any] = {} if classifier is None else {"real_labels": test.labels.numpy()}
         if classifier is not None and labels is not None:
             asked["generated_labels"] = labels.numpy()
         return evaluate_samples(rows, real, learned, metrics=chosen, classifier=classifier, seed=seed, **asked)
@@ -196,7 +196,7 @@ def _code_length(log_prob: Array, task: GenerationTask) -> Array:
 
 def _model_bits(module: GenerationModule, test: SamplesOfPart, seed: int, notify: Notify) -> Array:
     task = module.network.built_for
-    exact = task.dims <= EXACT
+    exact = task.dims <= EXACT[task.kind]
     most = min(len(test), LIKELY, PRODUCTS // task.dims if exact else PRODUCTS // 64)
     how = "its divergence exact" if exact else "its divergence estimated without bias"
     notify(f"the likelihood of {most:,} test samples by the probability flow, {how}")

@@ -202,7 +202,8 @@ def _bits(evaluation: GenerationEvaluation, path: Path, task: GenerationTask) ->
     page = figure(NARROW, NARROW * 0.85)
     axes = page.subplots()
     every = np.concatenate(list(evaluation.bits.values()))
-    bins = np.linspace(*np.quantile(every, (0.002, 0.998)), 40)
+    low, high = np.quantile(every, (0.002, 0.998)).tolist()
+    bins = np.linspace(low, high, 40)
     styles = [(MODEL, "-"), *BASELINES]
     for (colour, dashes), (name, values) in zip(styles, evaluation.bits.items(), strict=False):
         axes.hist(

@@ -100,6 +100,6 @@ def _view(module: GenerationModule, samples: Tensor, level: float) -> FlowView:
 
 def _grid(samples: Tensor, points: int) -> tuple[Array, Array, Tensor]:
     """Return places along both axes, where nearly all samples are, and the points (Y * X, 2), row by row."""
-    x, y = (np.linspace(*each, points) for each in limits(samples))
+    x, y = (np.linspace(low, high, points) for low, high in limits(samples))
     pairs = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     return x, y, torch.from_numpy(pairs).float()

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
@@ -11,10 +12,12 @@ from integrand.apps.generation.grids import limits, show
 from integrand.apps.generation.planar import FlowView, Plane
 from integrand.apps.generation.task import GenerationTask
 from integrand.apps.training.animations import save_animation
-from integrand.apps.training.figures import FAINT, MODEL, NARROW, OBSERVED, figure, save
+from integrand.apps.training.figures import MODEL, NARROW, OBSERVED, figure, save
 
 SHOWN = 2000
 """Samples on a picture, at most."""
+LABELS = 0.75
+"""Inches beside and below axes for their labels."""
 
 
 def draw_density(plane: Plane, drawn: Tensor, task: GenerationTask, path: Path) -> None:
@@ -23,8 +26,9 @@ def draw_density(plane: Plane, drawn: Tensor, task: GenerationTask, path: Path) 
     if plane.true is not None:
         pictures.insert(0, ("True density", plane.true))
     # The brightest two hundredths of a learned density may be spikes, which would leave the rest pale.
-    most = float(np.quantile(plane.learned, 0.98)) if plane.true is None else float(plane.true.max())
-    page = figure(0.8 * NARROW * (len(pictures) + 1), 0.95 * NARROW)
+    most = float(np.quantile(plane.learned, 0.98)) if plane.true is None else 1.1 * float(plane.true.max())
+    width = 0.8 * NARROW
+    page = figure(width * (len(pictures) + 1), (width - LABELS) * _height(plane.x, plane.y) + 2.2)
     panels = page.subplots(1, len(pictures) + 1)
     image = None
     for axes, (title, values) in zip(panels, pictures, strict=False):
@@ -46,7 +50,8 @@ def draw_density(plane: Plane, drawn: Tensor, task: GenerationTask, path: Path) 
 
 def draw_flow(plane: Plane, task: GenerationTask, path: Path) -> None:
     """Draw the streamlines of the probability flow at a few levels of noise, over real samples with that much noise."""
-    page = figure(2.2 * NARROW, 2.2 * NARROW)
+    height = sum(_height(view.x, view.y) for view in plane.views) / len(plane.views)
+    page = figure(2.2 * NARROW, 2 * ((1.1 * NARROW - LABELS) * height + LABELS + 0.2))
     for axes, view in zip(page.subplots(2, 2).flat, plane.views, strict=True):
         _stream(axes, view, task)
     save(
@@ -65,12 +70,12 @@ def draw_planar_path(path: Path, states: Tensor, task: GenerationTask) -> None:
     # What the data make of a deviation of the network's units: noise of any size fills the same axes.
     grown = (states.flatten(1).std(1) / states[-1].std()).clamp(min=1)
     frames = [*range(len(states)), *[len(states) - 1] * max(4, len(states) // 2)]
-    page = figure(NARROW, NARROW)
-    axes = page.subplots()
     shown = [task.restored(state / scale) for state, scale in zip(states, grown, strict=True)]
+    x, y = (np.array(each) for each in limits(torch.cat([shown[0], last])))
+    page = figure(NARROW, (NARROW - LABELS) * _height(x, y) + LABELS + 0.3)
+    axes = page.subplots()
     (dots,) = axes.plot([], [], ".", markersize=4, color=MODEL, alpha=0.7, markeredgewidth=0)
-    low, high = limits(last)
-    _frame(axes, np.array(low), np.array(high), _told(grown[0]), task)
+    _frame(axes, x, y, _told(grown[0]), task)
 
     def update(i: int) -> Any:
         state = shown[frames[i]]
@@ -84,14 +89,19 @@ def draw_planar_path(path: Path, states: Tensor, task: GenerationTask) -> None:
     save_animation(page, update, len(frames), path, caption, title="From noise to data", fps=8)
 
 
+def _height(x: np.ndarray, y: np.ndarray) -> float:
+    """Return how high axes of one scale are for their width, within what a page bears."""
+    return float(np.clip((y[-1] - y[0]) / (x[-1] - x[0]), 0.3, 1.6))
+
+
 def _told(grown: Tensor) -> str:
-    return f"{float(grown):.3g} times the data's spread"
+    return f"{float(grown):.2g} times the data's spread" if grown > 1.005 else "the data's spread"
 
 
 def _stream(axes: Axes, view: FlowView, task: GenerationTask) -> None:
-    axes.plot(*view.particles.T, ".", markersize=3, color=FAINT, alpha=0.5, markeredgewidth=0, zorder=1)
+    axes.plot(*view.particles.T, ".", markersize=4, color=OBSERVED, alpha=0.4, markeredgewidth=0, zorder=1)
     u, v = np.moveaxis(view.velocity, -1, 0)
-    axes.streamplot(view.x, view.y, u, v, density=1.1, linewidth=0.9, arrowsize=0.8, color=MODEL, zorder=2)
+    axes.streamplot(view.x, view.y, u, v, density=1.0, linewidth=0.9, arrowsize=0.8, color=MODEL, zorder=2)
     _frame(axes, view.x, view.y, f"noise s = {view.level:g}", task)
 
 

@@ -19,7 +19,7 @@ def is_transformed() -> bool:
 
 def is_batched(gradient: Tensor) -> bool:
     """Return whether a gradient stands for many at once, as ``torch.autograd.grad(..., is_grads_batched=True)`` has."""
-    return torch._C._functorch.is_legacy_batchedtensor(gradient)
+    return torch._C._functorch.is_legacy_batchedtensor(gradient)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def is_autocast(device: torch.device) -> bool:

@@ -1,5 +1,6 @@
 """Generation as a library: data of users, bounds and likelihoods in closed form, samples that obey their seeds."""
 
+import copy
 import math
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from integrand.apps.generation.inpainting import complete, read_mask
 from integrand.apps.generation.models.denoising_network import DenoisingNetwork
 from integrand.apps.generation.models.mlp import MLPDenoiser
 from integrand.apps.generation.models.transformer import DiTDenoiser
+from integrand.apps.generation.models.unet import UNetDenoiser
 from integrand.apps.generation.module import GenerationModule
 from integrand.apps.generation.sampling import SamplingOptions, draw, drawn_labels, own_options
 from integrand.apps.generation.task import GenerationTask
@@ -184,12 +186,12 @@ def test_the_bound_lies_above_the_exact_likelihood(process: str, end: float):
     assert whole / math.log(2) - 0.01 < bound < whole / math.log(2) + 0.06
 
 
-@pytest.mark.parametrize("kind", [MLPDenoiser, DiTDenoiser])
-def test_bits_of_grey_values_are_those_of_the_normal_density(kind: type[DenoisingNetwork]):
-    """A network of attention, too, is differentiated exactly: at its start it leaves normal data in closed form."""
-    task = grey()
-    network = kind(8, dropout=0.0) if kind is MLPDenoiser else DiTDenoiser(8, depth=1, heads=2)
-    module = untrained(task, network)
+@pytest.mark.parametrize(
+    "network", [MLPDenoiser(8), DiTDenoiser(8, depth=1, heads=2), UNetDenoiser(8, groups=4, multipliers=(1,))], ids=type
+)
+def test_bits_of_grey_values_are_those_of_the_normal_density(network: DenoisingNetwork):
+    """Attention and convolutions, too, are differentiated exactly: at their start they leave normal data alone."""
+    module = untrained(grey(), copy.deepcopy(network))
     values = torch.randint(0, 17, (6, 1, 4, 4), dtype=torch.uint8)
     found = likelihood(module, values, torch.zeros(6, dtype=torch.int64), seed=5, nodes=None, rtol=1e-6, atol=1e-6)
     assert found.trace == "exact"
@@ -374,6 +376,7 @@ def test_a_folder_of_images_trains_and_is_drawn_from(tmp_path: Path):
     assert [len(data.part(part)) for part in ("train", "validation", "test")] == [29, 3, 8]
     module = GenerationModule(MLPDenoiser(8, blocks=1), base="histogram", warmup_steps=0)
     trainer = fit(module, data)
+    trainer.validate(module, data, verbose=False)
     assert math.isfinite(float(trainer.callback_metrics["validation/bound"]))
     drawn = draw(module, range(6), options=SamplingOptions("ddim", 3))
     assert drawn.values.shape == (6, 1, 8, 8)
@@ -393,7 +396,7 @@ def test_arrays_of_users_train(tmp_path: Path):
         ("latents.npy", "dit", {}),
         ("two.npz", "mlp", {"array": "other"}),
     ):
-        data = GenerationData(str(tmp_path / file), batch_size=16, **options)
+        data = GenerationData(str(tmp_path / file), batch_size=16, **options)  # pyright: ignore[reportArgumentType]
         kind = load(f"integrand.apps.generation.models.{NETWORKS[network][0]}")
         module = GenerationModule(kind(16), warmup_steps=0)
         fit(module, data, max_steps=1)
@@ -404,7 +407,7 @@ def test_arrays_of_users_train(tmp_path: Path):
 
 def test_resuming_is_exact(tmp_path: Path):
     """Weights, average, order and noise: what was stopped and went on is bit for bit what never stopped."""
-    given = {"samples": 80, "batch_size": 16}
+    given: dict[str, Any] = {"samples": 80, "batch_size": 16}
 
     def module() -> GenerationModule:
         torch.manual_seed(0)

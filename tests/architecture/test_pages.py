@@ -16,7 +16,7 @@ def python_blocks(text: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["numerics.md", "compiling.md", "layers.md", "identification.md"])
+@pytest.mark.parametrize("page", ["numerics.md", "compiling.md", "layers.md", "identification.md", "densities.md"])
 def test_python_blocks_run_one_after_the_other(page: str, tmp_path: Path):
     blocks = python_blocks((DOCS / page).read_text(encoding="utf-8"))
     assert blocks

@@ -79,12 +79,14 @@ class TestDenoisingNetworks(ModuleLaws):
     def test_they_begin_at_nothing(self, case: ModuleCase):
         """A network that adds nothing leaves the denoiser of normal data, where training starts."""
         moved = case.module()
-        fresh = type(moved)(**moved.hparams)  # pyright: ignore[reportCallIssue]
-        fresh.build(moved.built_for)  # pyright: ignore[reportCallIssue]
-        (output,) = case.outputs(fresh.double().eval(), *case.draw())  # pyright: ignore[reportCallIssue]
+        assert isinstance(moved, DenoisingNetwork)
+        fresh = type(moved)(**moved.hparams)
+        fresh.build(moved.built_for)
+        (output,) = case.outputs(fresh.double().eval(), *case.draw())
         assert torch.count_nonzero(output) == 0
 
     def test_no_label_is_the_label_of_no_class(self, case: ModuleCase):
         network, (x, noise, _) = case.module(), case.draw()
-        nothing = torch.full((B,), len(network.built_for.classes))  # pyright: ignore[reportArgumentType]
+        assert isinstance(network, DenoisingNetwork)
+        nothing = torch.full((B,), network.built_for.nothing)
         torch.testing.assert_close(network(x, noise), network(x, noise, nothing), rtol=0, atol=0)

@@ -139,6 +139,21 @@ def test_a_gradient_field_has_the_laplacian_of_its_energy():
     torch.testing.assert_close(inside.clone(), expected, rtol=ROUNDING, atol=ROUNDING)
 
 
+def test_operations_that_know_no_gradients_at_once_are_asked_one_by_one():
+    """Group normalisation of memory channels last is one; its Jacobian has a closed form, for its outputs add to 0."""
+    norm = torch.nn.GroupNorm(1, 2, dtype=torch.float64)
+
+    def field(t: Tensor, y: Tensor) -> Tensor:
+        return norm(y.contiguous(memory_format=torch.channels_last))
+
+    y = torch.randn(3, 2, 2, 2, dtype=torch.float64)
+    found = divergence(field, torch.tensor(0.0), y)
+    # (x - m) / s of n numbers: s J = I - 1/n - z z^T / n, of trace n - 1 - 1 but for eps beneath the root.
+    s2 = y.flatten(1).var(1, correction=0)
+    z2 = s2 / (s2 + norm.eps)
+    torch.testing.assert_close(found.trace, (8 - 1 - z2) / (s2 + norm.eps).sqrt())
+
+
 def test_states_of_any_shape():
     torch.manual_seed(0)
     conv, y = nn.Conv2d(2, 2, 3, padding=1).double(), points(2, 2, 3, 4)

@@ -11,6 +11,7 @@ from integrand.datasets.synthetic.ringdowns import DAMPING, FREQUENCY, SPAN, rin
 def test_without_noise_they_obey_the_recurrence_of_a_damped_oscillation():
     """x_{k+1} = 2 e^{-g h} cos(w h) x_k - e^{-2 g h} x_{k-1}: both numbers, solved for, lie where g and w are drawn."""
     exact = ringdowns(samples=40, noise=0.0)
+    assert exact.labels is not None
     h = SPAN / exact.values.shape[2]
     for series, label in zip(exact.values[:, 0].astype(np.float64), exact.labels, strict=True):
         past = np.stack([series[1:-1], series[:-2]], axis=1)
@@ -34,6 +35,7 @@ def test_a_sample_of_a_seed_is_the_same_however_many_are_drawn():
     few, many = load_samples("ringdowns", samples=6, seed=3), load_samples("ringdowns", samples=9, seed=3)
     np.testing.assert_array_equal(few.values, many.values[:6])
     assert not np.array_equal(few.values, ringdowns(samples=6, seed=4).values)
+    assert many.labels is not None
     assert many.labels.tolist() == [0, 1] * 4 + [0]
 
 

@@ -64,7 +64,7 @@ class UNetDenoiser(DenoisingNetwork):
         nn.init.zeros_(self.unet.leave.weight)  # pyright: ignore[reportArgumentType]
         nn.init.zeros_(self.unet.leave.bias)  # pyright: ignore[reportArgumentType]
         if len(task.shape) == 3 and self.channels_last:
-            self.unet.to(memory_format=torch.channels_last)
+            self.unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """See ``DenoisingNetwork``."""
