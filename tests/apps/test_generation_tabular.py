@@ -22,6 +22,7 @@ from integrand.apps.generation.densities import likelihood
 from integrand.apps.generation.models.mlp import MLPDenoiser
 from integrand.apps.generation.sampling import SamplingOptions, draw
 from integrand.apps.generation.tabular.data import EncodedRows, TableData
+from integrand.apps.generation.tabular.evaluation import evaluate
 from integrand.apps.generation.tabular.learners import Answers
 from integrand.apps.generation.tabular.module import TableModule
 from integrand.apps.generation.tabular.results import REAL
@@ -33,6 +34,8 @@ from integrand.apps.generation.tabular.transfer_intervals import (
     weighted_auroc,
     weighted_r2,
 )
+from integrand.apps.training.conclusion import print_table
+from integrand.apps.training.verdict import verdict
 from integrand.core.errors import InputError
 from integrand.datasets.frames import read_frame
 from integrand.datasets.load_frame import load_frame
@@ -256,6 +259,23 @@ def test_a_run_tells_what_its_rows_are_worth(run: Run):
     figures = {one["file"] for one in json.loads((run.path / "figures/captions.json").read_text())}
     assert {"columns.png", "associations.png", "transfer.png"} <= figures
     assert "transfer ratio" in (run.path / "report.html").read_text()
+
+
+def test_a_table_without_target_is_compared_all_the_same(table: Path, capsys: pytest.CaptureFixture):
+    data = TableData(str(table), drop=["since"])
+    module = untrained(data)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(importlib.import_module("integrand.apps.generation.metrics.classifier_test"), "TREES", 20)
+        made = evaluate(module, data, name="mlp", seed=0, notify=lambda line: None, count=40, steps=5)
+    assert next(iter(made.results["metrics"]["mlp"])) == "c2st_forest"
+    assert made.results["sampling"]["rows"] == 40
+    assert len(made.synthetic) == 120
+    assert made.results["tables"] == []
+    print_table(made.results)
+    assert "independent columns" in capsys.readouterr().out
+    assert "mlp comes" in verdict(made.results)
+    with pytest.raises(InputError, match="--count 3 is too few"):
+        evaluate(module, data, name="mlp", seed=0, notify=lambda line: None, count=3)
 
 
 def test_samples_read_like_the_table_with_no_data_at_hand(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture):
