@@ -41,6 +41,7 @@ _COMMANDS = (
     ),
     Command("inpaint", "fill in what is missing of a file's samples", "integrand.apps.commands.inpaint"),
     Command("identify", "tell the constants of a learned equation with intervals", "integrand.apps.commands.identify"),
+    Command("export", "write a run's weights and description for others to load", "integrand.apps.commands.export"),
     Command("report", "write the report of one run, or one that compares several", "integrand.apps.commands.report"),
     Command("data", "list, describe, download, check and simulate data sets", "integrand.apps.commands.data"),
     Command("doctor", "check Python, packages, devices and folders", "integrand.apps.commands.doctor"),
@@ -52,6 +53,7 @@ EXAMPLES = (
     ("integrand list recipes", "what else can be trained"),
     ("integrand train timeseries --help", "its options"),
     ("integrand predict RUN --input FILE.csv", "forecast a file with what was trained"),
+    ("integrand sample RUN --count 64", "draw samples with a generative model"),
 )
 OPTIONS = (
     ("-h, --help", "show this help; after a command, that command's"),

@@ -489,6 +489,17 @@ _ENTRIES = (
         "Grathwohl W. et al. (2019). FFJORD: free-form continuous dynamics for scalable reversible generative models. "
         "ICLR.",
     ),
+    Dataset(
+        name="ringdowns",
+        summary="damped oscillations at regular times, lightly or heavily damped, with noise: series of 64 elements",
+        source="drawn by integrand from the equation",
+        licence="CC0-1.0",
+        citation="integrand, datasets/synthetic/ringdowns.py",
+        size=0,
+        splits="by number: sample i of a seed is the same however many are drawn",
+        synthetic=True,
+        loader="integrand.datasets.synthetic.ringdowns:ringdowns",
+    ),
     _density(
         "eight_gaussians",
         "EightGaussians",

@@ -1,4 +1,4 @@
-"""Samples by name or path: densities in the plane, published images, folders of images, arrays in files."""
+"""Samples by name or path: densities in the plane, images, made series, folders of images, arrays in files."""
 
 import importlib
 import inspect
@@ -15,7 +15,9 @@ from integrand.datasets.samples import Samples
 
 PUBLISHED = ("digits", "fashion_mnist", "cifar10")
 """Data sets of images in the catalogue, whose loaders take no options."""
-NAMES = (*DENSITIES, *PUBLISHED)
+SIGNALS = ("ringdowns",)
+"""Series that a function of ``datasets/synthetic/``, in a file of its own name, draws."""
+NAMES = (*DENSITIES, *PUBLISHED, *SIGNALS)
 """All that ``load_samples`` knows by name."""
 
 
@@ -25,7 +27,8 @@ def load_samples(dataset: str, **options: Any) -> Samples:
     Args:
         dataset: one of ``NAMES``, in which upper and lower case, ``-`` and ``_`` are the same; a folder of images; or
             a ``.npy``, ``.npz`` or ``.safetensors`` file.
-        options: of a density ``samples``, ``seed`` and its own numbers, see ``sampled``; of a folder ``size`` and
+        options: of a density ``samples``, ``seed`` and its own numbers, see ``sampled``; of made series those of the
+            function of their name; of a folder ``size`` and
             ``mode``, see ``read_image_folder``; of a file ``array``, ``layout`` and ``levels``, see
             ``read_sample_file``. Those that are None are left out.
 
@@ -40,7 +43,7 @@ def load_samples(dataset: str, **options: Any) -> Samples:
     name = dataset.strip().lower().replace("-", "_")
     if name in DENSITIES:
         return sampled(name, **given)
-    if name in PUBLISHED:
+    if name in (*PUBLISHED, *SIGNALS):
         module, _, function = str(find(name).loader).partition(":")
         return _read(getattr(importlib.import_module(module), function), name, given)
     path = Path(dataset).expanduser()

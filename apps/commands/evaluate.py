@@ -13,6 +13,7 @@ def run(arguments: list[str]) -> int:
         examples=[
             "integrand evaluate runs/timeseries/weather/1",
             "integrand evaluate runs/physics/burgers/1 --resolution 1024",
+            "integrand evaluate runs/generation/digits/1 --method heun --steps 10",
         ],
     )
     parser.add_argument("run", metavar="RUN", help="folder of a run")
@@ -26,6 +27,9 @@ def run(arguments: list[str]) -> int:
         metavar="POINTS",
         help="along the first axis: ask a surrogate of fields at another resolution than it was trained at",
     )
+    parser.add_argument("--method", metavar="NAME", help="draw the samples of a generative model by this sampler")
+    parser.add_argument("--steps", type=int, metavar="S", help="in so many steps")
+    parser.add_argument("--count", type=int, metavar="N", help="so many of them (as many as the test part has)")
     given = parser.parse_args(arguments)
 
     from integrand.apps.training.conclusion import conclude, reopen
@@ -40,7 +44,7 @@ def run(arguments: list[str]) -> int:
         data,
         seed=run_folder.read("environment.json")["seed"],
         notify=lambda line: print(line, file=sys.stderr, flush=True),
-        options={"resolution": given.resolution},
+        options={name: getattr(given, name) for name in ("resolution", "method", "steps", "count")},
         checkpoint=given.checkpoint,
     )
     return 0

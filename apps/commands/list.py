@@ -1,6 +1,7 @@
 """``integrand list``: what there is to choose from."""
 
 from collections.abc import Callable
+from typing import Any
 
 from integrand.apps.application import recipe_summary
 from integrand.apps.commands.columns import columns
@@ -41,7 +42,7 @@ def _apps() -> Rows:
                 ("", "task", f"{task.name}: {task.summary}"),
                 ("", "models", ", ".join(task.models)),
                 ("", "data sets", ", ".join(task.datasets)),
-                ("", "predict", f"reads {task.reads}, writes {task.writes}"),
+                ("", "sample" if task.sample else "predict", f"reads {task.reads}, writes {task.writes}"),
             ]
     return rows
 
@@ -74,10 +75,23 @@ def _datasets() -> Rows:
 
 
 def _methods() -> Rows:
-    from integrand.core.numerics import METHODS  # imports torch
+    from integrand.core.diffusion.samplers.registry import SAMPLERS  # imports torch, as does the next
+    from integrand.core.numerics import METHODS
 
     names = dict.fromkeys(name for methods in METHODS.values() for name in methods)
-    return [(name, ", ".join(engine for engine, methods in METHODS.items() if name in methods)) for name in names]
+    solvers: Rows = [
+        ("solver", name, ", ".join(engine for engine, methods in METHODS.items() if name in methods)) for name in names
+    ]
+    return solvers + [("sampler", one.name, _claims(one)) for one in SAMPLERS.values()]
+
+
+def _claims(sampler: Any) -> str:
+    """Return what a sampler is, its order and what a step costs."""
+    claims = [f"order {sampler.order}"] if sampler.order else []
+    if sampler.evaluations:
+        claims.append(f"{sampler.evaluations} evaluation{'s' * (sampler.evaluations > 1)} a step")
+    claims += ["draws noise"] * sampler.stochastic
+    return "; ".join([sampler.summary, ", ".join(claims)] if claims else [sampler.summary])
 
 
 def _simulators() -> Rows:
@@ -100,7 +114,7 @@ LISTS: dict[str, tuple[str, Callable[[], Rows]]] = {
 }
 """The lists that need no torch, each with its title and what makes its rows."""
 HEAVY: dict[str, tuple[str, Callable[[], Rows]]] = {
-    "methods": ("solver methods", _methods),
+    "methods": ("solver methods, and samplers (integrand sample RUN --method NAME)", _methods),
     "simulators": ("simulators (integrand data simulate NAME)", _simulators),
 }
 """The lists that need it."""

@@ -3,9 +3,11 @@
 from integrand.apps.application import Application, Task
 
 _NETWORKS_IN = "integrand.apps.generation.models"
+_TABULAR_IN = "integrand.apps.generation.tabular"
 NETWORKS = {
     "mlp": ("mlp:MLPDenoiser", "residual perceptron of flattened samples"),
     "unet": ("unet:UNetDenoiser", "U-Net, channels last"),
+    "ssm": ("ssm:SSMDenoiser", "S5 layers along a series and against it"),
     "dit": ("transformer:DiTDenoiser", "diffusion transformer: attention between patches"),
 }
 """Denoising networks: file and class, and a line on each."""
@@ -63,6 +65,34 @@ APPLICATION = Application(
             product="samples",
             **_models("mlp"),  # pyright: ignore[reportArgumentType]
             **_TASK,  # pyright: ignore[reportArgumentType]
+        ),
+        Task(
+            name="signals",
+            summary="series at regular times, of one channel or several, of classes or without",
+            datasets=("ringdowns",),
+            default_recipe="ringdowns",
+            reads="a file of arrays (N, C, L)",
+            writes="an array and pictures",
+            product="samples",
+            inpaint="integrand.apps.generation.inpainting:inpaint",
+            **_models("ssm", "unet", "dit", "mlp"),  # pyright: ignore[reportArgumentType]
+            **_TASK,  # pyright: ignore[reportArgumentType]
+        ),
+        Task(
+            name="tabular",
+            summary="tables of mixed types, and synthetic rows that learners can be trained on",
+            module=f"{_TABULAR_IN}.module:TableModule",
+            data=f"{_TABULAR_IN}.data:TableData",
+            evaluate=f"{_TABULAR_IN}.evaluation:evaluate",
+            figures=f"{_TABULAR_IN}.figures:draw_figures",
+            sample=f"{_TABULAR_IN}.writing:write_table",
+            likelihood=f"{_TABULAR_IN}.writing:write_row_likelihood",
+            datasets=("breast_cancer", "diabetes"),
+            default_recipe="breast_cancer",
+            reads="a table such as the one of training",
+            writes="a table",
+            product="rows",
+            **_models("mlp"),  # pyright: ignore[reportArgumentType]
         ),
     ),
 )

@@ -1,7 +1,8 @@
 """The data module of generation: independent samples, split, with classes where they are to be told apart."""
 
+import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -47,6 +48,9 @@ class GenerationData(PartsData):
         samples: drawn of a synthetic density.
         size: pixels a side that images of a folder are resized to; needed where they differ.
         mode: colours they are converted to: ``"L"`` grey, ``"RGB"``.
+        array: which array of a file of several holds the samples.
+        layout: where the channels of an array of images are: ``"channels_first"`` or ``"channels_last"``.
+        levels: grey values of an array of images; 256 when None.
         fractions: shares of training, validation and test; where the publisher holds out a test part, the first two,
             in proportion.
         batch_size: samples a batch.
@@ -65,7 +69,10 @@ class GenerationData(PartsData):
         conditional: bool = True,
         samples: int | None = None,
         size: int | None = None,
-        mode: str | None = None,
+        mode: Literal["L", "RGB"] | None = None,
+        array: str | None = None,
+        layout: Literal["channels_first", "channels_last"] | None = None,
+        levels: int | None = None,
         fractions: tuple[float, float, float] = (0.72, 0.08, 0.2),
         batch_size: int = 256,
         num_workers: int = 0,
@@ -83,7 +90,14 @@ class GenerationData(PartsData):
             if not held:
                 raise InputError(f"data.{name}={value!r} is out of range: it must {must}.")
         self.dataset, self.conditional, self.fractions = dataset, conditional, fractions
-        self.count, self.size, self.mode = samples, size, mode
+        self.reading = {
+            "samples": samples,
+            "size": size,
+            "mode": mode,
+            "array": array,
+            "layout": layout,
+            "levels": levels,
+        }
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.split_seed = split_seed
         self._parts: dict[str, SamplesOfPart] = {}
@@ -117,7 +131,7 @@ class GenerationData(PartsData):
         path = "/" in self.dataset or Path(self.dataset).suffix or Path(self.dataset).is_dir()
         if not path and self.dataset not in named:
             raise unknown("dataset", self.dataset, named)
-        return load_samples(self.dataset, samples=self.count, size=self.size, mode=self.mode)
+        return load_samples(self.dataset, **self.reading)
 
     def _split(self, samples: Samples) -> IndexSplit:
         of: dict[str, Any] = {"dataset": Path(self.dataset).name, "checksum": self.checksum}
@@ -171,17 +185,16 @@ def describe(samples: Samples, rows: np.ndarray, *, conditional: bool) -> Genera
         InputError: a class without training samples, or values that are all the same.
     """
     values = samples.values[rows]
-    if samples.kind == "image":
-        spread = values.astype(np.float64)
-        if samples.levels is not None:  # uniform noise adds the variance of a cell
-            spread = (spread + 0.5) * (2 / samples.levels) - 1
-        cell = 0.0 if samples.levels is None else (2 / samples.levels) ** 2 / 12
-        location, scale = [float(spread.mean())], [float(np.sqrt(spread.var() + cell))]
+    if samples.levels is not None:
+        location, scale = _of_grey_values(values, samples.levels)
+    elif samples.kind == "image":
+        location, scale = [float(values.mean(dtype=np.float64))], [float(values.std(dtype=np.float64))]
     else:
         axes = tuple(axis for axis in range(values.ndim) if axis != 1)
         location = values.mean(axes, dtype=np.float64).tolist()
         scale = values.std(axes, dtype=np.float64).tolist()
-    for name, deviation in zip(samples.channels, scale, strict=False):
+    names = samples.channels if len(scale) == len(samples.channels) else ("values",)
+    for name, deviation in zip(names, scale, strict=True):
         if not deviation > 0:
             raise InputError(f"{name!r} of {samples.name} is constant in the training part: leave it out.")
     classes = list(samples.classes) if conditional else []
@@ -204,3 +217,14 @@ def describe(samples: Samples, rows: np.ndarray, *, conditional: bool) -> Genera
         class_shares=shares,
         levels=samples.levels,
     )
+
+
+def _of_grey_values(values: np.ndarray, levels: int) -> tuple[list[float], list[float]]:
+    """Return mean and deviation of dequantised grey values on [-1, 1], from how often each occurs."""
+    counts = np.bincount(values.reshape(-1), minlength=levels)
+    middle = (np.arange(levels) + 0.5) * (2 / levels) - 1
+    mean = float(counts @ middle / counts.sum())
+    variance = float(counts @ (middle - mean) ** 2 / counts.sum())
+    if not variance > 0:
+        return [mean], [0.0]  # nothing but the noise of dequantisation
+    return [mean], [math.sqrt(variance + (2 / levels) ** 2 / 12)]  # uniform noise adds the variance of a cell

@@ -1,5 +1,6 @@
 """The likelihood of data under a trained module, exact or estimated, in the units of the data."""
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -8,9 +9,15 @@ from torch import Tensor
 from integrand.apps.generation.module import GenerationModule
 from integrand.core.diffusion.likelihood import bits_per_dimension, log_prob
 
-EXACT = 128
-"""Numbers in a sample up to which the divergence is exact, unless asked otherwise."""
-BATCH = 180
+EXACT: dict[str, int] = {"points": 128, "image": 128, "series": 32}
+"""Numbers in a sample up to which the divergence is exact, unless asked otherwise, by the kind of data. Of networks
+that go along a series each product with the Jacobian costs as much as an evaluation, taken at once or one by one."""
+PROBES = 4
+"""Probes of each sample where it is estimated."""
+NODES: dict[str, int | None] = {"points": None, "image": 32, "series": 32}
+"""Nodes of the quadrature by the kind of data. On digits 32 give the mean to 0.0003 bits for a third of the
+cost; points have sharp edges, and their divergence costs next to nothing: it is solved for with the states."""
+BATCH = 60
 """Samples whose likelihood is found at a time."""
 TOLERANCE = {"points": 1e-4, "image": 1e-3, "series": 1e-3}
 """Of the solver. With 1e-3 the density of a point is 0.005 nats off, as much as the best models; with 1e-4, 0.0005."""
@@ -38,6 +45,7 @@ def likelihood(
     labels: Tensor,
     *,
     trace: Literal["exact", "rademacher", "gaussian"] | None = None,
+    nodes: int | None = None,
     rtol: float | None = None,
     atol: float | None = None,
     seed: int = 0,
@@ -47,29 +55,43 @@ def likelihood(
     With classes it is that of the sample and its class together, log p(u | c) + log p(c), with p(c) the training
     share: never more than log p(u), so that it may stand beside models that know no classes.
 
+    It is the density of data with the little noise of the process's start: of x_start / alpha, as the bound of
+    ``GenerationModule`` has it.
+
     Args:
         module: trained, on the device it is to run on.
         values: (N, *shape), in the units of the data.
         labels: (N,).
-        trace: see ``log_prob``; exact up to ``EXACT`` numbers when None.
+        trace: see ``log_prob``; exact up to ``EXACT`` numbers when None. Estimates are of ``PROBES`` probes.
+        nodes: of the quadrature of the divergence, see ``log_prob``; those of ``NODES`` when None.
         rtol, atol: of the solver, an adaptive one with steps shared by a batch; those of ``TOLERANCE`` when None.
         seed: of the noise that grey values get, and of probes.
     """
     module.eval()
     task, device = module.network.built_for, module.device
     rtol, atol = (TOLERANCE[task.kind] if each is None else each for each in (rtol, atol))
-    trace = trace or ("exact" if task.dims <= EXACT else "rademacher")
+    nodes = NODES[task.kind] if nodes is None else nodes
+    trace = trace or ("exact" if task.dims <= EXACT[task.kind] else "rademacher")
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(values.shape, generator=generator)
-    probes = torch.Generator(device).manual_seed(seed)
+    source = torch.Generator(device).manual_seed(seed)
     flow, found = module.flow, []
+    shrunk = float(module.process.alpha(torch.tensor(module.process.start, dtype=torch.float64)))
     for first in range(0, len(values), BATCH):
         rows = slice(first, first + BATCH)
-        z = task.standardized(values[rows].to(device), noise[rows].to(device))
+        z = shrunk * task.standardized(values[rows].to(device), noise[rows].to(device))
         with torch.no_grad():
-            one = log_prob(flow, z, labels[rows].to(device), trace=trace, generator=probes, rtol=rtol, atol=atol)
+            options = {
+                "trace": trace,
+                "probes": PROBES,
+                "generator": source,
+                "nodes": nodes,
+                "rtol": rtol,
+                "atol": atol,
+            }
+            one = log_prob(flow, z, labels[rows].to(device), **options)  # pyright: ignore[reportArgumentType]
         found.append(one.log_prob.double().cpu())
-    total = torch.cat(found) - task.log_scale
+    total = torch.cat(found) + task.dims * math.log(shrunk) - task.log_scale
     if task.classes:
         total = total + torch.tensor(task.class_shares, dtype=torch.float64).log()[labels.cpu()]
     cell = 1.0 if task.levels is None else 2 / task.levels

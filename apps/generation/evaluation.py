@@ -30,7 +30,9 @@ TRUTH = "the true density"
 SCORED = 2000
 """Samples that are compared with as many of the test part, at most."""
 LIKELY = 2000
-"""Test samples whose likelihood is found where that is exact and cheap, at most; a sixteenth elsewhere."""
+"""Test samples whose likelihood is found, at most."""
+PRODUCTS = 12_800
+"""Of such samples and the numbers in each, at most: every number costs a product with the network's Jacobian."""
 REAL = "training part itself"
 """What the floor is called in tables: real samples in the place of generated ones."""
 METRICS = (
@@ -71,7 +73,7 @@ class GenerationEvaluation:
         test, train: the real ones, as the data have them.
         test_labels: of these.
         bits: of each test sample that was asked for, by who told it.
-        path: denoised states after every step of a few samples, (S, n, *shape), and the times.
+        path: states after every step of a few samples, in the network's units, (S, n, *shape).
         path_times: (S,).
         swept: quality against evaluations.
         plane: the density and the flow of points of the plane, None of other data.
@@ -138,7 +140,7 @@ def evaluate(
     chosen = [*METRICS, *(["frechet_classifier"] if classifier is not None else [])]
 
     def score(rows: Array, labels: Tensor | None = None) -> dict[str, Any]:
-        asked = {} if classifier is None else {"real_labels": test.labels.numpy()}
+        asked: dict[str, Any] = {} if classifier is None else {"real_labels": test.labels.numpy()}
         if classifier is not None and labels is not None:
             asked["generated_labels"] = labels.numpy()
         return evaluate_samples(rows, real, learned, metrics=chosen, classifier=classifier, seed=seed, **asked)
@@ -194,8 +196,8 @@ def _code_length(log_prob: Array, task: GenerationTask) -> Array:
 
 def _model_bits(module: GenerationModule, test: SamplesOfPart, seed: int, notify: Notify) -> Array:
     task = module.network.built_for
-    exact = task.dims <= EXACT
-    most = min(LIKELY if exact else LIKELY // 16, len(test))
+    exact = task.dims <= EXACT[task.kind]
+    most = min(len(test), LIKELY, PRODUCTS // task.dims if exact else PRODUCTS // 64)
     how = "its divergence exact" if exact else "its divergence estimated without bias"
     notify(f"the likelihood of {most:,} test samples by the probability flow, {how}")
     found = likelihood(module, test.values[:most], test.labels[:most], seed=seed)

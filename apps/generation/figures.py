@@ -18,6 +18,8 @@ from integrand.apps.training.run_folder import RunFolder
 
 MANY = 64
 """Samples of a mosaic."""
+PER_CLASS = 10
+"""Samples of a class in it, a row."""
 EXAMPLES = 8
 """Samples shown with their nearest training neighbours."""
 
@@ -37,14 +39,13 @@ def draw_figures(evaluation: GenerationEvaluation, run: RunFolder, task: Generat
 
 def _beside(evaluation: GenerationEvaluation, path: Path, task: GenerationTask) -> None:
     """Real samples, the model's, and those of the first baseline, of the same classes where there are any."""
-    order = torch.argsort(evaluation.drawn.labels, stable=True) if task.classes else torch.arange(len(evaluation.test))
     picked = _by_class(evaluation.drawn.labels, task)
     real = _by_class(evaluation.test_labels, task)
     name, rows = next(iter(evaluation.baselines.items()))
     others = torch.from_numpy(np.ascontiguousarray(rows)).view(-1, *task.shape)
     drawn = figure(2.4 * NARROW, NARROW * 0.95)
     panels = drawn.subplots(1, 3)
-    columns = len(picked) // _rows_of(task) if task.kind == "image" and task.classes else None
+    columns = PER_CLASS if task.kind == "image" and task.classes else None
     for axes, title, values, colour in (
         (panels[0], "Real, test part", evaluation.test[real], OBSERVED),
         (panels[1], evaluation.name, evaluation.drawn.values[picked], MODEL),
@@ -57,7 +58,6 @@ def _beside(evaluation: GenerationEvaluation, path: Path, task: GenerationTask) 
             axes.set_xlim(*low)
             axes.set_ylim(*high)
             axes.set_aspect("equal")
-    del order
     classes = " A row for each class." if task.kind == "image" and task.classes else ""
     save(
         drawn,
@@ -68,21 +68,17 @@ def _beside(evaluation: GenerationEvaluation, path: Path, task: GenerationTask) 
     )
 
 
-def _rows_of(task: GenerationTask) -> int:
-    return min(len(task.classes), 10)
-
-
 def _by_class(labels: Tensor, task: GenerationTask) -> Tensor:
     """Return the first samples of each class, as many of each, row by row; the first of all without classes."""
     if task.kind != "image":
         return torch.arange(min(len(labels), 2000 if task.kind == "points" else 40))
     if not task.classes:
         return torch.arange(min(len(labels), MANY))
-    most, chosen = 10, []
-    for label in range(_rows_of(task)):
+    chosen = []
+    for label in range(min(len(task.classes), 10)):
         own = (labels == label).nonzero().flatten()
         if len(own):
-            chosen.append(own[torch.arange(most) % len(own)])
+            chosen.append(own[torch.arange(PER_CLASS) % len(own)])
     return torch.cat(chosen)
 
 
@@ -114,17 +110,25 @@ def draw_path(path: Path, states: Tensor, task: GenerationTask) -> None:
 
             def update(i: int) -> Any:
                 image.set_data(shown[frames[i]])
+        elif task.kind == "series":
+            shown = [task.restored(state)[:, 0].numpy() for state in states]
+            lines = axes.plot(shown[0].T, linewidth=0.8, alpha=0.6, color=MODEL)
+            margin = 0.15 * float(np.ptp(shown[-1]))
+            axes.set_ylim(float(shown[-1].min()) - margin, float(shown[-1].max()) + margin)
+
+            def update(i: int) -> Any:
+                for line, values in zip(lines, shown[frames[i]], strict=True):
+                    line.set_ydata(values)
         else:
-            restored = [task.restored(state) for state in states]
-            low, high = limits(restored[-1].flatten(0, -2) if task.kind == "series" else restored[-1])
-            first = restored[0]
-            (dots,) = axes.plot(first.flatten(1)[:, 0], first.flatten(1)[:, -1], ".", markersize=3, color=MODEL)
+            shown = [task.restored(state) for state in states]
+            low, high = limits(shown[-1])
+            second = min(1, task.shape[0] - 1)
+            (dots,) = axes.plot(shown[0][:, 0], shown[0][:, second], ".", markersize=3, color=MODEL)
             axes.set_xlim(*low)
             axes.set_ylim(*high)
 
             def update(i: int) -> Any:
-                state = restored[frames[i]].flatten(1)
-                dots.set_data(state[:, 0], state[:, min(1, state.shape[1] - 1)])
+                dots.set_data(shown[frames[i]][:, 0], shown[frames[i]][:, second])
 
         caption = "The states of a few samples after every step of the sampler, from noise to data."
         save_animation(page, update, len(frames), path, caption, title="From noise to data", fps=8)
@@ -198,7 +202,8 @@ def _bits(evaluation: GenerationEvaluation, path: Path, task: GenerationTask) ->
     page = figure(NARROW, NARROW * 0.85)
     axes = page.subplots()
     every = np.concatenate(list(evaluation.bits.values()))
-    bins = np.linspace(*np.quantile(every, (0.002, 0.998)), 40)
+    low, high = np.quantile(every, (0.002, 0.998)).tolist()
+    bins = np.linspace(low, high, 40)
     styles = [(MODEL, "-"), *BASELINES]
     for (colour, dashes), (name, values) in zip(styles, evaluation.bits.items(), strict=False):
         axes.hist(

@@ -10,7 +10,7 @@ from torch import Tensor
 from integrand.apps.generation.grids import mosaic, pixels
 from integrand.apps.generation.module import GenerationModule
 from integrand.apps.generation.task import GenerationTask
-from integrand.apps.generation.writing import read_like, storable, write_array
+from integrand.apps.generation.writing import read_like, require_folder, storable, write_array
 from integrand.apps.training.figures import NARROW, figure, save, style
 from integrand.core.diffusion.posterior import PosteriorFlow, masked
 from integrand.core.diffusion.samplers.noise import SampleNoise, initial_noise
@@ -22,6 +22,8 @@ Notify = Callable[[str], None]
 HALVES = ("upper", "lower", "left", "right")
 SHOWN = 10
 """Samples on the picture."""
+BATCH = 128
+"""Completions drawn at a time; each evaluation is differentiated."""
 METHOD = "ancestral"
 """The sampler: noise that is drawn anew corrects what the first steps got wrong of what is known."""
 
@@ -45,18 +47,26 @@ def inpaint(
 
     Returns:
         A line on each file.
+
+    Raises:
+        InputError: samples or a mask that do not fit the model; an option out of range.
     """
-    if count < 1 or not noise >= 0:
-        raise InputError(f"--count {count} must be at least 1, and --noise {noise:g} not negative.")
+    for name, value, held, must in (
+        ("count", count, count >= 1, "be at least 1"),
+        ("noise", noise, 0 <= noise < float("inf"), "not be negative"),
+        ("seed", seed, seed >= 0, "not be negative"),
+    ):
+        if not held:
+            raise InputError(f"--{name} {value:g} is out of range: it must {must}.")
     task = module.network.built_for
+    require_folder(output)
     values, labels = read_like(input, task, label)
     known = read_mask(mask, task)
     notify(f"{count} completions of {len(values):,} samples, {int((~known).sum())} of {task.dims} numbers unknown")
-    filled = []
-    for one in range(count):
-        seeds = seed + one * len(values) + torch.arange(len(values))
-        filled.append(complete(module, values, labels, known, seeds, steps=steps, noise=noise))
-    made = torch.stack(filled, dim=1)
+    seeds = seed + torch.arange(count * len(values))
+    repeated = values.repeat(count, *[1] * (values.dim() - 1))
+    drawn = complete(module, repeated, labels.repeat(count), known, seeds, steps=steps, noise=noise)
+    made = drawn.unflatten(0, (count, len(values))).transpose(0, 1)
     output.mkdir(parents=True, exist_ok=True)
     lines = [write_array(output / "inpainted.npy", storable(made, task))]
     _draw(output / "inpainted.png", values, known, made, task)
@@ -82,22 +92,25 @@ def complete(
         known: bool, of a sample's shape.
         seeds: (N,).
         steps: of the sampler.
-        noise: standard deviation of the noise in what is known, in the units of the data.
+        noise: standard deviation of the noise in what is known: in grey values, in the units of other images, and of
+            the channels of a series each in its own deviations.
     """
     module.eval()
     task, device = module.network.built_for, module.device
-    middle = torch.full(values.shape, 0.5)
-    given = task.standardized(values, middle).to(device)
-    where = known.to(device)
-    per_unit = (2 / task.levels if task.levels is not None else 1.0) / task.scale[0]
-    operator = masked(where)
-    flow = PosteriorFlow(module.flow, operator, operator(given), noise=noise * per_unit)
-    x = initial_noise(seeds, task.shape, module.process.prior_scale(), device=device)
-    times = step_times(module.process, steps)
-    z = sample(flow, x, times, method=METHOD, args=labels.to(device), noise=SampleNoise(seeds), check=True)
-    if noise == 0:
-        z = torch.where(where, given, z)
-    return task.restored(z.detach()).cpu()
+    where, times = known.to(device), step_times(module.process, steps)
+    unit = 1.0 if len(task.scale) > 1 else (2 / task.levels if task.levels is not None else 1.0) / task.scale[0]
+    operator, parts = masked(where), []
+    for first in range(0, len(values), BATCH):
+        rows = slice(first, first + BATCH)
+        own, asked = seeds[rows], labels[rows].to(device)
+        given = task.standardized(values[rows].to(device), torch.full((), 0.5, device=device))
+        flow = PosteriorFlow(module.flow, operator, operator(given), noise=noise * unit)
+        x = initial_noise(own, task.shape, module.process.prior_scale(), device=device)
+        z = sample(flow, x, times, method=METHOD, args=asked, noise=SampleNoise(own), check=True)
+        if noise == 0:
+            z = torch.where(where, given, z)
+        parts.append(task.restored(z.detach()).cpu())
+    return torch.cat(parts)
 
 
 def read_mask(mask: str, task: GenerationTask) -> Tensor:
@@ -107,26 +120,34 @@ def read_mask(mask: str, task: GenerationTask) -> Tensor:
         InputError: neither; an array of another shape, or one that leaves nothing known or nothing to fill in.
     """
     if mask in HALVES:
-        if task.kind != "image":
-            raise InputError(f"--mask {mask} is for images: give an array of shape {tuple(task.shape)}.")
+        axis = -2 if mask in ("upper", "lower") else -1
+        if len(task.shape) <= -axis:
+            raise InputError(f"--mask {mask} is for images: take left, right or an array of shape {tuple(task.shape)}.")
         known = torch.ones(task.shape, dtype=torch.bool)
-        height, width = task.shape[1] // 2, task.shape[2] // 2
-        rows = {"upper": slice(None, height), "lower": slice(height, None)}.get(mask, slice(None))
-        columns = {"left": slice(None, width), "right": slice(width, None)}.get(mask, slice(None))
-        known[:, rows, columns] = False
+        half = task.shape[axis] // 2
+        first = mask in ("upper", "left")
+        known.narrow(axis, 0 if first else half, half if first else task.shape[axis] - half).fill_(False)
         return known
     path = Path(mask)
     if path.suffix != ".npy":
         raise unknown("mask", mask, HALVES)
     if not path.is_file():
         raise InputError(f"no file at {path}: check the path of the mask, or name a half, one of {', '.join(HALVES)}.")
-    found = np.load(path, allow_pickle=False)
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"cannot read the mask {path}: save it again with numpy.save, as booleans.") from error
     try:
         known = torch.from_numpy(np.broadcast_to(found.astype(bool), task.shape).copy())
     except ValueError:
-        raise InputError(f"{path} has shape {found.shape}, where a sample has {tuple(task.shape)}.") from None
+        raise InputError(
+            f"the mask {path} has shape {found.shape}, where a sample has {tuple(task.shape)}: give it that shape."
+        ) from None
     if known.all() or not known.any():
-        raise InputError(f"{path} leaves {'nothing to fill in' if known.all() else 'nothing known'}: true is known.")
+        left = "nothing to fill in" if known.all() else "nothing known"
+        raise InputError(
+            f"the mask {path} leaves {left}: it must be true where a sample is known, and false elsewhere."
+        )
     return known
 
 

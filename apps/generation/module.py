@@ -1,7 +1,7 @@
 """The Lightning module of generation: a denoiser trained at every noise, and the probability flow it makes."""
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from integrand.apps.training.module import plain
 from integrand.apps.training.task_module import TaskModule
 from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.diffusion.denoiser import PreconditionedDenoiser
+from integrand.core.diffusion.gaussian_denoiser import GaussianDenoiser
 from integrand.core.diffusion.histogram_denoiser import HistogramDenoiser
 from integrand.core.diffusion.noise_levels import NoiseLevels, stratified, uniform_times
 from integrand.core.diffusion.preconditioning import precondition
@@ -23,6 +24,7 @@ from integrand.core.diffusion.schedule import half_log_snr_span
 from integrand.core.diffusion.weightings import LearnedLogVariance, Weighting, weights
 from integrand.core.errors import InputError, unknown
 
+Base = Literal["none", "histogram", "gaussian"]
 BOUND_LEVELS = 32
 """Noise levels at which each validation sample is asked for the variational bound."""
 
@@ -42,8 +44,8 @@ class GenerationModule(TaskModule):
         network: a denoising network; it is built for the data when training starts.
         process: name of the path from data to noise.
         process_options: its options, such as ``{"start": 0.02}``; data have deviation 1.
-        histogram: whether the network is added to the exact denoiser of independent components, which it sees as well;
-            for grey values.
+        base: denoiser in closed form that the network is added to, and sees as well: ``"histogram"``, of independent
+            grey values; ``"gaussian"``, of normal data with mean and covariance of the training part; ``"none"``.
         weighting: how errors at different noise weigh.
         learned_variance: whether the loss at each noise is divided by a learned mean of it.
         noise_mean, noise_deviation, noise_uniform: where training draws l, see ``NoiseLevels``.
@@ -70,7 +72,7 @@ class GenerationModule(TaskModule):
     remembered: ClassVar[tuple[str, ...]] = (
         "process",
         "process_options",
-        "histogram",
+        "base",
         "learned_variance",
         "label_dropout",
         "sampler",
@@ -84,7 +86,7 @@ class GenerationModule(TaskModule):
         *,
         process: str = "edm",
         process_options: dict[str, float] | None = None,
-        histogram: bool = False,
+        base: Base = "none",
         weighting: Weighting = "edm",
         learned_variance: bool = False,
         noise_mean: float = -0.5,
@@ -112,7 +114,11 @@ class GenerationModule(TaskModule):
         self.levels = NoiseLevels(noise_mean, noise_deviation, noise_uniform)
         self.levels.check()
         weights(self.process, torch.tensor(self.process.start), weighting)
-        self.histogram, self.weighting, self.label_dropout = histogram, weighting, label_dropout
+        if base not in get_args(Base):
+            raise unknown("base", base, get_args(Base))
+        self.base: Base = base
+        self.weighting: Weighting = weighting
+        self.label_dropout = label_dropout
         self.learned_variance = learned_variance
         if sampler not in SAMPLERS:
             raise unknown("sampler", sampler, SAMPLERS)
@@ -123,38 +129,42 @@ class GenerationModule(TaskModule):
             )
         self.sampler, self.sampler_steps = sampler, sampler_steps
         self.variance = LearnedLogVariance() if learned_variance else None
+        self.denoiser: PreconditionedDenoiser | None = None
 
     def build(self, data: Any) -> None:
-        """Build the network, and the histogram's denoiser from the training part."""
+        """Build the network, and its base from the training part."""
         super().build(data)
-        if self.histogram:
-            self.base.fit(data.part("train").values)
+        base = self.built_denoiser.base
+        if isinstance(base, HistogramDenoiser):
+            base.fit(data.part("train").values)
+        elif isinstance(base, GaussianDenoiser):
+            base.fit(self.network.built_for.standardized(data.part("train").values))
 
     def build_networks(self, task: GenerationTask) -> None:
         """Build for a task what is not built yet."""
-        if self.network.task is not None:
+        if self.denoiser is not None:
             return
-        if self.histogram and task.levels is None:
-            raise InputError("model.histogram=true is for grey values, which these data have not: leave it out.")
-        self.network.sees_base = self.histogram
+        if self.base == "histogram" and task.levels is None:
+            raise InputError("model.base=histogram is for grey values, which these data have not: leave it out.")
+        if self.network.task is not None and self.network.sees_base != (self.base != "none"):
+            raise InputError(
+                f"model.base={self.base} does not fit a network that was built otherwise: let the module build it."
+            )
+        self.network.sees_base = self.base != "none"
         super().build_networks(task)
-        base = None
-        if self.histogram:
-            assert task.levels is not None
-            edges = (torch.linspace(-1, 1, task.levels + 1) - task.location[0]) / task.scale[0]
-            base = HistogramDenoiser(self.process, edges, torch.full((task.dims, task.levels), 1 / task.levels))
-        self.denoiser = PreconditionedDenoiser(self.process, self.network, base=base)
+        self.denoiser = PreconditionedDenoiser(self.process, self.network, base=self._unfitted_base(task))
 
     @property
-    def base(self) -> HistogramDenoiser:
-        """The histogram's denoiser."""
-        assert isinstance(self.denoiser.base, HistogramDenoiser)
-        return self.denoiser.base
+    def built_denoiser(self) -> PreconditionedDenoiser:
+        """The denoiser, once built."""
+        if self.denoiser is None:
+            raise InputError("the module has no network yet: call build(data), or let Lightning's setup do it.")
+        return self.denoiser
 
     @property
     def flow(self) -> ProbabilityFlow:
         """The probability flow, whose ``args`` are labels (B,); a label of ``task.nothing`` for no class."""
-        return ProbabilityFlow(self.process, self.denoiser)
+        return ProbabilityFlow(self.process, self.built_denoiser)
 
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Average the weighted error at times drawn anew."""
@@ -174,11 +184,10 @@ class GenerationModule(TaskModule):
         """Return the variational bound in bits per dimension, and the loss, of each sample (B,)."""
         task, count = self.network.built_for, len(batch.values)
         first, last = half_log_snr_span(self.process)
-        with torch.random.fork_rng(devices=[] if self.device.type == "cpu" else None):
-            torch.manual_seed(0)
-            shape = (BOUND_LEVELS, *batch.values.shape)
-            noise, eps = torch.rand(batch.values.shape), torch.randn(shape)
-            share = (torch.arange(BOUND_LEVELS)[:, None] + stratified(count)) / BOUND_LEVELS
+        generator = torch.Generator().manual_seed(0)  # on the host: the same noise whatever the accelerator
+        noise = torch.rand(batch.values.shape, generator=generator)
+        eps = torch.randn((BOUND_LEVELS, *batch.values.shape), generator=generator)
+        share = (torch.arange(BOUND_LEVELS)[:, None] + stratified(count, generator=generator)) / BOUND_LEVELS
         x0 = task.standardized(batch.values, noise.to(self.device))
         t = uniform_times(self.process, share.to(self.device))
         error = torch.stack(
@@ -201,14 +210,24 @@ class GenerationModule(TaskModule):
             **super().describe(),
             "process": self.process_name,
             "process_options": plain(self.process_options),
-            "histogram": self.histogram,
+            "base": self.base,
             "learned_variance": self.learned_variance,
             "label_dropout": self.label_dropout,
             "sampler": self.sampler,
             "sampler_steps": self.sampler_steps,
         }
 
+    def _unfitted_base(self, task: GenerationTask) -> HistogramDenoiser | GaussianDenoiser | None:
+        """Return the base before it has seen data."""
+        if self.base == "gaussian":
+            return GaussianDenoiser(self.process, torch.zeros(task.dims), torch.eye(task.dims))
+        if self.base == "none":
+            return None
+        assert task.levels is not None
+        edges = (torch.linspace(-1, 1, task.levels + 1) - task.location[0]) / task.scale[0]
+        return HistogramDenoiser(self.process, edges, torch.full((task.dims, task.levels), 1 / task.levels))
+
     def _error(self, x0: Tensor, eps: Tensor, t: Tensor, labels: Tensor) -> Tensor:
         """Return |D - x_0|^2 / dims of each sample, (B,)."""
         x = self.process.mix(x0, eps, t)
-        return (self.denoiser(t, x, labels).float() - x0).square().flatten(1).mean(1)
+        return (self.built_denoiser(t, x, labels).float() - x0).square().flatten(1).mean(1)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from integrand.apps.generation.module import GenerationModule
 from integrand.core.diffusion.guidance import GuidedFlow
-from integrand.core.diffusion.samplers.noise import SampleNoise, initial_noise
+from integrand.core.diffusion.probability_flow import ProbabilityFlow
+from integrand.core.diffusion.samplers.noise import SampleNoise, checked_seeds, initial_noise
 from integrand.core.diffusion.samplers.registry import SAMPLERS, sample
 from integrand.core.diffusion.schedule import Spacing, step_times
 from integrand.core.errors import InputError, unknown
@@ -67,8 +68,8 @@ def draw(
         seeds: (N,), whole numbers; sample i follows from its seed, class and these options alone.
         labels: (N,) classes; of each seed's own choosing by the training shares where None.
         options: how; the module's own when None.
-        watch: called after every step of the first batch with the step, the time and the denoised states, in the units
-            of the data before rounding.
+        watch: called after every step of the first batch with the step, the time and the states, in the network's
+            units.
         progress: called with the number of samples that are done.
 
     Raises:
@@ -79,9 +80,14 @@ def draw(
     options, task, device = options or own_options(module), module.network.built_for, module.device
     if options.method not in SAMPLERS:
         raise unknown("method", options.method, SAMPLERS)
-    sampler, seeds = SAMPLERS[options.method], torch.as_tensor(seeds, dtype=torch.int64)
+    sampler, seeds = SAMPLERS[options.method], checked_seeds(seeds)
+    if options.steps < sampler.least_steps:
+        raise InputError(
+            f"steps={options.steps} is out of range: {options.method} makes at least {sampler.least_steps}."
+        )
     labels = drawn_labels(task.class_shares, seeds) if labels is None else labels
-    field = _Counted(_guided(module, options))
+    counted = _Counted(module.flow)
+    field = _guided(counted, module, options)
     times = step_times(module.process, options.steps, spacing=options.spacing)
     parts = []
     for first in range(0, len(seeds), BATCH):
@@ -92,12 +98,12 @@ def draw(
         try:
             z = sample(field, x, times, method=options.method, args=asked, callback=callback, check=True, **noise)
         except InputError as error:
-            raise InputError(f"batch of samples from {first} on: {error}") from error
+            raise InputError(f"of the seeds {int(own[0])} to {int(own[-1])}, counted from 0: {error}") from error
         parts.append(task.restored(z).cpu())
         if progress is not None:
             progress(min(first + BATCH, len(seeds)))
     batches = math.ceil(len(seeds) / BATCH)
-    return Drawn(torch.cat(parts), labels, seeds, field.calls // max(1, batches))
+    return Drawn(torch.cat(parts), labels, seeds, counted.calls // max(1, batches))
 
 
 def own_options(module: GenerationModule) -> SamplingOptions:
@@ -115,29 +121,25 @@ def drawn_labels(shares: Sequence[float], seeds: Tensor) -> Tensor:
     return torch.bucketize(uniform * edges[-1], edges[:-1])
 
 
-def _guided(module: GenerationModule, options: SamplingOptions) -> Any:
+def _guided(flow: "_Counted", module: GenerationModule, options: SamplingOptions) -> Any:
     task = module.network.built_for
     if options.guidance == 1:
-        return module.flow
+        return flow
     if not task.classes or not module.label_dropout:
         why = "has no classes" if not task.classes else "was trained without label dropout"
         raise InputError(
             f"guidance={options.guidance:g} needs a model trained with and without classes, and this one {why}: leave "
             "guidance out, or train with --model.label_dropout 0.1 on data with classes."
         )
-    return GuidedFlow(module.flow, torch.tensor([task.nothing], device=module.device), options.guidance)
+    return GuidedFlow(flow, torch.tensor([task.nothing], device=module.device), options.guidance)
 
 
 class _Counted:
-    """A field that counts what it is asked."""
+    """A flow that counts what its network is asked."""
 
-    def __init__(self, field: Any) -> None:
-        self.field, self.process, self.calls = field, field.process, 0
+    def __init__(self, flow: ProbabilityFlow) -> None:
+        self.flow, self.process, self.calls = flow, flow.process, 0
 
     def denoise(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:
         self.calls += 1
-        return self.field.denoise(t, x, args)
-
-    def __call__(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:
-        self.calls += 1
-        return self.field(t, x, args)
+        return self.flow.denoise(t, x, args)

@@ -1,5 +1,6 @@
 """What a generative network must know of its data, as plain values that a checkpoint can hold."""
 
+import functools
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -27,6 +28,15 @@ class GenerationTask:
         classes: names of the classes; empty where there are none, or none are to be told apart.
         class_shares: of each class in the training part.
         levels: grey values of an image, None for real values.
+
+    Example:
+        >>> task = GenerationTask(
+        ...     kind="points", shape=[2], channels=["x", "y"], location=[1.0, 0.0], scale=[2.0, 0.5]
+        ... )
+        >>> task.standardized(torch.tensor([[3.0, 1.0]]))
+        tensor([[1., 2.]])
+        >>> task.restored(torch.tensor([[1.0, 2.0]]))
+        tensor([[3., 1.]])
     """
 
     kind: Kind
@@ -71,8 +81,13 @@ class GenerationTask:
         return asdict(self)
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        shape = (-1, *[1] * (len(self.shape) - 1))
-        made = (
-            torch.tensor(each, dtype=like.dtype).to(like.device).view(shape) for each in (self.location, self.scale)
-        )
-        return tuple(made)  # pyright: ignore[reportReturnType]
+        axes = len(self.shape) - 1
+        location, scale = (_column(tuple(each), axes, like.dtype, like.device) for each in (self.location, self.scale))
+        return location, scale
+
+
+@functools.lru_cache(maxsize=64)
+def _column(numbers: tuple[float, ...], axes: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return one number a channel before some axes, made once a device: a training step then waits for no copy."""
+    with torch.inference_mode(False):
+        return torch.tensor(numbers, dtype=dtype, device=device).view(-1, *[1] * axes)

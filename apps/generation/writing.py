@@ -40,8 +40,12 @@ def write_samples(
 
     Returns:
         A line on each file.
+
+    Raises:
+        InputError: see ``draw``; a class the model does not know; a file in the place of the folder.
     """
     task = module.network.built_for
+    require_folder(output)
     given = {"method": method, "steps": steps, "spacing": spacing, "guidance": guidance}
     options = own_options(module)._replace(**{name: value for name, value in given.items() if value is not None})
     labels = None if label is None else torch.full((len(seeds),), class_number(task, label))
@@ -113,23 +117,25 @@ def class_number(task: GenerationTask, name: str) -> int:
 def read_like(path: Path, task: GenerationTask, label: str | None = None) -> tuple[Tensor, Tensor]:
     """Read samples (N, *shape) such as a task's from a file, and their classes (N,).
 
+    Images of a folder are cut and resampled to the model's size, and converted to its colours.
+
     Raises:
-        InputError: they have another shape or more grey values; a class the model does not know.
+        InputError: they have another shape, another type or more grey values; a class the model does not know.
     """
-    samples = load_samples(str(path))
+    samples = load_samples(str(path), **_as_trained(path, task))
     values = torch.from_numpy(np.ascontiguousarray(samples.values))
     if list(values.shape[1:]) != list(task.shape):
         raise InputError(
             f"{path} holds samples of shape {tuple(values.shape[1:])}, where the model was trained on "
             f"{tuple(task.shape)}: give samples of that shape."
         )
-    if task.levels is not None and (values.floor() != values).any() if values.is_floating_point() else False:
+    if (samples.levels is None) != (task.levels is None):
+        held, cure = ("real numbers", "uint8") if samples.levels is None else ("grey values", "float32")
+        raise InputError(f"{path} holds {held}, and the model was trained on others: save them as {cure}.")
+    if task.levels is not None and int(values.max()) >= task.levels:
         raise InputError(
-            f"{path} holds values that are no whole numbers, where the model has {task.levels} grey values."
-        )
-    if task.levels is not None and (int(values.max()) >= task.levels or int(values.min()) < 0):
-        raise InputError(
-            f"{path} holds the grey value {int(values.max())}, where the model has 0 to {task.levels - 1}."
+            f"{path} holds the grey value {int(values.max())}, where the model has 0 to {task.levels - 1}: bring them "
+            "to that range."
         )
     if label is not None:
         return values, torch.full((len(values),), class_number(task, label))
@@ -138,6 +144,23 @@ def read_like(path: Path, task: GenerationTask, label: str | None = None) -> tup
     if samples.labels is None:
         raise InputError(f"{path} does not say the classes of its samples: name theirs with --class.")
     return values, torch.tensor([class_number(task, samples.classes[i]) for i in samples.labels])
+
+
+def _as_trained(path: Path, task: GenerationTask) -> dict[str, Any]:
+    """Return what brings the images of a folder to the size and the colours that the model was trained on."""
+    if not path.is_dir() or task.kind != "image" or task.shape[0] not in (1, 3):
+        return {}
+    return {"size": tuple(task.shape[1:]), "mode": "L" if task.shape[0] == 1 else "RGB"}
+
+
+def require_folder(output: Path) -> None:
+    """Refuse a file in the place of a folder that is to be written.
+
+    Raises:
+        InputError: there is one.
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"--output {output} is a file: name a folder.")
 
 
 def storable(values: Tensor, task: GenerationTask) -> np.ndarray:

@@ -86,7 +86,7 @@ HIGHER_IS_BETTER = frozenset(("accuracy", "auprc", "auroc", "average_precision",
 """Metrics of which more is better."""
 _ACRONYMS = (
     *("crps", "mae", "mse", "rmse", "nrmse", "vrmse", "mase", "nll", "elbo", "kl"),
-    *("auroc", "auprc", "ece", "f1", "psnr", "ssim", "fid"),
+    *("auroc", "auprc", "ece", "f1", "psnr", "ssim", "fid", "r2"),
 )
 
 

@@ -211,9 +211,8 @@ class BaseModule(LightningModule):
 
     def _named(self, tensors: list[Tensor]) -> dict[str, Tensor]:
         """Copy one tensor a parameter under every name it has: a shared parameter is loaded from the last of them."""
-        of = {id(parameter): tensor for parameter, tensor in zip(self.parameters(), tensors, strict=True)}
-        names = self.named_parameters(remove_duplicate=False)
-        return {name: of[id(parameter)].clone() for name, parameter in names}
+        of = {id(parameter): tensor.clone() for parameter, tensor in zip(self.parameters(), tensors, strict=True)}
+        return {name: of[id(parameter)] for name, parameter in self.named_parameters(remove_duplicate=False)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """When training goes on, load the trained parameters and keep the average for ``on_fit_start``."""

@@ -3,6 +3,7 @@
 import math
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +11,8 @@ from integrand.core.diffusion.probability_flow import ProbabilityFlow
 from integrand.core.diffusion.process import lift
 from integrand.core.diffusion.schedule import half_log_snr_span
 from integrand.core.errors import InputError, unknown
-from integrand.core.numerics.divergence import PROBES, draw_probes
+from integrand.core.numerics.divergence import PROBES, divergence, draw_probes
+from integrand.core.numerics.solve_ode import solve_ode
 from integrand.core.numerics.transport import transport
 
 
@@ -38,7 +40,7 @@ def log_prob(
     method: str = "dopri5",
     rtol: float = 1e-5,
     atol: float = 1e-5,
-    steps: int | None = None,
+    nodes: int | None = None,
 ) -> Likelihood:
     """Return the log density of data: that of the noise which the flow takes them to, and the divergence on the way.
 
@@ -57,10 +59,12 @@ def log_prob(
         probes: how many for each sample.
         generator: of the probes.
         method, rtol, atol: see ``solve_ode``.
-        steps: equal steps in l where given.
+        nodes: where given, the divergence is integrated by Gauss and Legendre's rule with so many nodes, and the states
+            alone by the solver: as the divergence costs many times a state and changes evenly, 32 of it do for what a
+            solver of both needs a hundred for.
 
     Raises:
-        InputError: an unknown trace, fewer than one probe or step.
+        InputError: an unknown trace, fewer than one probe or node.
 
     Example:
         >>> from integrand.core.diffusion.processes import EDM
@@ -74,22 +78,42 @@ def log_prob(
     """
     if trace not in ("exact", *PROBES):
         raise unknown("trace", trace, ("exact", *PROBES))
-    for name, value in (("probes", probes), ("steps", steps)):
+    for name, value in (("probes", probes), ("nodes", nodes)):
         if value is not None and value < 1:
             raise InputError(f"{name}={value} is out of range: it must be at least 1.")
     noise = None if trace == "exact" else draw_probes(x, probes, kind=trace, generator=generator)
     first, last = half_log_snr_span(field.process)
-    ends = torch.linspace(-first, -last, 2 if steps is None else steps + 1, dtype=torch.float64)
     start = torch.tensor(field.process.start, dtype=torch.float64)
     shrunk = float(field.process.alpha(start))
-    moved = transport(_InLogNoise(field), x / shrunk, ends, args, noise=noise, method=method, rtol=rtol, atol=atol)
+    clock, ends, y = _InLogNoise(field), (-first, -last), x / shrunk
+    options: dict[str, Any] = {"method": method, "rtol": rtol, "atol": atol}
+    if nodes is None:
+        moved = transport(clock, y, ends, args, noise=noise, **options)
+        points, log_det = moved.points, moved.log_det
+    else:
+        points, log_det = _by_quadrature(clock, y, ends, args, noise, nodes, options)
     scale = math.hypot(data_scale, math.exp(-last))
-    latent = moved.points / scale
-    flat = latent.flatten(1).to(moved.log_det.dtype)
+    latent = points / scale
+    flat = latent.flatten(1).to(log_det.dtype)
     base = -0.5 * flat.square().sum(1)
     dims = flat.shape[1]
     volume = dims * (0.5 * math.log(2 * math.pi) + math.log(scale) + math.log(shrunk))
-    return Likelihood(base + moved.log_det - volume, latent)
+    return Likelihood(base + log_det - volume, latent)
+
+
+def _by_quadrature(
+    field: nn.Module, y: Tensor, ends: tuple[float, float], args: Any, noise: Tensor | None, nodes: int, options: Any
+) -> tuple[Tensor, Tensor]:
+    """Return where the states arrive, and the integral of the divergence along the way."""
+    places, weights = np.polynomial.legendre.leggauss(nodes)
+    middle, half = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
+    times = torch.from_numpy(np.concatenate([[ends[0]], middle + half * places, [ends[1]]]))
+    states = solve_ode(field, y, times, args=args, **options).states
+    total = 0.0
+    for k in range(nodes):
+        l = times[k + 1].to(y)  # noqa: E741
+        total = total + half * float(weights[k]) * divergence(field, l, states[:, k + 1], args, noise=noise).trace
+    return states[:, -1], total  # pyright: ignore[reportReturnType]
 
 
 def bits_per_dimension(log_prob: Tensor, dims: int, *, cell: float = 1.0) -> Tensor:

@@ -64,10 +64,12 @@ class NoiseLevels(NamedTuple):
         return process.time(-level).clamp(process.start, process.end)
 
 
-def stratified(count: int, *, device: torch.device | str | None = None) -> Tensor:
+def stratified(
+    count: int, *, device: torch.device | str | None = None, generator: torch.Generator | None = None
+) -> Tensor:
     """Return uniform numbers (B,), one in each B-th of [0, 1), in random order: means over them vary less."""
-    order = torch.randperm(count, device=device)
-    return (order + torch.rand(count, device=device)) / count
+    order = torch.randperm(count, device=device, generator=generator)
+    return (order + torch.rand(count, device=device, generator=generator)) / count
 
 
 def uniform_times(process: Process, share: Tensor) -> Tensor:

@@ -126,17 +126,16 @@ def _products(slope: Tensor, y: Tensor, vectors: Tensor, *, create_graph: bool) 
     """Return e^T J for vectors (K, B, ...)."""
     if not slope.requires_grad:  # a field of time alone
         return torch.zeros_like(vectors)
-    many = len(vectors) != 1
-    (products,) = torch.autograd.grad(
-        slope,
-        y,
-        vectors if many else vectors[0],
-        create_graph=create_graph,
-        is_grads_batched=many,
-        allow_unused=True,
-        materialize_grads=True,
-    )
-    return products if many else products.unsqueeze(0)
+    options = {"create_graph": create_graph, "allow_unused": True, "materialize_grads": True}
+    if len(vectors) == 1:
+        return torch.autograd.grad(slope, y, vectors[0], **options)[0].unsqueeze(0)
+    try:
+        return torch.autograd.grad(slope, y, vectors, is_grads_batched=True, retain_graph=True, **options)[0]
+    except RuntimeError:
+        # Torch cannot give many products at once of some operations, convolutions with channels last among them; what
+        # else was wrong goes wrong again.
+        each = [torch.autograd.grad(slope, y, vector, retain_graph=True, **options)[0] for vector in vectors]
+        return torch.stack(each)
 
 
 def _unit_vectors(y: Tensor) -> Tensor:

@@ -17,6 +17,11 @@ def is_transformed() -> bool:
     return torch.autograd.forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
+def is_batched(gradient: Tensor) -> bool:
+    """Return whether a gradient stands for many at once, as ``torch.autograd.grad(..., is_grads_batched=True)`` has."""
+    return torch._C._functorch.is_legacy_batchedtensor(gradient)  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def is_autocast(device: torch.device) -> bool:
     """Return whether autocast is at work on a device; some know no autocast."""
     return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)

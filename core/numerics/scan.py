@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from integrand.core.errors import InputError
-from integrand.core.numerics.modes import is_transformed
+from integrand.core.numerics.modes import is_batched, is_transformed
 
 CHUNK = 16
 """Elements that a chunk runs through one after another, on a processor with caches."""
@@ -33,8 +33,8 @@ def diagonal_scan(a: Tensor, b: Tensor, initial: Tensor | None = None, *, revers
     decays than a chunk has is ever formed. On an accelerator, where operations count that follow one another, the ends
     are chained in the same way: there are about 20 log_8 L. Decays that are constant in time have one table of powers
     in place of the products. The gradient is the same recurrence run the other way, so it costs the same again, and is
-    differentiable in its turn. Under torch.func and in forward mode, which know nothing written in place, a doubling
-    scan answers.
+    differentiable in its turn. Under torch.func, in forward mode and where many gradients are asked for at once, which
+    know nothing written in place, a doubling scan answers.
 
     Half-precision numbers are computed on in single precision, since rounding ends a long memory, and returned in half.
 
@@ -126,9 +126,14 @@ class _Scan(torch.autograd.Function):
         of_a, _, of_initial, _ = ctx.needs_input_grad
         a = a.conj_physical()
         first = -1 if reverse else 0
-        if torch.is_grad_enabled():  # a graph of the gradient is asked for: operations that have gradients themselves
+        many = is_batched(grad)
+        if many or torch.is_grad_enabled():  # operations that take many gradients at once, or have some themselves
             # The element that roll brings round meets a state of zero.
-            adjoint: Any = _Scan.apply(a.roll(1 if reverse else -1, 1), grad, torch.zeros_like(initial), not reverse)
+            turned, rest = a.roll(1 if reverse else -1, 1), torch.zeros_like(initial)
+            if many:
+                adjoint: Any = _doubling(Terms(turned, grad, rest, grad.dtype), not reverse)
+            else:
+                adjoint = _Scan.apply(turned, grad, rest, not reverse)
             ends = [states[:, 1:], initial.unsqueeze(1)] if reverse else [initial.unsqueeze(1), states[:, :-1]]
             grad_a = (adjoint * torch.cat(ends, 1).conj()).sum_to_size(a.shape) if of_a else None
         else:

@@ -13,6 +13,7 @@ from integrand.apps.commands import data, doctor
 from integrand.apps.commands.columns import columns
 from integrand.apps.commands.parsing import CommandParser
 from integrand.apps.registry import APPLICATIONS, application, applications
+from integrand.core.diffusion.samplers.registry import SAMPLERS
 from integrand.core.errors import InputError
 from integrand.core.numerics import METHODS
 from integrand.datasets.catalogue import CATALOGUE, find
@@ -127,7 +128,8 @@ def test_declaration_is_complete(app: Application, task: Task):
 @pytest.mark.parametrize(("app", "task"), TASKS, ids=NAMES)
 def test_declared_parts_are_there(app: Application, task: Task):
     missing = []
-    for path in (task.module, task.data, *task.models.values(), task.evaluate, task.figures, task.predict):
+    optional = (task.predict, task.stream, task.identify, task.sample, task.likelihood, task.inpaint)
+    for path in (task.module, task.data, *task.models.values(), task.evaluate, task.figures, *filter(None, optional)):
         try:
             assert callable(load(path)), path
         except (ImportError, AttributeError) as error:
@@ -210,10 +212,15 @@ def test_lists(app: Application, capsys: pytest.CaptureFixture[str]):
 
 
 def test_list_methods(capsys: pytest.CaptureFixture[str]):
-    lines = dict(line.split(maxsplit=1) for line in told(capsys, "list", "methods").splitlines())
-    assert lines.keys() == {name for methods in METHODS.values() for name in methods}
-    for name, engines in lines.items():
+    lines = [line.split(maxsplit=2) for line in told(capsys, "list", "methods").splitlines()]
+    solvers = {name: engines for kind, name, engines in lines if kind == "solver"}
+    assert solvers.keys() == {name for methods in METHODS.values() for name in methods}
+    for name, engines in solvers.items():
         assert engines.split(", ") == [engine for engine, methods in METHODS.items() if name in methods]
+    samplers = {name: claims for kind, name, claims in lines if kind == "sampler"}
+    assert samplers.keys() == SAMPLERS.keys()
+    assert samplers["heun"].endswith("; order 2, 2 evaluations a step")
+    assert samplers["ancestral"].endswith("; order 1, 1 evaluation a step, draws noise")
 
 
 def test_list_hints(capsys: pytest.CaptureFixture[str]):

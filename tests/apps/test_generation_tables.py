@@ -18,10 +18,11 @@ from torchmetrics.functional.classification import multiclass_auroc
 
 from integrand.apps.generation.tabular.baselines import BASELINES, gaussian_copula, independent_columns
 from integrand.apps.generation.tabular.figures import draw_associations, draw_marginals, draw_transfer
+from integrand.apps.generation.tabular.learners import features
 from integrand.apps.generation.tabular.privacy import nearest_distances, privacy_scores
 from integrand.apps.generation.tabular.resemblance import association_difference, associations, marginal_distances
 from integrand.apps.generation.tabular.table_scores import METRICS, score_tables
-from integrand.apps.generation.tabular.transfer import Transfer, auroc, features, transfer_scores
+from integrand.apps.generation.tabular.transfer import Transfer, auroc, transfer_scores
 from integrand.apps.training.figures import read_captions, style
 from integrand.core.errors import InputError
 from integrand.datasets.real import breast_cancer

@@ -25,6 +25,7 @@ HAND_WRITTEN = {
     "layers.md",
     "timeseries.md",
     "forecasters.md",
+    "generation.md",
     "classification.md",
     "imputation.md",
     "physics.md",
@@ -35,6 +36,7 @@ HAND_WRITTEN = {
     "simulation_files.md",
     "simulators.md",
     "surrogates.md",
+    "tables.md",
     "runs.md",
     "contracts.md",
 }

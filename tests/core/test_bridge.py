@@ -112,6 +112,7 @@ def test_its_divergence_from_brownian_motion_is_that_of_its_ends():
     assert float(gathered.mean()) == pytest.approx(expected, abs=error + 0.01 * expected)
 
 
+@pytest.mark.slow
 def test_a_learned_bridge_has_the_marginals_of_the_closed_form():
     torch.manual_seed(0)
     generator, sigma = torch.Generator().manual_seed(0), 1.0

@@ -1,6 +1,7 @@
 """Likelihood by the probability flow, against closed forms."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from integrand.core.errors import InputError
 
 CENTRES = torch.tensor([[1.0, 0.5], [-1.0, -0.5], [0.5, -1.0], [-0.5, 1.0]], dtype=torch.float64)
 DEVIATION = 0.3
-PROCESSES = {
+PROCESSES: dict[str, Any] = {
     "edm": {"end": 3000.0},
     "vp": {"end": 1.8},
     "sub_vp": {"end": 1.8},
@@ -77,12 +78,23 @@ def test_the_latent_of_normal_data_is_the_data_in_units_of_their_deviation():
 def test_an_estimated_divergence_is_right_in_the_mean(trace: str):
     path = process("linear_flow")
     flow, x = ProbabilityFlow(path, Mixture(path)), drawn(1).expand(4000, 2)
-    options = {"data_scale": 0.84, "rtol": 1e-5, "atol": 1e-5}
+    options: dict[str, Any] = {"data_scale": 0.84, "rtol": 1e-5, "atol": 1e-5}
     exact = log_prob(flow, x[:1], **options).log_prob
     found = log_prob(flow, x, trace=trace, generator=torch.Generator().manual_seed(0), **options).log_prob  # pyright: ignore[reportArgumentType]
     error = float(found.std()) / math.sqrt(len(found))
     assert error > 0
     assert abs(float(found.mean() - exact)) < 4 * error
+
+
+def test_the_quadrature_tells_what_the_solver_tells():
+    path = process("edm", start=0.01, end=50.0)
+    flow, x = ProbabilityFlow(path, Mixture(path)), drawn(16)
+    options: dict[str, Any] = {"data_scale": 0.84, "rtol": 1e-9, "atol": 1e-9}
+    solved, by_nodes = log_prob(flow, x, **options), log_prob(flow, x, nodes=96, **options)
+    torch.testing.assert_close(by_nodes.log_prob, solved.log_prob, rtol=0, atol=2e-6)
+    torch.testing.assert_close(by_nodes.latent, solved.latent, rtol=1e-7, atol=1e-7)
+    few = log_prob(flow, x, nodes=6, **options).log_prob
+    assert float((few - solved.log_prob).abs().max()) > 1e-4  # the nodes do decide
 
 
 def test_bits_of_a_uniform_density_count_the_cells():

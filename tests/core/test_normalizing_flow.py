@@ -13,6 +13,7 @@ from integrand.core.fields.linear import Linear
 from integrand.core.fields.mlp import MLP
 from integrand.core.models.continuous_normalizing_flow import ContinuousNormalizingFlow
 from integrand.core.numerics.divergence import divergence, draw_probes
+from integrand.core.operators.unet import UNet
 
 DTYPE = torch.float64
 ROUNDING = 1e-13  # some hundred operations in double precision
@@ -136,6 +137,21 @@ def test_a_gradient_field_has_the_laplacian_of_its_energy():
     with torch.inference_mode():
         inside = divergence(Descent(), ZERO.clone(), y.clone()).trace
     torch.testing.assert_close(inside.clone(), expected, rtol=ROUNDING, atol=ROUNDING)
+
+
+def test_operations_that_know_no_gradients_at_once_are_asked_one_by_one():
+    """Group normalisation of memory channels last is one; its Jacobian has a closed form, for its outputs add to 0."""
+    norm = torch.nn.GroupNorm(1, 2, dtype=torch.float64)
+
+    def field(t: Tensor, y: Tensor) -> Tensor:
+        return norm(y.contiguous(memory_format=torch.channels_last))
+
+    y = torch.randn(3, 2, 2, 2, dtype=torch.float64)
+    found = divergence(field, torch.tensor(0.0), y)
+    # (x - m) / s of n numbers: s J = I - 1/n - z z^T / n, of trace n - 1 - 1 but for eps beneath the root.
+    s2 = y.flatten(1).var(1, correction=0)
+    z2 = s2 / (s2 + norm.eps)
+    torch.testing.assert_close(found.trace, (8 - 1 - z2) / (s2 + norm.eps).sqrt())
 
 
 def test_states_of_any_shape():
@@ -367,3 +383,17 @@ def test_flows_work_in_inference_mode():
 def test_mistakes_are_named(build: Any, message: str):
     with pytest.raises(InputError, match=message):
         build()
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_the_trace_of_a_convolutional_network_is_that_of_its_jacobian(memory: torch.memory_format):
+    """Also where torch cannot take many products at once."""
+    torch.manual_seed(0)
+    net = UNet(1, width=16, multipliers=(1, 2)).double().eval().to(memory_format=memory)  # pyright: ignore[reportCallIssue]
+    y = torch.randn(2, 1, 4, 6, dtype=torch.float64)
+    found = divergence(lambda t, y: net(y), torch.tensor(0.0), y)
+    jacobian = torch.stack(
+        [torch.autograd.functional.jacobian(lambda one: net(one[None])[0], row).reshape(24, 24) for row in y]  # pyright: ignore
+    )
+    torch.testing.assert_close(found.trace, jacobian.diagonal(dim1=1, dim2=2).sum(1))
+    torch.testing.assert_close(found.square, jacobian.square().sum((1, 2)))

@@ -205,6 +205,24 @@ def test_torch_func_sees_the_same_recurrence(length: int, constant: bool, revers
     assert_rounding(each, solve(a, b, initial))
 
 
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("constant", [False, True])
+def test_many_gradients_at_once_are_those_of_one_by_one(constant: bool, reverse: bool, graph: bool):
+    """As the exact divergence of a field with a scan in it asks for them."""
+    torch.manual_seed(0)
+    a = torch.rand(1 if constant else 2, 1 if constant else 40, 3, dtype=torch.float64, requires_grad=True)
+    b = torch.randn(2, 40, 3, dtype=torch.float64, requires_grad=True)
+    start = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    states = diagonal_scan(a, b, start, reverse=reverse)
+    vectors = torch.randn(4, 2, 40, 3, dtype=torch.float64)
+    given = {"retain_graph": True, "create_graph": graph}
+    together = torch.autograd.grad(states, (a, b, start), vectors, is_grads_batched=True, **given)
+    for i, vector in enumerate(vectors):
+        for many, one in zip(together, torch.autograd.grad(states, (a, b, start), vector, **given), strict=True):
+            torch.testing.assert_close(many[i], one)
+
+
 def test_what_needs_no_gradient_gets_none():
     a, b, initial = case(7, torch.float64, 2)
     (grad,) = torch.autograd.grad(diagonal_scan(a, b.requires_grad_(), initial).sum(), (b,))

@@ -1,5 +1,7 @@
 """The diffusion transformer of images and series: DiT."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -43,7 +45,7 @@ class DiTDenoiser(DenoisingNetwork):
             raise InputError(f"model.network.patch={self.patch} must divide the shape {tuple(axes)}.")
         cells = self.patch ** len(axes)
         self.grid = tuple(size // self.patch for size in axes)
-        count = int(torch.tensor(self.grid).prod())
+        count = math.prod(self.grid)
         self.enter = nn.Linear(self.channels_in(task) * cells, self.width)
         self.places = nn.Parameter(0.02 * torch.randn(count, self.width))
         self.embedding = NoiseAndClass(self.width, len(task.classes))

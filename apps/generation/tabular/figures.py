@@ -13,10 +13,24 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from integrand.apps.generation.tabular.evaluation import TableEvaluation
 from integrand.apps.generation.tabular.resemblance import association_difference
 from integrand.apps.generation.tabular.table_scores import TableScores
+from integrand.apps.generation.tabular.task import TableTask
 from integrand.apps.generation.tabular.transfer import LOWER_IS_BETTER, Transfer
-from integrand.apps.training.figures import BASELINES, FAINT, MODEL, NARROW, OBSERVED, WIDE, figure, metric_name, save
+from integrand.apps.training.figures import (
+    BASELINES,
+    FAINT,
+    MODEL,
+    NARROW,
+    OBSERVED,
+    WIDE,
+    figure,
+    metric_name,
+    save,
+    style,
+)
+from integrand.apps.training.run_folder import RunFolder
 from integrand.core.errors import InputError
 from integrand.datasets.table_kinds import NUMBERS, Column
 from integrand.datasets.table_schema import TableSchema
@@ -27,6 +41,19 @@ MOST_CATEGORIES = 8
 MOST_NAMED = 31
 """Columns with names beside the matrix of associations."""
 BINS = 24
+
+
+def draw_figures(evaluation: TableEvaluation, run: RunFolder, task: TableTask) -> None:
+    """Draw all pictures of a run."""
+    scores, schema = evaluation.scores[evaluation.name], task.codec.schema
+    with style():
+        distances = scores.marginals
+        draw_marginals(schema, evaluation.test, evaluation.synthetic, distances, run.figures / "columns.png")
+        if len(scores.columns) > 1:
+            draw_associations(scores, run.figures / "associations.png")
+        if scores.transfer:
+            transfers = {who: one.transfer for who, one in evaluation.scores.items()}
+            draw_transfer(transfers, evaluation.name, run.figures / "transfer.png")
 
 
 def draw_marginals(

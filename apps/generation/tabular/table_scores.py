@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from integrand.apps.generation.tabular.learners import TREES
 from integrand.apps.generation.tabular.privacy import PrivacyScores, privacy_scores
 from integrand.apps.generation.tabular.resemblance import association_difference, associations, marginal_distances
-from integrand.apps.generation.tabular.transfer import TREES, Transfer, transfer_scores
+from integrand.apps.generation.tabular.transfer import Transfer, transfer_ratio, transfer_scores
 from integrand.core.errors import InputError
 from integrand.datasets.table_codec import TableCodec
 
@@ -29,7 +30,6 @@ METRICS = {
     "nearer": "probability that a row lies nearer to the training rows than a test row does: 0.5 tells nothing of them",
 }
 """What ``TableScores.metrics`` holds."""
-_FIRST = ("auroc", "r2")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +56,8 @@ class TableScores:
     @property
     def metrics(self) -> dict[str, float]:
         """One number for each of ``METRICS``; the first is missing where no target was named."""
-        ratios = [one.ratio for one in self.transfer if one.metric in _FIRST]
         return {
-            **({"transfer_ratio": float(np.mean(ratios))} if ratios else {}),
+            **({"transfer_ratio": transfer_ratio(self.transfer)} if self.transfer else {}),
             "marginal_distance": float(np.mean(list(self.marginals.values()))),
             "association_difference": association_difference(self.real, self.synthetic),
             "copies": float(self.privacy.copies),
