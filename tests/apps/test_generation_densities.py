@@ -2,13 +2,12 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
+from PIL import Image, ImageSequence
 from torch import Tensor
 
 from integrand.apps.generation.data import GenerationData
@@ -224,12 +223,9 @@ def test_the_path_shows_its_points_from_the_first_frame_to_the_last(tmp_path: Pa
     states = torch.tensor([40.0, 6.0, 1.0])[:, None, None] * torch.randn(200, 2, generator=generator)
     with style():
         draw_planar_path(tmp_path / "path.gif", states, plain_task(scale=[3.0, 3.0]))
-    film: Any = Image.open(tmp_path / "path.gif")
-    assert film.n_frames >= 3  # equal frames at the end are one
-    blue = []
-    for frame in (0, film.n_frames - 1):
-        film.seek(frame)
-        colours = np.asarray(film.convert("RGB")).astype(int)
-        blue.append(((colours[..., 2] - colours[..., 0]) > 60).sum())
+    film = Image.open(tmp_path / "path.gif")
+    frames = [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(film)]
+    assert len(frames) >= 3  # equal frames at the end are one
+    blue = [int(((frame[..., 2] - frame[..., 0]) > 60).sum()) for frame in (frames[0], frames[-1])]
     assert blue[0] == pytest.approx(blue[1], rel=0.2)
     assert blue[0] > 500
