@@ -21,6 +21,7 @@ from integrand.apps.generation.module import GenerationModule
 from integrand.apps.generation.planar import Plane, survey
 from integrand.apps.generation.sampling import Drawn, SamplingOptions, draw, own_options
 from integrand.apps.generation.task import GenerationTask
+from integrand.apps.training.paired_scores import compared
 from integrand.datasets.splits import PARTS
 
 Array = np.ndarray
@@ -47,11 +48,8 @@ METRICS = (
 )
 SWEPT = {"ddim": (4, 6, 10, 20, 40), "heun": (2, 3, 5, 10, 20), "dpmpp_2m": (4, 6, 10, 20, 40)}
 """Samplers and steps of the figure that sets quality against evaluations."""
-
-
 SWEPT_SAMPLES = 360
 """Samples drawn for each point of it, at most."""
-RESAMPLES = 2000
 
 
 class Swept(NamedTuple):
@@ -247,7 +245,7 @@ def _results(
     seed: int,
 ) -> dict[str, Any]:
     unit = _unit(data.task)
-    intervals, gains = _bootstrap(name, bits, unit, seed)
+    likelihoods = compared(name, {who: {unit: each} for who, each in bits.items()}, metrics=[unit], seed=seed)
     settings = told["settings"]
     remarks = [
         f"{settings['rows_compared']:,} samples a side are compared; drawn by {options.method} with "
@@ -275,8 +273,8 @@ def _results(
         "seed": seed,
         "model": name,
         "metrics": metrics,
-        "intervals": intervals,
-        "gains": gains,
+        "intervals": likelihoods["intervals"],
+        "gains": likelihoods["gains"],
         "better": {
             unit: "lower",
             **lower,
@@ -287,7 +285,7 @@ def _results(
             "nearest_ratio": 1.0,
             "density": 1.0,
         },
-        "bootstrap": {"of": "test samples", "resamples": RESAMPLES, "level": 0.95},
+        "bootstrap": {**likelihoods["bootstrap"], "of": "test samples"},
         "about": {unit: likely, **told["about"]},
         "yardsticks": {
             REAL: "is real samples in the place of generated ones",
@@ -298,25 +296,3 @@ def _results(
         "settings": settings,
         "samples": {"name": "samples", **{part: len(data.part(part)) for part in PARTS}},
     }
-
-
-def _bootstrap(
-    name: str, bits: dict[str, Array], unit: str, seed: int
-) -> tuple[dict[str, dict[str, list[float]]], dict[str, dict[str, dict[str, float]]]]:
-    """Return 95 % intervals of mean code lengths, and of how much shorter the model's is than each baseline's."""
-    rng, count = np.random.default_rng(seed), len(bits[name])
-    drawn = rng.integers(0, count, (RESAMPLES, count))
-    means = {who: each[drawn].mean(1) for who, each in bits.items()}
-
-    def interval(values: Array) -> list[float]:
-        return [float(bound) for bound in np.quantile(values, (0.025, 0.975))]
-
-    gains = {}
-    for who, each in bits.items():
-        if who == name:
-            continue
-        scale = np.abs(means[who])
-        low, high = interval((means[who] - means[name]) / scale)
-        gain = float((each.mean() - bits[name].mean()) / abs(each.mean()))
-        gains[who] = {unit: {"gain": gain, "low": low, "high": high}}
-    return {who: {unit: interval(each)} for who, each in means.items()}, gains

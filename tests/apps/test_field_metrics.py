@@ -15,8 +15,8 @@ from integrand.apps.physics.field_metrics import (
     nrmse,
     vrmse,
 )
-from integrand.apps.physics.paired_scores import compared
 from integrand.apps.physics.resampling import resampled
+from integrand.apps.training.paired_scores import compared
 from integrand.core.errors import InputError
 from integrand.core.losses import relative_l2
 

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from integrand.apps.physics.paired_scores import compared
 from integrand.apps.physics.surrogate.baselines import baselines
 from integrand.apps.physics.surrogate.costs import TIMED, coarse_solver, reference_seconds
 from integrand.apps.physics.surrogate.data import SurrogateData
@@ -19,6 +18,7 @@ from integrand.apps.physics.surrogate.module import SurrogateModule
 from integrand.apps.physics.surrogate.scores import ABOUT, COMPARED, HIGHER, FieldScores, score
 from integrand.apps.physics.timing import seconds_of
 from integrand.apps.training.growth import growth
+from integrand.apps.training.paired_scores import compared
 from integrand.core.losses import relative_l2
 from integrand.datasets.fields import FieldWindows
 from integrand.datasets.simulations import Simulations

@@ -1,4 +1,4 @@
-"""Scores of several solvers on the same samples: means, intervals by a bootstrap of samples, gains over the others.
+"""Scores of several models on the same samples: means, intervals by a bootstrap of samples, gains over the others.
 
 Dimension letters: N samples, R resamples.
 """
@@ -14,17 +14,23 @@ LEVEL = 0.95
 
 
 def compared(
-    name: str, scores: Mapping[str, Mapping[str, Array]], *, metrics: Sequence[str], higher: Sequence[str] = ()
+    name: str,
+    scores: Mapping[str, Mapping[str, Array]],
+    *,
+    metrics: Sequence[str],
+    higher: Sequence[str] = (),
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Return ``metrics``, ``intervals``, ``gains`` and ``bootstrap`` as results hold them.
 
-    Samples are drawn anew with replacement, the same ones for all solvers, so that gains are of pairs.
+    Samples are drawn anew with replacement, the same ones for all models, so that gains are of pairs.
 
     Args:
         name: the model's.
-        scores: of each solver, by metric, (N,); metrics that a solver lacks are left out of its row.
+        scores: of each model, by metric, (N,); metrics that a model lacks are left out of its row.
         metrics: those with intervals and gains.
         higher: metrics of which more is better.
+        seed: of the resamples.
 
     Example:
         >>> made = compared("a", {"a": {"e": np.ones(4)}, "b": {"e": np.full(4, 2.0)}}, metrics=["e"])
@@ -34,7 +40,7 @@ def compared(
     Source: Efron and Tibshirani (1993), An introduction to the bootstrap, Section 13.3.
     """
     count = len(next(iter(next(iter(scores.values())).values())))
-    drawn = np.random.Generator(np.random.PCG64(0)).integers(count, size=(RESAMPLES, count))
+    drawn = np.random.Generator(np.random.PCG64(seed)).integers(count, size=(RESAMPLES, count))
     metrics = [metric for metric in metrics if metric in scores[name]]
     means = {
         who: {metric: own[metric][drawn].mean(1) for metric in metrics if metric in own} for who, own in scores.items()
