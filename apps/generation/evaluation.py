@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -137,13 +138,11 @@ def evaluate(
     notify("telling samples apart from the test part")
     chosen = [*METRICS, *(["frechet_classifier"] if classifier is not None else [])]
 
-    def score(rows: Array, labels: Tensor | None = None) -> dict[str, Any]:
-        asked: dict[str, Any] = {} if classifier is None else {"real_labels": test.labels.numpy()}
-        if classifier is not None and labels is not None:
-            asked["generated_labels"] = labels.numpy()
-        return evaluate_samples(rows, real, learned, metrics=chosen, classifier=classifier, seed=seed, **asked)
-
-    told = score(generated, drawn.labels)
+    compare = partial(evaluate_samples, real=real, train=learned, metrics=chosen, classifier=classifier, seed=seed)
+    labels: dict[str, Any] = {}
+    if classifier is not None:
+        labels = {"generated_labels": drawn.labels.numpy(), "real_labels": test.labels.numpy()}
+    told = compare(generated, **labels)
     bits = {name: _model_bits(module, test, seed, notify)}
     asked = len(bits[name])
     metrics: dict[str, dict[str, float]] = {name: {_unit(task): float(bits[name].mean()), **told["metrics"]}}
@@ -153,7 +152,7 @@ def evaluate(
         baseline.fit(learned, _rows(held.values), task, seed=seed)
         rows_of[baseline.name] = baseline.sample(count, seed=seed)
         bits[baseline.name] = _code_length(baseline.log_prob(real[:asked], seed=seed), task)
-        of = score(rows_of[baseline.name])["metrics"]
+        of = compare(rows_of[baseline.name], floor=False)["metrics"]
         metrics[baseline.name] = {_unit(task): float(bits[baseline.name].mean()), **of}
     truth = data.samples.log_density
     if truth is not None and not task.classes:

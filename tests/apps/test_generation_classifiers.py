@@ -297,7 +297,10 @@ def test_every_metric_stands_beside_its_floor(
     rows = digits.train[:40], digits.real[:50], digits.train
     asked, true = digits.train_labels[:40], digits.real_labels[:50]
     monkeypatch.setattr(sys.modules[classifier_test.__module__], "TREES", 20)  # the rest of the forest takes time
-    made = evaluate_samples(*rows, classifier=classifier, generated_labels=asked, real_labels=true, seed=3)
+    labels: dict[str, Any] = {"classifier": classifier, "generated_labels": asked, "real_labels": true}
+    made = evaluate_samples(*rows, **labels, seed=3)
+    alone = evaluate_samples(*rows, **labels, floor=False, seed=3)
+    assert alone == {**made, "floor": {}}
     names = list(ABOUT)
     for key in ("metrics", "floor", "best", "about"):
         assert list(made[key]) == names

@@ -84,6 +84,7 @@ def evaluate_samples(
     generated_labels: Samples | Sequence[int] | None = None,
     real_labels: Samples | Sequence[int] | None = None,
     count: int | None = None,
+    floor: bool = True,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Measure generated rows against held-out real ones, and training rows against the same: the floor of each metric.
@@ -101,11 +102,13 @@ def evaluate_samples(
         generated_labels: (N,) classes that were asked for; with a classifier they give ``label_agreement``.
         real_labels: (M,) classes of the real rows, for the floor of that.
         count: n; None for the fewest of the three.
+        floor: whether to measure it: it is the same for all that are compared with the same rows by one seed.
         seed: of draws, folds, forests and projections.
 
     Returns:
-        ``metrics`` and ``floor``, a value by name; ``best``, the value of a perfect generator, and ``about``, a line,
-        by the same names; ``settings``: n, rows of each, the seed, the classifier's name, hash and accuracy.
+        ``metrics``, a value by name, and ``floor``, likewise, empty where it is not measured; ``best``, the value of a
+        perfect generator, and ``about``, a line, by the same names; ``settings``: n, rows of each, the seed, the
+        classifier's name, hash and accuracy.
 
     Raises:
         InputError: see ``as_rows``; an unknown metric, one that lacks its classifier, too few rows.
@@ -129,23 +132,24 @@ def evaluate_samples(
     elif generated_labels is not None or real_labels is not None:
         raise InputError("labels serve frechet_classifier alone: give a classifier, or leave them out.")
     few_x, few_y, few_t = (subsample(rows, n, seed=seed + place) for place, rows in enumerate((x, y, t)))
-    values, floor = {}, {}
+    values, least = {}, {}
     for name in names:
         if name in COMPARISONS:
             values |= COMPARISONS[name](few_x, few_y, seed)
-            floor |= COMPARISONS[name](few_t, few_y, seed)
+            least |= COMPARISONS[name](few_t, few_y, seed) if floor else {}
         elif name == NEAREST:
             near = nearest_training(x, t, y)
             values |= {"nearest_ratio": near.ratio, "copies": float(near.copies)}
-            floor |= {"nearest_ratio": 1.0, "copies": float(near.real_copies)}
+            least |= {"nearest_ratio": 1.0, "copies": float(near.real_copies)}
     if labelled is not None:
         score = frechet_classifier_score(labelled.classifier, few_x, few_y, seed=seed)
-        of_train = frechet_classifier_score(labelled.classifier, few_t, few_y, seed=seed)
         values |= {"fd": score.distance, "fd_half": score.half_distance} | _agreement(labelled, x, labelled.generated)
-        floor |= {"fd": of_train.distance, "fd_half": score.half_floor} | _agreement(labelled, y, labelled.real)
+        if floor:
+            of_train = frechet_classifier_score(labelled.classifier, few_t, few_y, seed=seed)
+            least |= {"fd": of_train.distance, "fd_half": score.half_floor} | _agreement(labelled, y, labelled.real)
     return {
         "metrics": values,
-        "floor": floor,
+        "floor": least if floor else {},
         "best": {name: ABOUT[name][1] for name in values},
         "about": {name: ABOUT[name][0] for name in values},
         "settings": {
