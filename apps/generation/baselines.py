@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
 import numpy as np
+import torch
 
 from integrand.apps.generation.task import GenerationTask
+from integrand.core.diffusion.likelihood import dequantize, quantize
 
 Array = np.ndarray
 
@@ -99,7 +101,7 @@ class GaussianMixture(Baseline):
         rows = np.random.default_rng(seed).permutation(rows)
         if self.levels is None:
             return rows
-        return np.clip(np.floor((rows + 1) * self.levels / 2), 0, self.levels - 1).astype(np.int64)
+        return quantize(torch.from_numpy(rows), self.levels).numpy()
 
     def log_prob(self, rows: Array, *, seed: int) -> Array:
         """See ``Baseline``."""
@@ -109,7 +111,8 @@ class GaussianMixture(Baseline):
     def _real(self, rows: Array, seed: int) -> Array:
         if self.levels is None:
             return rows.astype(np.float64)
-        return (rows + np.random.default_rng(seed).random(rows.shape)) * (2 / self.levels) - 1
+        noise = np.random.default_rng(seed).random(rows.shape)
+        return dequantize(torch.from_numpy(rows).double(), self.levels, noise=torch.from_numpy(noise)).numpy()
 
 
 def baselines(task: GenerationTask) -> list[Baseline]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from integrand.apps.generation.module import GenerationModule
+from integrand.apps.generation.task import GenerationTask
 from integrand.core.diffusion.likelihood import bits_per_dimension, log_prob
 
 EXACT: dict[str, int] = {"points": 128, "image": 128, "series": 32}
@@ -94,5 +95,14 @@ def likelihood(
     total = torch.cat(found) + task.dims * math.log(shrunk) - task.log_scale
     if task.classes:
         total = total + torch.tensor(task.class_shares, dtype=torch.float64).log()[labels.cpu()]
-    cell = 1.0 if task.levels is None else 2 / task.levels
-    return DataLikelihood(total, bits_per_dimension(total, task.dims, cell=cell), trace)
+    return DataLikelihood(total, bits_per_number(total, task), trace)
+
+
+def bits_per_number(log_prob: Tensor, task: GenerationTask) -> Tensor:
+    """Return -log2 of the probability of grey values, per number, or of the density of real ones, (N,).
+
+    Args:
+        log_prob: of values in the units of the data, grey ones with noise on [-1, 1], (N,), in nats.
+        task: what the values are.
+    """
+    return bits_per_dimension(log_prob, task.dims, cell=1.0 if task.levels is None else 2 / task.levels)

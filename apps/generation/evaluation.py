@@ -1,6 +1,5 @@
 """Scoring a trained generative model: likelihood of the test part, and samples told apart from it, beside baselines."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from integrand.apps.generation.baselines import baselines
 from integrand.apps.generation.data import GenerationData, SamplesOfPart
-from integrand.apps.generation.densities import EXACT, likelihood
+from integrand.apps.generation.densities import EXACT, bits_per_number, likelihood
 from integrand.apps.generation.metrics.energy_distance import energy_distance
 from integrand.apps.generation.metrics.evaluation import evaluate_samples
 from integrand.apps.generation.metrics.frechet_classifier import FrechetClassifier
@@ -151,7 +150,7 @@ def evaluate(
         notify(f"fitting and scoring {baseline.name}")
         baseline.fit(learned, _rows(held.values), task, seed=seed)
         rows_of[baseline.name] = baseline.sample(count, seed=seed)
-        bits[baseline.name] = _code_length(baseline.log_prob(real[:asked], seed=seed), task)
+        bits[baseline.name] = _code_length(torch.from_numpy(baseline.log_prob(real[:asked], seed=seed)), task)
         of = compare(rows_of[baseline.name], floor=False)["metrics"]
         metrics[baseline.name] = {_unit(task): float(bits[baseline.name].mean()), **of}
     truth = data.samples.log_density
@@ -184,11 +183,9 @@ def _unit(task: GenerationTask) -> str:
     return "bits_per_dim" if task.levels is not None else "nll"
 
 
-def _code_length(log_prob: Array, task: GenerationTask) -> Array:
+def _code_length(log_prob: Tensor, task: GenerationTask) -> Array:
     """Return bits per number of grey values, nats per sample of real ones."""
-    if task.levels is None:
-        return -log_prob
-    return -(log_prob / task.dims + math.log(2 / task.levels)) / math.log(2)
+    return (-log_prob if task.levels is None else bits_per_number(log_prob, task)).numpy()
 
 
 def _model_bits(module: GenerationModule, test: SamplesOfPart, seed: int, notify: Notify) -> Array:
@@ -198,7 +195,7 @@ def _model_bits(module: GenerationModule, test: SamplesOfPart, seed: int, notify
     how = "its divergence exact" if exact else "its divergence estimated without bias"
     notify(f"the likelihood of {most:,} test samples by the probability flow, {how}")
     found = likelihood(module, test.values[:most], test.labels[:most], seed=seed)
-    return _code_length(found.log_prob.numpy(), task)
+    return _code_length(found.log_prob, task)
 
 
 def _classifier(
