@@ -3,6 +3,7 @@
 import sys
 
 from integrand.apps.commands.parsing import CommandParser
+from integrand.apps.commands.run_module import add_accelerator, add_checkpoint
 
 
 def run(arguments: list[str]) -> int:
@@ -17,10 +18,8 @@ def run(arguments: list[str]) -> int:
         ],
     )
     parser.add_argument("run", metavar="RUN", help="folder of a run")
-    parser.add_argument(
-        "--checkpoint", choices=("best", "last"), default="best", help="which weights (best by validation)"
-    )
-    parser.add_argument("--accelerator", default="auto", help="as in Lightning's Trainer: auto, cpu, gpu, mps")
+    add_checkpoint(parser)
+    add_accelerator(parser)
     parser.add_argument(
         "--resolution",
         type=int,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from integrand.apps.commands.parsing import CommandParser
+from integrand.apps.commands.run_module import add_checkpoint
 
 FORMATS = ("safetensors",)
 
@@ -25,9 +26,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--output", type=Path, default=Path("exported"), metavar="DIR", help="the folder to write (exported)"
     )
-    parser.add_argument(
-        "--checkpoint", choices=("best", "last"), default="best", help="which weights (best by validation)"
-    )
+    add_checkpoint(parser)
     given = parser.parse_args(arguments)
 
     from integrand.apps.training.exported import export_safetensors

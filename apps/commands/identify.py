@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from integrand.apps.commands.parsing import CommandParser
+from integrand.apps.commands.run_module import add_accelerator, add_checkpoint
 from integrand.core.errors import InputError
 
 
@@ -26,10 +27,8 @@ def run(arguments: list[str]) -> int:
         help="lengths of the windows that are fitted, one after another, such as 4,12 (the run's)",
     )
     parser.add_argument("--level", type=float, default=0.95, help="probability that an interval covers the truth")
-    parser.add_argument(
-        "--checkpoint", choices=("best", "last"), default="best", help="which weights (best by validation)"
-    )
-    parser.add_argument("--accelerator", default="auto", help="as in Lightning's Trainer: auto, cpu, gpu, mps")
+    add_checkpoint(parser)
+    add_accelerator(parser)
     given = parser.parse_args(arguments)
 
     from integrand.apps.application import load

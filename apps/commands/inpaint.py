@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from integrand.apps.commands.parsing import CommandParser
-from integrand.apps.commands.run_module import notify, reopened
-from integrand.core.errors import InputError
+from integrand.apps.commands.run_module import add_accelerator, add_checkpoint, carry_out
 
 
 def run(arguments: list[str]) -> int:
@@ -35,17 +34,7 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the first completion")
     parser.add_argument("--output", type=Path, default=Path("inpainted"), metavar="DIR", help="the folder to write")
-    parser.add_argument(
-        "--checkpoint", choices=("best", "last"), default="best", help="which weights (best by validation)"
-    )
-    parser.add_argument("--accelerator", default="auto", help="as in Lightning's Trainer: auto, cpu, gpu, mps")
+    add_checkpoint(parser)
+    add_accelerator(parser)
     given = vars(parser.parse_args(arguments))
-    folder, checkpoint, accelerator = (given.pop(name) for name in ("run", "checkpoint", "accelerator"))
-    from integrand.apps.application import load
-
-    opened, task, module = reopened(folder, checkpoint=checkpoint, accelerator=accelerator)
-    if task.inpaint is None:
-        raise InputError(f"{opened.path} is a run of {task.name}, which fills nothing in.")
-    for line in load(task.inpaint)(module, **given, notify=notify):
-        print(line)
-    return 0
+    return carry_out("inpaint", given, "fills nothing in.")

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from integrand.apps.commands.parsing import CommandParser
-from integrand.apps.commands.run_module import notify, reopened
-from integrand.core.errors import InputError
+from integrand.apps.commands.run_module import add_accelerator, add_checkpoint, carry_out
 
 
 def run(arguments: list[str]) -> int:
@@ -28,18 +27,8 @@ def run(arguments: list[str]) -> int:
         help="of the flow's derivative: exact, or estimated by random probes (exact for small samples)",
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="the CSV to write (INPUT_likelihood.csv, here)")
-    parser.add_argument(
-        "--checkpoint", choices=("best", "last"), default="best", help="which weights (best by validation)"
-    )
-    parser.add_argument("--accelerator", default="auto", help="as in Lightning's Trainer: auto, cpu, gpu, mps")
+    add_checkpoint(parser)
+    add_accelerator(parser)
     given = vars(parser.parse_args(arguments))
-    folder, checkpoint, accelerator = (given.pop(name) for name in ("run", "checkpoint", "accelerator"))
     given["output"] = given["output"] or Path(f"{given['input'].stem}_likelihood.csv")
-    from integrand.apps.application import load
-
-    opened, task, module = reopened(folder, checkpoint=checkpoint, accelerator=accelerator)
-    if task.likelihood is None:
-        raise InputError(f"{opened.path} is a run of {task.name}, which has no likelihood of samples.")
-    for line in load(task.likelihood)(module, **given, notify=notify):
-        print(line)
-    return 0
+    return carry_out("likelihood", given, "has no likelihood of samples.")

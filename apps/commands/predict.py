@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from integrand.apps.commands.parsing import CommandParser
-from integrand.apps.commands.run_module import reopened
+from integrand.apps.commands.run_module import add_accelerator, add_checkpoint, reopened
 from integrand.core.errors import InputError
 
 PACKED = (".gz", ".xz")
@@ -114,9 +114,7 @@ def _parser() -> CommandParser:
         "output with --stream)",
     )
     parser.add_argument("--figure", metavar="FILE", type=Path, help="the picture to write (beside the output, *.png)")
-    parser.add_argument(
-        "--checkpoint", choices=("best", "last"), default="best", help="which weights (best by validation)"
-    )
+    add_checkpoint(parser)
     parser.add_argument("--time-column", metavar="NAME", help="holds the time stamps (detected)")
     parser.add_argument("--group-column", metavar="NAME", help="tells series apart (detected)")
     parser.add_argument("--variable-column", metavar="NAME", help="names the channel of a row, in long form (detected)")
@@ -158,7 +156,7 @@ def _parser() -> CommandParser:
         dest="parameters",
         help="of the equation, where the network is told it and the file does not say; once for each",
     )
-    parser.add_argument("--accelerator", default="auto", help="as in Lightning's Trainer: auto, cpu, gpu, mps")
+    add_accelerator(parser)
     return parser
 
 

@@ -2,9 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from integrand.apps.application import Task
+from integrand.apps.commands.parsing import CommandParser
 from integrand.core.errors import InputError
 
 
@@ -23,35 +24,53 @@ def reopened(folder: Path | str, *, checkpoint: str = "best", accelerator: str =
         InputError: it is no run, its checkpoint does not fit this version, or there is no such accelerator.
     """
     from integrand.apps.application import load
-    from integrand.apps.registry import application
-    from integrand.apps.training.checkpoints import read_checkpoint
+    from integrand.apps.training.checkpoints import StoredRun, build_module
     from integrand.apps.training.run_folder import RunFolder
 
     opened = RunFolder.open(folder)
-    said = opened.read("environment.json")
-    app = application(said.get("app", ""))
-    task = app.task(said.get("task"))
-    path = opened.checkpoints / f"{checkpoint}.ckpt"
-    module = _build(load(task.module), read_checkpoint(path, app=app.name), path).to(_device(accelerator))
-    return Reopened(opened, task, module)
+    _, task, path, stored = StoredRun.of(opened, checkpoint)
+    module = build_module(load(task.module), stored, path, version=stored["integrand"].get("version"))
+    return Reopened(opened, task, module.to(_device(accelerator)))
+
+
+def add_checkpoint(parser: CommandParser) -> None:
+    """Add the option that chooses the weights of a run."""
+    parser.add_argument(
+        "--checkpoint", choices=("best", "last"), default="best", help="which weights (best by validation)"
+    )
+
+
+def add_accelerator(parser: CommandParser) -> None:
+    """Add the option that chooses the device."""
+    parser.add_argument("--accelerator", default="auto", help="as in Lightning's Trainer: auto, cpu, gpu, mps")
+
+
+def carry_out(part: Literal["sample", "likelihood", "inpaint"], given: dict[str, Any], refusal: str) -> int:
+    """Call what a run's task declares for a command and print the lines that it returns.
+
+    Args:
+        part: the attribute of ``Task``.
+        given: the command's options by name; run, checkpoint and accelerator are taken out, the others handed on.
+        refusal: what to say of a run whose task declares nothing, after its name.
+
+    Raises:
+        InputError: it declares nothing; see ``reopened``.
+    """
+    from integrand.apps.application import load
+
+    folder, checkpoint, accelerator = (given.pop(name) for name in ("run", "checkpoint", "accelerator"))
+    opened, task, module = reopened(folder, checkpoint=checkpoint, accelerator=accelerator)
+    place = getattr(task, part)
+    if place is None:
+        raise InputError(f"{opened.path} is a run of {task.name}, which {refusal}")
+    for line in load(place)(module, **given, notify=notify):
+        print(line)
+    return 0
 
 
 def notify(line: str) -> None:
     """Tell the user something on standard error."""
     print(line, file=sys.stderr, flush=True)
-
-
-def _build(kind: Any, checkpoint: dict[str, Any], path: Path) -> Any:
-    """Build the module a checkpoint describes."""
-    try:
-        return kind.from_checkpoint(checkpoint)
-    except (KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-        from integrand import __version__
-
-        raise InputError(
-            f"{path} does not fit integrand {__version__} (it was written by {checkpoint['integrand'].get('version')}; "
-            f"{type(error).__name__}): use that version, or train again."
-        ) from error
 
 
 def _device(accelerator: str) -> Any:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from integrand.apps.commands.parsing import CommandParser
-from integrand.apps.commands.run_module import notify, reopened
+from integrand.apps.commands.run_module import add_accelerator, add_checkpoint, carry_out
 from integrand.core.errors import InputError
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
@@ -16,20 +16,12 @@ MOST = 10_000_000
 def run(arguments: list[str]) -> int:
     """Draw, write arrays and pictures, and print where they are."""
     given = vars(_parser().parse_args(arguments))
-    folder, checkpoint, accelerator = (given.pop(name) for name in ("run", "checkpoint", "accelerator"))
     seeds, count = given.pop("seeds"), given.pop("count")
     if seeds is None:
         seeds = list(range(64 if count is None else count))
     elif count is not None and count != len(seeds):
         raise InputError(f"--count {count} and --seeds of {len(seeds)}: a sample has one seed, leave --count out.")
-    from integrand.apps.application import load
-
-    opened, task, module = reopened(folder, checkpoint=checkpoint, accelerator=accelerator)
-    if task.sample is None:
-        raise InputError(f"{opened.path} is a run of {task.name}, which draws no samples: see integrand predict.")
-    for line in load(task.sample)(module, seeds=seeds, **given, notify=notify):
-        print(line)
-    return 0
+    return carry_out("sample", given, "draws no samples: see integrand predict.")
 
 
 def _parser() -> CommandParser:
@@ -60,10 +52,8 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--output", type=Path, default=Path("samples"), metavar="DIR", help="the folder to write (samples)"
     )
-    parser.add_argument(
-        "--checkpoint", choices=("best", "last"), default="best", help="which weights (best by validation)"
-    )
-    parser.add_argument("--accelerator", default="auto", help="as in Lightning's Trainer: auto, cpu, gpu, mps")
+    add_checkpoint(parser)
+    add_accelerator(parser)
     return parser
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from integrand.apps.generation.grids import mosaic, pixels
 from integrand.apps.generation.module import GenerationModule
 from integrand.apps.generation.task import GenerationTask
-from integrand.apps.generation.writing import read_like, require_folder, storable, write_array
+from integrand.apps.generation.writing import read_like, storable, write_array
 from integrand.apps.training.figures import NARROW, figure, save, style
+from integrand.apps.training.files import require_folder
 from integrand.core.diffusion.posterior import PosteriorFlow, masked
 from integrand.core.diffusion.samplers.noise import SampleNoise, initial_noise
 from integrand.core.diffusion.samplers.registry import sample

@@ -15,7 +15,7 @@ from integrand.apps.generation.figures import draw_path, draw_samples
 from integrand.apps.generation.module import GenerationModule
 from integrand.apps.generation.sampling import draw, own_options
 from integrand.apps.generation.task import GenerationTask
-from integrand.apps.training.files import write_atomically
+from integrand.apps.training.files import require_folder, write_atomically
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.load_samples import load_samples
 
@@ -151,16 +151,6 @@ def _as_trained(path: Path, task: GenerationTask) -> dict[str, Any]:
     if not path.is_dir() or task.kind != "image" or task.shape[0] not in (1, 3):
         return {}
     return {"size": tuple(task.shape[1:]), "mode": "L" if task.shape[0] == 1 else "RGB"}
-
-
-def require_folder(output: Path) -> None:
-    """Refuse a file in the place of a folder that is to be written.
-
-    Raises:
-        InputError: there is one.
-    """
-    if output.exists() and not output.is_dir():
-        raise InputError(f"--output {output} is a file: name a folder.")
 
 
 def storable(values: Tensor, task: GenerationTask) -> np.ndarray:

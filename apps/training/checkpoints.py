@@ -5,12 +5,16 @@ import pickle
 import struct
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+import integrand
+from integrand.apps.application import Application, Task
+from integrand.apps.registry import application
 from integrand.apps.training.files import write_atomically
+from integrand.apps.training.run_folder import RunFolder
 from integrand.core.errors import InputError
 
 
@@ -67,3 +71,56 @@ def read_checkpoint(path: Path, *, app: str | None = None, map_location: Any = "
     if app is not None and said.get("app") != app:
         raise InputError(f"{path} is a checkpoint of the application {said.get('app')!r}, not of {app!r}.")
     return checkpoint
+
+
+class StoredRun(NamedTuple):
+    """What a run folder holds of a training.
+
+    Attributes:
+        app, task: what was trained.
+        path: of the checkpoint.
+        checkpoint: as ``read_checkpoint`` gives it.
+    """
+
+    app: Application
+    task: Task
+    path: Path
+    checkpoint: dict[str, Any]
+
+    @classmethod
+    def of(cls, run: RunFolder, name: str) -> "StoredRun":
+        """Read the checkpoint ``"best"`` or ``"last"`` of a run.
+
+        Raises:
+            InputError: the run names no application or task that there is; see ``read_checkpoint``.
+        """
+        said = run.read("environment.json")
+        app = application(said.get("app", ""))
+        path = run.checkpoints / f"{name}.ckpt"
+        return cls(app, app.task(said.get("task")), path, read_checkpoint(path, app=app.name))
+
+
+def build_module(kind: Any, checkpoint: dict[str, Any], path: Path, *, version: str | None) -> Any:
+    """Build the module that a checkpoint describes, with its averaged weights.
+
+    Args:
+        kind: the class of the module, whose ``from_checkpoint`` does it.
+        checkpoint: its description under ``"integrand"``, its weights under ``"state_dict"``.
+        path: where it was read from, for the message.
+        version: of integrand, that wrote it.
+
+    Raises:
+        InputError: it does not fit this version.
+    """
+    try:
+        return kind.from_checkpoint(checkpoint)
+    except (KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
+        raise misfit(path, version, error) from error
+
+
+def misfit(path: Path, version: str | None, error: Exception) -> InputError:
+    """Return the error for a file that does not fit this version of integrand, by what went wrong."""
+    return InputError(
+        f"{path} does not fit integrand {integrand.__version__} (it was written by {version}; "
+        f"{type(error).__name__}): use that version, or train again."
+    )

@@ -11,8 +11,7 @@ from lightning import LightningDataModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from integrand.apps.application import Task, load
-from integrand.apps.registry import application
-from integrand.apps.training.checkpoints import read_checkpoint
+from integrand.apps.training.checkpoints import StoredRun
 from integrand.apps.training.module import BaseModule
 from integrand.apps.training.quiet import quiet
 from integrand.apps.training.run_folder import RunFolder
@@ -87,10 +86,7 @@ def reopen(run: RunFolder, *, checkpoint: str, accelerator: str) -> tuple[Task, 
         InputError: the checkpoint or the data are not what the run was made with.
     """
     quiet()
-    said = run.read("environment.json")
-    app = application(said["app"])
-    task = app.task(said.get("task"))
-    stored = read_checkpoint(run.checkpoints / f"{checkpoint}.ckpt", app=app.name)
+    _, task, _, stored = StoredRun.of(run, checkpoint)
     data = load(task.data)(**stored["integrand"]["data"])
     data.setup()
     run.require_data(data.dataset, data.split.hash)

@@ -9,8 +9,8 @@ from torch import Tensor
 import integrand
 from integrand.apps.application import load
 from integrand.apps.registry import application
-from integrand.apps.training.checkpoints import read_checkpoint
-from integrand.apps.training.files import write_atomically, write_json
+from integrand.apps.training.checkpoints import StoredRun, build_module, misfit
+from integrand.apps.training.files import require_folder, write_atomically, write_json
 from integrand.apps.training.run_folder import RunFolder
 from integrand.core.errors import InputError
 
@@ -41,13 +41,9 @@ def export_safetensors(run: RunFolder, output: Path, *, checkpoint: str = "best"
     """
     from safetensors.torch import save
 
-    if output.exists() and not output.is_dir():
-        raise InputError(f"--output {output} is a file: name a folder.")
+    require_folder(output)
     said = run.read("environment.json")
-    app = application(said.get("app", ""))
-    task = app.task(said.get("task"))
-    path = run.checkpoints / f"{checkpoint}.ckpt"
-    stored = read_checkpoint(path, app=app.name)
+    app, task, path, stored = StoredRun.of(run, checkpoint)
     tensors, aliases = _unshared(stored["state_dict"])
     description = {
         "format": FORMAT,
@@ -119,14 +115,11 @@ def _unshared(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, str]]
 
 def _built(description: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> Any:
     """Build the module that a description names, and load its weights."""
+    version = description.get("integrand")
     try:
         task = application(description["app"]).task(description["task"])
         state = {**tensors, **{name: tensors[kept] for name, kept in description["aliases"].items()}}
-        return load(task.module).from_checkpoint({"integrand": description["module"], "state_dict": state})
-    except InputError:
-        raise
-    except (KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-        raise InputError(
-            f"{path} does not fit integrand {integrand.__version__} (it was written by {description.get('integrand')}; "
-            f"{type(error).__name__}): use that version, or train again."
-        ) from error
+        kind, stored = load(task.module), {"integrand": description["module"], "state_dict": state}
+    except (KeyError, TypeError, AttributeError, ImportError) as error:
+        raise misfit(path, version, error) from error
+    return build_module(kind, stored, path, version=version)

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from integrand.core.errors import InputError
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write beside the target, flush to the disk, and rename: the target is the old file or the new one, never part."""
@@ -23,3 +25,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write plain values as indented JSON, atomically."""
     write_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def require_folder(output: Path) -> None:
+    """Refuse a file in the place of a folder that is to be written.
+
+    Raises:
+        InputError: there is one.
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"--output {output} is a file: name a folder.")

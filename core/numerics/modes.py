@@ -18,7 +18,12 @@ def is_transformed() -> bool:
 
 
 def is_batched(gradient: Tensor) -> bool:
-    """Return whether a gradient stands for many at once, as ``torch.autograd.grad(..., is_grads_batched=True)`` has."""
+    """Return whether a gradient stands for many at once, as ``torch.autograd.grad(..., is_grads_batched=True)`` has.
+
+    A compiler cannot look; it differentiates one gradient at a time.
+    """
+    if torch.compiler.is_compiling():
+        return False
     return torch._C._functorch.is_legacy_batchedtensor(gradient)  # pyright: ignore[reportAttributeAccessIssue]
 
 

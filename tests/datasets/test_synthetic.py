@@ -16,6 +16,7 @@ from scipy.stats import kstest
 
 from integrand.core.errors import InputError
 from integrand.datasets.catalogue import CATALOGUE
+from integrand.datasets.load_samples import SIGNALS
 from integrand.datasets.synthetic.brusselator import brusselator, solve_brusselator
 from integrand.datasets.synthetic.damped_oscillators import damped_oscillators
 from integrand.datasets.synthetic.ornstein_uhlenbeck import ornstein_uhlenbeck
@@ -40,7 +41,7 @@ def within(found: ArrayLike, known: float, deviation: float, count: int) -> None
 
 
 def test_the_catalogue_makes_each():
-    made = (entry for entry in CATALOGUE.values() if entry.synthetic)
+    made = (entry for name, entry in CATALOGUE.items() if entry.synthetic and name not in SIGNALS)
     entries = {entry.name: entry for entry in made if (entry.loader or "").endswith(f":{entry.name}")}  # tables
     assert entries.keys() == MADE.keys()
     for name, entry in entries.items():
