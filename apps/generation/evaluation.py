@@ -19,7 +19,7 @@ from integrand.apps.generation.metrics.frechet_classifier import FrechetClassifi
 from integrand.apps.generation.metrics.frechet_training import train_frechet_classifier
 from integrand.apps.generation.module import GenerationModule
 from integrand.apps.generation.planar import Plane, survey
-from integrand.apps.generation.sampling import Drawn, SamplingOptions, draw, own_options
+from integrand.apps.generation.sampling import Drawn, SamplingOptions, draw, sampling_options
 from integrand.apps.generation.task import GenerationTask
 from integrand.apps.training.paired_scores import compared
 from integrand.datasets.splits import PARTS
@@ -116,8 +116,7 @@ def evaluate(
     """
     data.setup()
     task = module.network.built_for
-    options = own_options(module)
-    options = options._replace(method=method or options.method, steps=steps or options.steps)
+    options = sampling_options(module, method=method, steps=steps)
     test, train, held = data.part("test"), data.part("train"), data.part("validation")
     count = min(len(test), SCORED) if count is None else count
     seeds = 1_000_000 * seed + torch.arange(count)

@@ -22,7 +22,7 @@ from integrand.apps.generation.models.mlp import MLPDenoiser
 from integrand.apps.generation.models.transformer import DiTDenoiser
 from integrand.apps.generation.models.unet import UNetDenoiser
 from integrand.apps.generation.module import GenerationModule
-from integrand.apps.generation.sampling import SamplingOptions, draw, drawn_labels, own_options
+from integrand.apps.generation.sampling import SamplingOptions, draw, drawn_labels, sampling_options
 from integrand.apps.generation.task import GenerationTask
 from integrand.core.errors import InputError
 from integrand.datasets.samples import Samples
@@ -293,9 +293,17 @@ def test_sampling_refuses_what_does_not_fit():
         (untrained(points(2, classes=3)), {"guidance": -1.0}, "guidance scale=-1.0 is out of range"),
     ):
         with pytest.raises(InputError, match=told):
-            draw(module, range(4), options=own_options(module)._replace(**options))
+            draw(module, range(4), options=sampling_options(module, **options))
     with pytest.raises(InputError, match="seeds must be whole numbers"):
         draw(plain, [0.5, 1.0])  # pyright: ignore[reportArgumentType]
+
+
+def test_what_is_asked_of_a_sampler_stands_and_the_rest_is_the_modules_own():
+    module = untrained(points(2, classes=3), sampler="heun", sampler_steps=7)
+    assert sampling_options(module) == SamplingOptions("heun", 7, "karras", 1.0)
+    assert sampling_options(module, steps=4, spacing="time") == SamplingOptions("heun", 4, "time", 1.0)
+    # Nought is an answer of its own, which neither the module's steps nor full guidance may stand in for.
+    assert sampling_options(module, method="ddim", steps=0, guidance=0.0) == SamplingOptions("ddim", 0, "karras", 0.0)
 
 
 def test_a_network_that_is_lost_is_told_with_step_and_sample():
@@ -455,7 +463,7 @@ def test_the_checkpoint_builds_it_again(tmp_path: Path):
     trainer.save_checkpoint(tmp_path / "one.ckpt")
     stored = torch.load(tmp_path / "one.ckpt", weights_only=True)
     again = GenerationModule.from_checkpoint(stored)
-    assert own_options(again) == SamplingOptions("heun", 5)
+    assert sampling_options(again) == SamplingOptions("heun", 5)
     assert torch.equal(draw(again, range(5)).values, draw(module, range(5)).values)
 
 

@@ -159,6 +159,9 @@ def test_evaluate_takes_a_sampler_and_repeats_the_rest(
     assert complaint(["evaluate", str(again), "--resolution", "3"], capsys) == (
         "error: option --resolution is not for images: leave it out."
     )
+    told = complaint(["evaluate", str(again), "--accelerator", "cpu", "--steps", "0"], capsys)
+    assert told == "error: steps=0 is out of range: dpmpp_2m makes at least 2."
+    assert json.loads((again / "results.json").read_text()) == after
 
 
 def test_two_runs_stand_on_one_page(run: Path, tmp_path: Path, inside: Path):
