@@ -262,7 +262,6 @@ def _results(
     )
     return {
         "app": "generation",
-        "task": data.task.kind,
         "dataset": data.dataset,
         "split_hash": data.split.hash,
         "seed": seed,

@@ -63,7 +63,8 @@ def conclude(
             raise InputError(f"option --{name.replace('_', '-')} is not for {task.name}: leave it out.")
     evaluation = evaluate(module, data, name=environment["model"], seed=seed, notify=notify, **given)
     seconds["evaluation"] = time.monotonic() - began
-    run.write("results.json", evaluation.results)
+    results = {**evaluation.results, "task": task.name}  # of several tasks by one ``evaluate``, the one it was
+    run.write("results.json", results)
     began = time.monotonic()
     notify("drawing figures")
     load(task.figures)(evaluation, run, data.task)  # pyright: ignore[reportAttributeAccessIssue]
@@ -75,8 +76,8 @@ def conclude(
     environment["seconds"] = {**environment.get("seconds", {}), **{k: round(v, 2) for k, v in seconds.items()}}
     run.write("environment.json", environment)
     write_report(run)
-    print_table(evaluation.results)
-    return evaluation.results
+    print_table(results)
+    return results
 
 
 def reopen(run: RunFolder, *, checkpoint: str, accelerator: str) -> tuple[Task, BaseModule, LightningDataModule]:

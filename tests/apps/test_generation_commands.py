@@ -131,6 +131,7 @@ def complaint(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_a_run_is_complete(run: Path):
     results = json.loads((run / "results.json").read_text())
+    assert (results["app"], results["task"]) == ("generation", "images")
     assert list(results["metrics"]) == ["mlp", "Gaussian mixture", "per-pixel histogram", evaluation.REAL]
     assert results["samples"] == {"name": "samples", "train": 86, "validation": 10, "test": 24}
     bits = {name: scores.get("bits_per_dim") for name, scores in results["metrics"].items()}
@@ -235,6 +236,7 @@ def test_images_of_a_folder_are_brought_to_the_models_size(run: Path, inside: Pa
 
 def test_signals_are_drawn_scored_and_completed(signals: Path, inside: Path):
     results = json.loads((signals / "results.json").read_text())
+    assert results["task"] == "signals"
     assert list(results["metrics"]) == ["ssm", "Gaussian mixture", evaluation.REAL]
     assert main(["sample", str(signals), "--count", "4", "--class", "heavy"]) == 0
     values = np.load("samples/samples.npy")
