@@ -165,6 +165,37 @@ def test_evaluate_takes_a_sampler_and_repeats_the_rest(
     assert json.loads((again / "results.json").read_text()) == after
 
 
+def of_an_unknown_network(said: dict) -> None:
+    said["network"] = "integrand.apps.generation.models.mlp:Gone"
+
+
+def of_other_sizes(said: dict) -> None:
+    said["options"]["width"] = 48
+
+
+def of_an_unknown_data_option(said: dict) -> None:
+    said["data"]["colour"] = "grey"
+
+
+def of_no_data(said: dict) -> None:
+    del said["data"]
+
+
+@pytest.mark.parametrize("spoil", [of_an_unknown_network, of_other_sizes, of_an_unknown_data_option, of_no_data])
+def test_a_checkpoint_of_another_version_is_not_evaluated(spoil, run: Path, tmp_path: Path, capsys):
+    other = shutil.copytree(run, tmp_path / "other")
+    path = other / "checkpoints" / "best.ckpt"
+    stored = torch.load(path, weights_only=True)
+    spoil(stored["integrand"])
+    stored["integrand"]["version"] = "0.0.1"
+    torch.save(stored, path)
+    told = complaint(["evaluate", str(other), "--accelerator", "cpu"], capsys)
+    assert told.startswith(f"error: {path} does not fit integrand ")
+    assert "(it was written by 0.0.1; " in told
+    assert told.endswith(": use that version, or train again.")
+    assert (other / "results.json").read_bytes() == (run / "results.json").read_bytes()
+
+
 def test_two_runs_stand_on_one_page(run: Path, tmp_path: Path, inside: Path):
     other = shutil.copytree(run, tmp_path / "other")
     assert main(["report", str(run), str(other)]) == 0
