@@ -17,6 +17,7 @@ from integrand.apps.generation.metrics.energy_distance import energy_distance
 from integrand.apps.generation.metrics.evaluation import evaluate_samples
 from integrand.apps.generation.metrics.frechet_classifier import FrechetClassifier
 from integrand.apps.generation.metrics.frechet_training import train_frechet_classifier
+from integrand.apps.generation.metrics.neighbours import NearestTraining, nearest_training
 from integrand.apps.generation.module import GenerationModule
 from integrand.apps.generation.planar import Plane, survey
 from integrand.apps.generation.sampling import Drawn, SamplingOptions, draw, sampling_options
@@ -70,6 +71,7 @@ class GenerationEvaluation:
         baselines: rows of each baseline, (N, D).
         test, train: the real ones, as the data have them.
         test_labels: of these.
+        nearest: how far drawn samples and test samples are from training samples.
         bits: of each test sample that was asked for, by who told it.
         path: states after every step of a few samples, in the network's units, (S, n, *shape).
         path_times: (S,).
@@ -84,6 +86,7 @@ class GenerationEvaluation:
     test: Tensor
     train: Tensor
     test_labels: Tensor
+    nearest: NearestTraining
     bits: dict[str, Array]
     path: Tensor
     path_times: list[float]
@@ -140,7 +143,8 @@ def evaluate(
     labels: dict[str, Any] = {}
     if classifier is not None:
         labels = {"generated_labels": drawn.labels.numpy(), "real_labels": test.labels.numpy()}
-    told = compare(generated, **labels)
+    nearest = nearest_training(generated, learned, real)
+    told = compare(generated, nearest=nearest, **labels)
     bits = {name: _model_bits(module, test, seed, notify)}
     asked = len(bits[name])
     metrics: dict[str, dict[str, float]] = {name: {_unit(task): float(bits[name].mean()), **told["metrics"]}}
@@ -165,6 +169,7 @@ def evaluate(
         test=test.values,
         train=train.values,
         test_labels=test.labels,
+        nearest=nearest,
         bits=bits,
         path=torch.stack(path),
         path_times=times,
