@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from integrand.apps.generation.baselines import baselines
-from integrand.apps.generation.data import GenerationData, SamplesOfPart
+from integrand.apps.generation.data import LEAST, GenerationData, SamplesOfPart
 from integrand.apps.generation.densities import EXACT, bits_per_number, likelihood
 from integrand.apps.generation.metrics.energy_distance import energy_distance
 from integrand.apps.generation.metrics.evaluation import evaluate_samples
@@ -23,6 +23,7 @@ from integrand.apps.generation.planar import Plane, survey
 from integrand.apps.generation.sampling import Drawn, SamplingOptions, draw, sampling_options
 from integrand.apps.generation.task import GenerationTask
 from integrand.apps.training.paired_scores import compared
+from integrand.core.errors import InputError
 from integrand.datasets.splits import PARTS
 
 Array = np.ndarray
@@ -116,8 +117,13 @@ def evaluate(
         notify: told what is being done, one line each.
         method, steps: of sampling, the module's own when None.
         count: samples drawn and compared; as many as the test part has, up to ``SCORED``, when None.
+
+    Raises:
+        InputError: ``count`` is below ``LEAST``; see ``draw``.
     """
     data.setup()
+    if count is not None and count < LEAST:
+        raise InputError(f"--count {count} is too few samples to tell apart from real ones: give at least {LEAST}.")
     task = module.network.built_for
     options = sampling_options(module, method=method, steps=steps)
     test, train, held = data.part("test"), data.part("train"), data.part("validation")

@@ -98,7 +98,7 @@ def draw(
         try:
             z = sample(field, x, times, method=options.method, args=asked, callback=callback, check=True, **noise)
         except InputError as error:
-            raise InputError(f"of the seeds {int(own[0])} to {int(own[-1])}, counted from 0: {error}") from error
+            raise of_seeds(own, error) from error
         parts.append(task.restored(z).cpu())
         if progress is not None:
             progress(min(first + BATCH, len(seeds)))
@@ -125,6 +125,11 @@ def sampling_options(
     given = {"method": method, "steps": steps, "spacing": spacing, "guidance": guidance}
     own = SamplingOptions(module.sampler, module.sampler_steps)
     return own._replace(**{name: value for name, value in given.items() if value is not None})
+
+
+def of_seeds(seeds: Tensor, error: InputError) -> InputError:
+    """Return the error of a batch with the seeds of its samples, which it counts from 0."""
+    return InputError(f"of the seeds {int(seeds[0])} to {int(seeds[-1])}, counted from 0: {error}")
 
 
 def drawn_labels(shares: Sequence[float], seeds: Tensor) -> Tensor:

@@ -291,9 +291,10 @@ def test_sampling_refuses_what_does_not_fit():
         (plain, {"guidance": 2.0}, "this one has no classes: leave guidance out"),
         (classed, {"guidance": 2.0}, "was trained without label dropout"),
         (untrained(points(2, classes=3)), {"guidance": -1.0}, "guidance scale=-1.0 is out of range"),
+        (untrained(points(2, classes=3)), {"guidance": math.inf}, "guidance scale=inf is out of range"),
     ):
         with pytest.raises(InputError, match=told):
-            draw(module, range(4), options=sampling_options(module, **options))
+            draw(module, range(4), options=sampling_options(module, **options))  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="seeds must be whole numbers"):
         draw(plain, [0.5, 1.0])  # pyright: ignore[reportArgumentType]
 
@@ -310,6 +311,27 @@ def test_a_network_that_is_lost_is_told_with_step_and_sample():
     module = untrained(points(2), Lost(8, blocks=1))
     with pytest.raises(InputError, match=r"of the seeds 10 to 17, counted from 0: dpmpp_2m: sample 3 is not finite"):
         draw(module, range(10, 18), options=SamplingOptions("dpmpp_2m", 6))
+
+
+@pytest.mark.parametrize("nodes", [None, 4])
+def test_a_likelihood_that_is_lost_is_told_with_the_samples(nodes: int | None):
+    module, x = untrained(points(2), Lost(8, blocks=1)), torch.zeros(70, 2)
+    with pytest.raises(InputError, match=r"^the likelihood of the samples 0 to 59, counted from 0, .* in sample 3; "):
+        likelihood(module, x, torch.zeros(70, dtype=torch.int64), nodes=nodes)
+
+
+def test_a_density_of_no_number_is_told_with_its_sample():
+    """Where states are finite and their divergence is not, the solver of the states has nothing to say."""
+
+    class Steep(MLPDenoiser):
+        def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+            found = super().forward(x, noise, labels)
+            bend = (x[5:6] - x[5:6].detach()).abs().sqrt()  # nought, with a slope that is no number
+            return torch.cat([found[:5], found[5:6] + bend, found[6:]])
+
+    module, none = untrained(points(2), Steep(8, blocks=1)), torch.zeros(8, dtype=torch.int64)
+    with pytest.raises(InputError, match=r"samples 0 to 7, .* sample 5 has a density that is not finite; take"):
+        likelihood(module, torch.zeros(8, 2), none, nodes=4)
 
 
 # Completions
@@ -496,6 +518,7 @@ def test_every_task_draws(task: Any):
         ({"dataset": "digit"}, "unknown dataset 'digit': did you mean 'digits'"),
         ({"dataset": "digits", "samples": 100}, "unknown option of digits 'samples'"),
         ({"dataset": "moons", "samples": 3}, r"data\.samples=3 is out of range"),
+        ({"dataset": "moons", "samples": 20}, r"moons has 20 samples, of which the shares .* leave 4 to the test"),
         ({"dataset": "digits", "batch_size": 0}, r"data\.batch_size=0 is out of range"),
         ({"dataset": "digits", "levels": 17}, "unknown option of digits 'levels'"),
     ],

@@ -160,8 +160,13 @@ def test_evaluate_takes_a_sampler_and_repeats_the_rest(
     assert complaint(["evaluate", str(again), "--resolution", "3"], capsys) == (
         "error: option --resolution is not for images: leave it out."
     )
-    told = complaint(["evaluate", str(again), "--accelerator", "cpu", "--steps", "0"], capsys)
-    assert told == "error: steps=0 is out of range: dpmpp_2m makes at least 2."
+    for option, refusal in (
+        ("--steps 0", "steps=0 is out of range: dpmpp_2m makes at least 2."),
+        ("--count 0", "--count 0 is too few samples to tell apart from real ones: give at least 6."),
+        ("--count -2", "--count -2 is too few samples to tell apart from real ones: give at least 6."),
+    ):
+        told = complaint(["evaluate", str(again), "--accelerator", "cpu", *option.split()], capsys)
+        assert told == f"error: {refusal}"
     assert json.loads((again / "results.json").read_text()) == after
 
 
@@ -303,6 +308,8 @@ def test_signals_are_drawn_scored_and_completed(signals: Path, inside: Path):
         ("--model dit --model.network.patch 3", "patch=3 must divide the shape (8, 8)"),
         ("--task densities --model unet", "model 'unet' is for images, not for densities"),
         ("--data.layout channels", "data.layout"),
+        ("--dataset several.npz --data.array one --data.samples 30", "say --data.samples null"),
+        ("--dataset scarce.npz", "scarce.npz has 12 samples, of which the shares (0.76, 0.04, 0.2) leave 2 to the"),
     ],
 )
 def test_a_training_that_cannot_be_is_refused_in_one_line(words: str, told: str, inside: Path, capsys):
@@ -315,7 +322,8 @@ def test_a_training_that_cannot_be_is_refused_in_one_line(words: str, told: str,
         Image.fromarray(rng.integers(0, 255, (6, 6, 3)[: 2 + i % 2]).astype(np.uint8)).save(f"modes/{i}.png")
         (inside / "torn" / f"{i}.png").write_bytes(b"\x89PNG\r\n")
     (inside / "corrupt.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00")
-    np.savez("flat.npz", images=np.full((20, 6, 6), 7, np.uint8))
+    np.savez("flat.npz", images=np.full((40, 6, 6), 7, np.uint8))
+    np.savez("scarce.npz", images=rng.integers(0, 255, (12, 6, 6)).astype(np.uint8))
     np.savez("several.npz", one=np.zeros((20, 6, 6), np.uint8), other=np.zeros((20, 6, 6), np.uint8))
     assert told in complaint(["train", "generation", "--runs", "runs", *words.split()], capsys)
     assert not list(Path("runs").glob("**/config.yaml")), "a run that never began is left behind"
@@ -366,6 +374,13 @@ def test_a_network_that_answers_nothing_is_told_with_step_and_sample(run: Path, 
     torch.save(stored, path)
     told = complaint(["sample", str(other), "--count", "4"], capsys)
     assert "sample 0 is not finite after step 1, the first to be so of 4" in told
+    np.save(tmp_path / "grey.npy", np.zeros((2, 8, 8), np.uint8))
+    words = [str(other), "--input", str(tmp_path / "grey.npy"), "--class", "0"]
+    told = complaint(["inpaint", *words, "--mask", "lower", "--seed", "7"], capsys)
+    assert "of the seeds 7 to 14, counted from 0: ancestral: sample 0 is not finite after step 1" in told
+    told = complaint(["likelihood", *words], capsys)
+    assert "the likelihood of the samples 0 to 1, counted from 0, cannot be told: " in told
+    assert "in sample 0; take the run's other checkpoint, or train again" in told
     assert not list(inside.iterdir())
 
 
