@@ -201,6 +201,17 @@ def test_a_checkpoint_of_another_version_is_not_evaluated(spoil, run: Path, tmp_
     assert (other / "results.json").read_bytes() == (run / "results.json").read_bytes()
 
 
+def test_a_run_whose_options_were_changed_is_not_resumed(run: Path, tmp_path: Path, capsys):
+    other = shutil.copytree(run, tmp_path / "other")
+    text = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(text.replace("width: 16", "width: 24"))
+    kept = (other / "checkpoints" / "last.ckpt").read_bytes()
+    told = complaint(["train", "generation", "--resume", str(other), "--trainer.max_epochs", "3"], capsys)
+    assert "last.ckpt does not fit" in told
+    assert "config.yaml, which was changed since the run began: restore it" in told
+    assert (other / "checkpoints" / "last.ckpt").read_bytes() == kept
+
+
 def test_two_runs_stand_on_one_page(run: Path, tmp_path: Path, inside: Path):
     other = shutil.copytree(run, tmp_path / "other")
     assert main(["report", str(run), str(other)]) == 0
@@ -309,6 +320,7 @@ def test_signals_are_drawn_scored_and_completed(signals: Path, inside: Path):
         ("--task densities --model unet", "model 'unet' is for images, not for densities"),
         ("--data.layout channels", "data.layout"),
         ("--dataset several.npz --data.array one --data.samples 30", "say --data.samples null"),
+        ("--trainer.max_epochs 0", "the training made no step: ask for at least one"),
         ("--dataset scarce.npz", "scarce.npz has 12 samples, of which the shares (0.76, 0.04, 0.2) leave 2 to the"),
     ],
 )
