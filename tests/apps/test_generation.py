@@ -173,7 +173,7 @@ def test_the_bound_of_normal_data_is_that_of_the_closed_form():
     excess = bound_scores(module, task.restored(z))["bound"].double() - closed_bound(module, x2) - 1  # scale 2: one bit
     assert abs(float(excess.mean())) < 4 * float(excess.std()) / math.sqrt(len(excess))
     # No bias from large to small x_0 either.
-    fitted = stats.linregress(x2.numpy(), excess.numpy())
+    fitted: Any = stats.linregress(x2.numpy(), excess.numpy())
     assert abs(fitted.slope) < 4 * fitted.stderr
 
 
