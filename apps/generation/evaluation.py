@@ -184,6 +184,9 @@ def evaluate(
         metrics[TRUTH] = {_unit(task): float(bits[TRUTH].mean())}
     metrics[REAL] = told["floor"]
     swept = _sweep(module, options, real, seed, notify)
+    likely, yardsticks = _likelihoods(task, bits), {}
+    if TRUTH in metrics:
+        yardsticks[TRUTH] = "is what the samples were drawn from"
     return GenerationEvaluation(
         name=name,
         drawn=drawn,
@@ -197,7 +200,7 @@ def evaluate(
         path_times=times,
         swept=swept,
         plane=survey(module, test.values, truth),
-        results=results_of(name, metrics, _likelihoods(task, bits), told, data, drawn, options, seconds, seed),
+        results=results_of(name, metrics, likely, told, data, drawn, options, seconds, seed, yardsticks),
     )
 
 
@@ -275,8 +278,9 @@ def results_of(
     options: SamplingOptions,
     seconds: float,
     seed: int,
+    yardsticks: dict[str, str],
 ) -> dict[str, Any]:
-    """Return what goes to ``results.json``."""
+    """Return what goes to ``results.json``; ``yardsticks`` says of rows that are no baselines what they are."""
     unit = paired.unit
     likelihoods = compared(name, {who: {unit: each} for who, each in paired.scores.items()}, metrics=[unit], seed=seed)
     settings = told["settings"]
@@ -314,10 +318,7 @@ def results_of(
         },
         "bootstrap": {**likelihoods["bootstrap"], "of": paired.of},
         "about": {unit: paired.about, **told["about"]},
-        "yardsticks": {
-            REAL: "is real samples in the place of generated ones",
-            **({TRUTH: "is what the samples were drawn from"} if TRUTH in metrics else {}),
-        },
+        "yardsticks": {REAL: "is real samples in the place of generated ones", **yardsticks},
         "remarks": remarks,
         "sampling": {**options._asdict(), "evaluations": drawn.evaluations},
         "settings": settings,

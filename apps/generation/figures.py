@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.ticker import FuncFormatter, NullLocator
 from torch import Tensor
 
-from integrand.apps.generation.evaluation import GenerationEvaluation
+from integrand.apps.generation.evaluation import REAL, GenerationEvaluation
 from integrand.apps.generation.grids import limits, mosaic, pixels, show
 from integrand.apps.generation.planar_figures import draw_density, draw_flow, draw_planar_path
 from integrand.apps.generation.sampling import Drawn, SamplingOptions
@@ -50,7 +51,7 @@ def _beside(evaluation: GenerationEvaluation, path: Path, task: GenerationTask) 
     for axes, title, values, colour in (
         (panels[0], "Real, test part", evaluation.test[real], OBSERVED),
         (panels[1], evaluation.name, evaluation.drawn.values[picked], MODEL),
-        (panels[2], name, others[: len(picked)], BASELINES[0][0]),
+        (panels[2], name, others[picked], BASELINES[0][0]),
     ):
         show(axes, values, task, columns=columns, colour=colour)
         axes.set_title(title)
@@ -177,13 +178,22 @@ def _sweep(evaluation: GenerationEvaluation, path: Path) -> None:
         own = [one for one in evaluation.swept if one.method == method]
         axes.plot(
             [one.evaluations for one in own],
-            [max(one.energy_distance, 1e-6) for one in own],
+            [one.energy_distance for one in own],
             marker=marker,
             color=colour,
             label=method,
         )
+    floor = evaluation.results["metrics"][REAL]["energy_distance"]
+    axes.axhline(floor, color=OBSERVED, linestyle=":", linewidth=1, label=REAL)
+    counts = sorted({one.evaluations for one in evaluation.swept})
     axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.set_xticks(counts, [f"{count}" for count in counts])
+    axes.xaxis.set_minor_locator(NullLocator())
+    # The distance is estimated without bias, and so falls below nought, about which the scale is linear.
+    width = 4 * abs(floor) or 1e-3
+    axes.set_yscale("symlog", linthresh=width)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}".replace("-", "−")))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("evaluations of the network")
     axes.set_ylabel("energy distance")
     axes.legend()
@@ -191,7 +201,7 @@ def _sweep(evaluation: GenerationEvaluation, path: Path) -> None:
         page,
         path,
         "How far samples are from the test part, by the sampler and by the evaluations it may make; the same seeds "
-        "throughout.",
+        "throughout. The dotted line is what real samples score; the scale is logarithmic away from it.",
         title="What a sample costs",
     )
 

@@ -162,6 +162,6 @@ def further(results: Mapping[str, Any]) -> list[str]:
             lost.append(f"{name} ({rival})")
     if lost:
         told.append(f"A baseline is better in {' and '.join(lost)}.")
-    if is_number(metrics[model].get("coverage")):
+    if is_number(metrics[model].get("coverage")) and better("coverage", results) == NOMINAL["coverage"]:
         told.append(f"Its 90 % intervals held {100 * metrics[model]['coverage']:.1f} % of the observations.")
     return told

@@ -116,7 +116,9 @@ def evaluate(
         metrics[who] = {"miss": float(miss[who].mean()), **of}
     metrics[REAL] = told["floor"]
     about = f"root mean square distance, per number, from the teacher's solution of the same noise in {FINE} steps"
-    results = results_of(name, metrics, Paired("miss", miss, about, "seeds"), told, data, drawn, options, seconds, seed)
+    paired = Paired("miss", miss, about, "seeds")
+    yardsticks = {rivals[0].name: "is the teacher with all its evaluations"}
+    results = results_of(name, metrics, paired, told, data, drawn, options, seconds, seed, yardsticks)
     return GenerationEvaluation(
         name=name,
         drawn=drawn,
