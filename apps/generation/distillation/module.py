@@ -40,7 +40,7 @@ class Solutions(NamedTuple):
 
 
 class DistilledModule(GenerationModule):
-    """A flow map of a trained model, see ``FlowMap``: the same network, without dropout, told where a step is to end.
+    """A flow map of a trained model, see ``FlowMap``: the same network, told also where a step is to end.
 
     The teacher's probability flow is solved from many draws of noise, once, in M steps, and the states after all steps
     are kept. Each batch then takes two states of each of some solutions, at random, and learns the way from the earlier
@@ -221,14 +221,8 @@ class DistilledModule(GenerationModule):
 
 
 def _network(said: dict[str, Any]) -> DenoisingNetwork:
-    """Make a network apart from any other ``__init__``, whose arguments Lightning would take for its own.
-
-    It drops nothing: solutions can be had as many as it takes, and each has one answer.
-    """
-    options = dict(said["options"])
-    if "dropout" in options:
-        options["dropout"] = 0.0
-    return load(said["network"])(**options)
+    """Make a network apart from any other ``__init__``, whose arguments Lightning would take for its own."""
+    return load(said["network"])(**said["options"])
 
 
 def taught_by(module: DistilledModule) -> GenerationModule:
