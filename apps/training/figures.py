@@ -327,11 +327,11 @@ def _draw_curves(run: RunFolder, curves: dict[str, tuple[Array, Array]], shown: 
                 )
                 extreme = "Highest" if higher else "Lowest"
                 told.append(f"{extreme} validation {metric_name(name)}: {values[best]:.4g}, at step {steps[best]:,}.")
-            floor = curves.get(name.replace("validation/", "floor/"))
+            floor = curves[floors][1][-1] if (floors := name.replace("validation/", "floor/")) in curves else None
             if floor is not None:
-                axes.axhline(floor[1][-1], color=OBSERVED, linestyle="--", linewidth=1.2)
-                told.append(f"Dashed: {floor[1][-1]:.4g}, what real samples have.")
-            if _falls_far(finite):
+                axes.axhline(floor, color=OBSERVED, linestyle="--", linewidth=1.2)
+                told.append(f"Dashed: {floor:.4g}, what real samples have.")
+            if _falls_far(finite) and (floor is None or floor > 0):
                 log_axis(axes.yaxis)
         if axes.get_yscale() == "linear":
             axes.yaxis.set_major_locator(MaxNLocator(4))
