@@ -63,5 +63,6 @@ def _read(read: Callable[..., Samples], what: str, options: dict[str, Any], *arg
     known = list(inspect.signature(read).parameters)[len(arguments) :]
     for word in options:
         if word not in known:
-            raise unknown(f"option of {what}", word, known)
+            fault = unknown(f"option of {what}", word, known)
+            raise InputError(f"{fault} Leave it out, or where a recipe gives it say --data.{word} null.")
     return read(*arguments, **options)

@@ -21,7 +21,7 @@ def run(arguments: list[str]) -> int:
         seeds = list(range(64 if count is None else count))
     elif count is not None and count != len(seeds):
         raise InputError(f"--count {count} and --seeds of {len(seeds)}: a sample has one seed, leave --count out.")
-    return carry_out("sample", given, "draws no samples: see integrand predict.")
+    return carry_out("sample", {**given, "seeds": seeds}, "draws no samples: see integrand predict.")
 
 
 def _parser() -> CommandParser:

@@ -17,6 +17,9 @@ from integrand.datasets.load_samples import load_samples
 from integrand.datasets.samples import Samples
 from integrand.datasets.splits import PARTS, IndexSplit, by_series, official, stratified
 
+LEAST = 6
+"""Samples in the test part, at the least: each has five other neighbours, and they make five folds."""
+
 
 class GenerationBatch(NamedTuple):
     """Samples as the data have them.
@@ -109,6 +112,12 @@ class GenerationData(PartsData):
         self.samples = self._read()
         self.checksum = self.samples.checksum
         self.split = self._split(self.samples)
+        if len(self.split.test) < LEAST:
+            raise InputError(
+                f"{self.dataset} has {len(self.samples)} samples, of which the shares {tuple(self.fractions)} leave "
+                f"{len(self.split.test)} to the test part: give more, so that there are at least {LEAST}, or another "
+                "--data.fractions."
+            )
         told = self.conditional and len(self.samples.classes) > 1
         self.task = describe(self.samples, np.asarray(self.split.train), conditional=told)
         for part in PARTS:

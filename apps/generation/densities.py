@@ -9,6 +9,8 @@ from torch import Tensor
 from integrand.apps.generation.module import GenerationModule
 from integrand.apps.generation.task import GenerationTask
 from integrand.core.diffusion.likelihood import bits_per_dimension, log_prob
+from integrand.core.errors import InputError
+from integrand.core.numerics import SolveError
 
 EXACT: dict[str, int] = {"points": 128, "image": 128, "series": 32}
 """Numbers in a sample up to which the divergence is exact, unless asked otherwise, by the kind of data. Of networks
@@ -67,6 +69,9 @@ def likelihood(
         nodes: of the quadrature of the divergence, see ``log_prob``; those of ``NODES`` when None.
         rtol, atol: of the solver, an adaptive one with steps shared by a batch; those of ``TOLERANCE`` when None.
         seed: of the noise that grey values get, and of probes.
+
+    Raises:
+        InputError: a network that answers with what is not finite, told with the noise and the sample.
     """
     module.eval()
     task, device = module.network.built_for, module.device
@@ -81,21 +86,27 @@ def likelihood(
     for first in range(0, len(values), BATCH):
         rows = slice(first, first + BATCH)
         z = shrunk * task.standardized(values[rows].to(device), noise[rows].to(device))
-        with torch.no_grad():
-            options = {
-                "trace": trace,
-                "probes": PROBES,
-                "generator": source,
-                "nodes": nodes,
-                "rtol": rtol,
-                "atol": atol,
-            }
-            one = log_prob(flow, z, labels[rows].to(device), **options)  # pyright: ignore[reportArgumentType]
+        options = {"trace": trace, "probes": PROBES, "generator": source, "nodes": nodes, "rtol": rtol, "atol": atol}
+        try:
+            with torch.no_grad():
+                one = log_prob(flow, z, labels[rows].to(device), **options)  # pyright: ignore[reportArgumentType]
+        except SolveError as error:
+            raise _lost(first, len(z), str(error).partition(". ")[0]) from error
         found.append(one.log_prob.double().cpu())
+        if lost := (~found[-1].isfinite()).nonzero().flatten().tolist():
+            raise _lost(first, len(z), f"sample {lost[0]} has a density that is not finite")
     total = torch.cat(found) + task.dims * math.log(shrunk) - task.log_scale
     if task.classes:
         total = total + torch.tensor(task.class_shares, dtype=torch.float64).log()[labels.cpu()]
     return DataLikelihood(total, bits_per_number(total, task), trace)
+
+
+def _lost(first: int, count: int, what: str) -> InputError:
+    """Return the error of a batch of samples for which the network answers with what is no number."""
+    return InputError(
+        f"the likelihood of the samples {first} to {first + count - 1}, counted from 0, cannot be told: {what}; take "
+        "the run's other checkpoint, or train again with a lower learning rate."
+    )
 
 
 def bits_per_number(log_prob: Tensor, task: GenerationTask) -> Tensor:

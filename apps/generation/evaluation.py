@@ -11,17 +11,19 @@ import torch
 from torch import Tensor
 
 from integrand.apps.generation.baselines import baselines
-from integrand.apps.generation.data import GenerationData, SamplesOfPart
+from integrand.apps.generation.data import LEAST, GenerationData, SamplesOfPart
 from integrand.apps.generation.densities import EXACT, bits_per_number, likelihood
 from integrand.apps.generation.feature_classifier import feature_classifier
 from integrand.apps.generation.metrics.energy_distance import energy_distance
 from integrand.apps.generation.metrics.evaluation import evaluate_samples
 from integrand.apps.generation.metrics.frechet_classifier import FrechetClassifier
+from integrand.apps.generation.metrics.neighbours import NearestTraining, nearest_training
 from integrand.apps.generation.module import GenerationModule
 from integrand.apps.generation.planar import Plane, survey
-from integrand.apps.generation.sampling import Drawn, SamplingOptions, draw, own_options
+from integrand.apps.generation.sampling import Drawn, SamplingOptions, draw, sampling_options
 from integrand.apps.generation.task import GenerationTask
 from integrand.apps.training.paired_scores import compared
+from integrand.core.errors import InputError
 from integrand.datasets.splits import PARTS
 
 Array = np.ndarray
@@ -70,6 +72,7 @@ class GenerationEvaluation:
         baselines: rows of each baseline, (N, D).
         test, train: the real ones, as the data have them.
         test_labels: of these.
+        nearest: how far drawn samples and test samples are from training samples.
         bits: of each test sample that was asked for, by who told it.
         path: states after every step of a few samples, in the network's units, (S, n, *shape).
         path_times: (S,).
@@ -84,6 +87,7 @@ class GenerationEvaluation:
     test: Tensor
     train: Tensor
     test_labels: Tensor
+    nearest: NearestTraining
     bits: dict[str, Array]
     path: Tensor
     path_times: list[float]
@@ -113,11 +117,15 @@ def evaluate(
         notify: told what is being done, one line each.
         method, steps: of sampling, the module's own when None.
         count: samples drawn and compared; as many as the test part has, up to ``SCORED``, when None.
+
+    Raises:
+        InputError: ``count`` is below ``LEAST``; see ``draw``.
     """
     data.setup()
+    if count is not None and count < LEAST:
+        raise InputError(f"--count {count} is too few samples to tell apart from real ones: give at least {LEAST}.")
     task = module.network.built_for
-    options = own_options(module)
-    options = options._replace(method=method or options.method, steps=steps or options.steps)
+    options = sampling_options(module, method=method, steps=steps)
     test, train, held = data.part("test"), data.part("train"), data.part("validation")
     count = min(len(test), SCORED) if count is None else count
     seeds = 1_000_000 * seed + torch.arange(count)
@@ -141,7 +149,8 @@ def evaluate(
     labels: dict[str, Any] = {}
     if classifier is not None:
         labels = {"generated_labels": drawn.labels.numpy(), "real_labels": test.labels.numpy()}
-    told = compare(generated, **labels)
+    nearest = nearest_training(generated, learned, real)
+    told = compare(generated, nearest=nearest, **labels)
     bits = {name: _model_bits(module, test, seed, notify)}
     asked = len(bits[name])
     metrics: dict[str, dict[str, float]] = {name: {_unit(task): float(bits[name].mean()), **told["metrics"]}}
@@ -166,6 +175,7 @@ def evaluate(
         test=test.values,
         train=train.values,
         test_labels=test.labels,
+        nearest=nearest,
         bits=bits,
         path=torch.stack(path),
         path_times=times,
@@ -255,7 +265,6 @@ def _results(
     )
     return {
         "app": "generation",
-        "task": data.task.kind,
         "dataset": data.dataset,
         "split_hash": data.split.hash,
         "seed": seed,

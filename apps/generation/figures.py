@@ -143,20 +143,17 @@ def _unrounded(state: Tensor, task: GenerationTask) -> Tensor:
 
 def _nearest(evaluation: GenerationEvaluation, path: Path, task: GenerationTask) -> None:
     """Generated samples above the training samples nearest to them, and the distances beside those of real ones."""
-    train, test = (each.flatten(1).float() for each in (evaluation.train, evaluation.test))
-    drawn = evaluation.drawn.values.flatten(1).float()
-    few = drawn[:EXAMPLES]
-    near = torch.cdist(few, train).argmin(1)
+    near = evaluation.nearest
     page = figure(NARROW * 1.6, NARROW * (1.1 if task.kind == "image" else 0.8))
     if task.kind == "image":
         above, below = page.subplots(2, 1, height_ratios=(1, 1.6))
-        both = torch.cat([evaluation.drawn.values[:EXAMPLES].float(), evaluation.train[near].float()])
+        both = torch.cat([evaluation.drawn.values[:EXAMPLES].float(), evaluation.train[near.rows[:EXAMPLES]].float()])
         above.imshow(mosaic(pixels(both, task), EXAMPLES), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
         above.set_axis_off()
         above.set_title("drawn, and below the nearest training sample")
     else:
         below = page.subplots()
-    ours, theirs = (torch.cdist(each[:2000], train).amin(1) for each in (drawn, test))
+    ours, theirs = near.distances, near.real_distances
     bins = np.linspace(0, float(torch.cat([ours, theirs]).quantile(0.995)), 30)
     below.hist(theirs, bins=bins.tolist(), density=True, color=FAINT, alpha=0.6, label="unseen real samples")
     below.hist(ours, bins=bins.tolist(), density=True, histtype="step", linewidth=1.8, color=MODEL, label="drawn")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from integrand.apps.generation.grids import mosaic, pixels
 from integrand.apps.generation.module import GenerationModule
+from integrand.apps.generation.sampling import of_seeds
 from integrand.apps.generation.task import GenerationTask
 from integrand.apps.generation.writing import read_like, storable, write_array
 from integrand.apps.training.figures import NARROW, figure, save, style
@@ -95,6 +96,9 @@ def complete(
         steps: of the sampler.
         noise: standard deviation of the noise in what is known: in grey values, in the units of other images, and of
             the channels of a series each in its own deviations.
+
+    Raises:
+        InputError: a network that answers with what is not finite, told with the step and the sample.
     """
     module.eval()
     task, device = module.network.built_for, module.device
@@ -107,7 +111,10 @@ def complete(
         given = task.standardized(values[rows].to(device), torch.full((), 0.5, device=device))
         flow = PosteriorFlow(module.flow, operator, operator(given), noise=noise * unit)
         x = initial_noise(own, task.shape, module.process.prior_scale(), device=device)
-        z = sample(flow, x, times, method=METHOD, args=asked, noise=SampleNoise(own), check=True)
+        try:
+            z = sample(flow, x, times, method=METHOD, args=asked, noise=SampleNoise(own), check=True)
+        except InputError as error:
+            raise of_seeds(own, error) from error
         if noise == 0:
             z = torch.where(where, given, z)
         parts.append(task.restored(z.detach()).cpu())

@@ -77,7 +77,7 @@ def draw(
             network that answers with what is not finite, told with the step and the sample.
     """
     module.eval()
-    options, task, device = options or own_options(module), module.network.built_for, module.device
+    options, task, device = options or sampling_options(module), module.network.built_for, module.device
     if options.method not in SAMPLERS:
         raise unknown("method", options.method, SAMPLERS)
     sampler, seeds = SAMPLERS[options.method], checked_seeds(seeds)
@@ -98,7 +98,7 @@ def draw(
         try:
             z = sample(field, x, times, method=options.method, args=asked, callback=callback, check=True, **noise)
         except InputError as error:
-            raise InputError(f"of the seeds {int(own[0])} to {int(own[-1])}, counted from 0: {error}") from error
+            raise of_seeds(own, error) from error
         parts.append(task.restored(z).cpu())
         if progress is not None:
             progress(min(first + BATCH, len(seeds)))
@@ -106,9 +106,30 @@ def draw(
     return Drawn(torch.cat(parts), labels, seeds, counted.calls // max(1, batches))
 
 
-def own_options(module: GenerationModule) -> SamplingOptions:
-    """Return how a module's samples are drawn unless asked otherwise."""
-    return SamplingOptions(module.sampler, module.sampler_steps)
+def sampling_options(
+    module: GenerationModule,
+    *,
+    method: str | None = None,
+    steps: int | None = None,
+    spacing: str | None = None,
+    guidance: float | None = None,
+) -> SamplingOptions:
+    """Return how a module's samples are drawn: as is asked, and where that is None by its own sampler.
+
+    Nought is asked for like any other number: no guidance 0 becomes 1, and ``draw`` refuses 0 steps.
+
+    Args:
+        module: whose sampler and steps stand where none are given.
+        method, steps, spacing, guidance: see ``SamplingOptions``.
+    """
+    given = {"method": method, "steps": steps, "spacing": spacing, "guidance": guidance}
+    own = SamplingOptions(module.sampler, module.sampler_steps)
+    return own._replace(**{name: value for name, value in given.items() if value is not None})
+
+
+def of_seeds(seeds: Tensor, error: InputError) -> InputError:
+    """Return the error of a batch with the seeds of its samples, which it counts from 0."""
+    return InputError(f"of the seeds {int(seeds[0])} to {int(seeds[-1])}, counted from 0: {error}")
 
 
 def drawn_labels(shares: Sequence[float], seeds: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from integrand.apps.generation.densities import likelihood
 from integrand.apps.generation.figures import draw_path, draw_samples
 from integrand.apps.generation.module import GenerationModule
-from integrand.apps.generation.sampling import draw, own_options
+from integrand.apps.generation.sampling import draw, sampling_options
 from integrand.apps.generation.task import GenerationTask
 from integrand.apps.training.files import require_folder, write_atomically
 from integrand.core.errors import InputError, unknown
@@ -46,8 +46,7 @@ def write_samples(
     """
     task = module.network.built_for
     require_folder(output)
-    given = {"method": method, "steps": steps, "spacing": spacing, "guidance": guidance}
-    options = own_options(module)._replace(**{name: value for name, value in given.items() if value is not None})
+    options = sampling_options(module, method=method, steps=steps, spacing=spacing, guidance=guidance)
     labels = None if label is None else torch.full((len(seeds),), class_number(task, label))
     path: list[Tensor] = []
     drawn = draw(

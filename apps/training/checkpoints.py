@@ -118,6 +118,22 @@ def build_module(kind: Any, checkpoint: dict[str, Any], path: Path, *, version: 
         raise misfit(path, version, error) from error
 
 
+def build_data(kind: Any, checkpoint: dict[str, Any], path: Path, *, version: str | None) -> Any:
+    """Build the data module that a checkpoint describes; nothing is read yet.
+
+    Args:
+        kind: the class of the data module.
+        checkpoint, path, version: see ``build_module``.
+
+    Raises:
+        InputError: it does not fit this version, or an option of it is out of range.
+    """
+    try:
+        return kind(**checkpoint["integrand"]["data"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise misfit(path, version, error) from error
+
+
 def misfit(path: Path, version: str | None, error: Exception) -> InputError:
     """Return the error for a file that does not fit this version of integrand, by what went wrong."""
     return InputError(

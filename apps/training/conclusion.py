@@ -11,7 +11,7 @@ from lightning import LightningDataModule, Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from integrand.apps.application import Task, load
-from integrand.apps.training.checkpoints import StoredRun
+from integrand.apps.training.checkpoints import StoredRun, build_data, build_module
 from integrand.apps.training.module import BaseModule
 from integrand.apps.training.quiet import quiet
 from integrand.apps.training.run_folder import RunFolder
@@ -63,7 +63,8 @@ def conclude(
             raise InputError(f"option --{name.replace('_', '-')} is not for {task.name}: leave it out.")
     evaluation = evaluate(module, data, name=environment["model"], seed=seed, notify=notify, **given)
     seconds["evaluation"] = time.monotonic() - began
-    run.write("results.json", evaluation.results)
+    results = {**evaluation.results, "task": task.name}  # of several tasks by one ``evaluate``, the one it was
+    run.write("results.json", results)
     began = time.monotonic()
     notify("drawing figures")
     load(task.figures)(evaluation, run, data.task)  # pyright: ignore[reportAttributeAccessIssue]
@@ -75,19 +76,21 @@ def conclude(
     environment["seconds"] = {**environment.get("seconds", {}), **{k: round(v, 2) for k, v in seconds.items()}}
     run.write("environment.json", environment)
     write_report(run)
-    print_table(evaluation.results)
-    return evaluation.results
+    print_table(results)
+    return results
 
 
 def reopen(run: RunFolder, *, checkpoint: str, accelerator: str) -> tuple[Task, BaseModule, LightningDataModule]:
     """Build a run's module and data again from its checkpoint alone, on the device the accelerator option names.
 
     Raises:
-        InputError: the checkpoint or the data are not what the run was made with.
+        InputError: the checkpoint does not fit this version, or the data are not what the run was made with.
     """
     quiet()
-    _, task, _, stored = StoredRun.of(run, checkpoint)
-    data = load(task.data)(**stored["integrand"]["data"])
+    _, task, path, stored = StoredRun.of(run, checkpoint)
+    version = stored["integrand"].get("version")
+    module = build_module(load(task.module), stored, path, version=version)
+    data = build_data(load(task.data), stored, path, version=version)
     data.setup()
     run.require_data(data.dataset, data.split.hash)
     try:
@@ -96,8 +99,7 @@ def reopen(run: RunFolder, *, checkpoint: str, accelerator: str) -> tuple[Task, 
         )
     except (MisconfigurationException, ValueError) as error:
         raise InputError(f"option --accelerator {accelerator}: {' '.join(str(error).split())}") from error
-    module = load(task.module).from_checkpoint(stored).to(trainer.strategy.root_device)
-    return task, module, data
+    return task, module.to(trainer.strategy.root_device), data
 
 
 def score_table(title: str, metrics: Sequence[str]) -> Table:

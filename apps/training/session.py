@@ -77,8 +77,18 @@ def train(app: Application, request: TrainRequest) -> Trained:
     except Stopped as stop:
         _notify(f"{stop}; its state is saved. Go on with: integrand train {app.name} --resume {run.path}")
         return Trained(run, 128 + stop.signal)
+    except RuntimeError as error:
+        if request.resume is None or "loading state_dict" not in str(error):
+            raise
+        raise InputError(
+            f"{last} does not fit {run.config}, which was changed since the run began: restore it, or train anew."
+        ) from error
     if not trainer.is_global_zero:
         return Trained(run, 0)
+    if not last.is_file():
+        run.config.unlink()
+        run.discard()
+        raise InputError("the training made no step: ask for at least one of --trainer.max_epochs and max_steps.")
     seconds = {"preparation": started - began, "training": time.monotonic() - started}
     best = run.checkpoints / "best.ckpt"
     if not best.is_file():  # the training ended before its first validation

@@ -39,7 +39,7 @@ class GuidedFlow(ProbabilityFlow):
         low: float = 0.0,
         high: float = float("inf"),
     ) -> None:
-        if not scale >= 0:
+        if not 0 <= scale < float("inf"):
             raise InputError(f"guidance scale={scale!r} is out of range: 0 for none of the condition, 1 for as it is.")
         if not 0 <= low < high:
             raise InputError(f"guidance acts for 0 <= low < high, got low={low:g}, high={high:g}.")

@@ -4,10 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from integrand.core.diffusion.process import Process
-
-FARTHEST = 13.8
-"""Most that |log(sigma / alpha)| is told to a network as: a path that ends in noise alone has no logarithm there."""
+from integrand.core.diffusion.process import FARTHEST, Process
 
 
 class Preconditioning(NamedTuple):
@@ -18,7 +15,7 @@ class Preconditioning(NamedTuple):
         out: c_out, also the standard deviation of what F leaves undone; 1 / c_out^2 is the weight that makes the loss
             of D that of F.
         inside: c_in.
-        noise: c_noise, a quarter of log(sigma / alpha).
+        noise: c_noise, a quarter of log(sigma / alpha), which is taken for ``FARTHEST`` at most.
     """
 
     skip: Tensor

@@ -8,6 +8,11 @@ from torch import Tensor
 
 from integrand.core.errors import InputError
 
+FARTHEST = 13.8
+"""Most that |log(sigma / alpha)| is taken for where it must be finite, as where a path ends in noise alone: a ratio of
+a million. Steps, likelihoods and what a network is told of the noise share it, so that none goes where another does
+not."""
+
 
 class Process(ABC):
     """The Gaussian path x_t = alpha(t) x_0 + sigma(t) eps, eps ~ N(0, I), from data at t = 0 to noise at t = ``end``.

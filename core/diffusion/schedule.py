@@ -6,15 +6,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from integrand.core.diffusion.process import Process
+from integrand.core.diffusion.process import FARTHEST, Process
 from integrand.core.errors import InputError, unknown
 
 Spacing = Literal["karras", "log_snr", "time", "quadratic"]
 SPACINGS: tuple[str, ...] = get_args(Spacing)
 Final = Literal["denoise", "stop"]
 FINALS: tuple[str, ...] = get_args(Final)
-FARTHEST = 13.8
-"""Most that |log(sigma / alpha)| is taken for where it must be finite."""
 PURE_NOISE = 200.0
 """What sigma / alpha is taken for where a process ends in noise alone, as the place from which steps are spaced: EDM's
 80 for data of scale 0.5 is 160. More would spend steps where nothing of the data is seen; the step from pure noise to
@@ -96,7 +94,7 @@ def step_times(
 
 
 def half_log_snr_span(process: Process) -> tuple[float, float]:
-    """Return lambda at ``start`` and at ``end``, the latter finite."""
+    """Return lambda at ``start`` and at ``end``, both within ``FARTHEST``."""
     ends = torch.tensor([process.start, process.end], dtype=torch.float64, device="cpu")
     first, last = process.half_log_snr(ends).clamp(-FARTHEST, FARTHEST).tolist()
     return first, last

@@ -22,7 +22,7 @@ from integrand.apps.generation.models.mlp import MLPDenoiser
 from integrand.apps.generation.models.transformer import DiTDenoiser
 from integrand.apps.generation.models.unet import UNetDenoiser
 from integrand.apps.generation.module import GenerationModule
-from integrand.apps.generation.sampling import SamplingOptions, draw, drawn_labels, own_options
+from integrand.apps.generation.sampling import SamplingOptions, draw, drawn_labels, sampling_options
 from integrand.apps.generation.task import GenerationTask
 from integrand.core.errors import InputError
 from integrand.datasets.samples import Samples
@@ -291,17 +291,47 @@ def test_sampling_refuses_what_does_not_fit():
         (plain, {"guidance": 2.0}, "this one has no classes: leave guidance out"),
         (classed, {"guidance": 2.0}, "was trained without label dropout"),
         (untrained(points(2, classes=3)), {"guidance": -1.0}, "guidance scale=-1.0 is out of range"),
+        (untrained(points(2, classes=3)), {"guidance": math.inf}, "guidance scale=inf is out of range"),
     ):
         with pytest.raises(InputError, match=told):
-            draw(module, range(4), options=own_options(module)._replace(**options))
+            draw(module, range(4), options=sampling_options(module, **options))  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="seeds must be whole numbers"):
         draw(plain, [0.5, 1.0])  # pyright: ignore[reportArgumentType]
+
+
+def test_what_is_asked_of_a_sampler_stands_and_the_rest_is_the_modules_own():
+    module = untrained(points(2, classes=3), sampler="heun", sampler_steps=7)
+    assert sampling_options(module) == SamplingOptions("heun", 7, "karras", 1.0)
+    assert sampling_options(module, steps=4, spacing="time") == SamplingOptions("heun", 4, "time", 1.0)
+    # Nought is an answer of its own, which neither the module's steps nor full guidance may stand in for.
+    assert sampling_options(module, method="ddim", steps=0, guidance=0.0) == SamplingOptions("ddim", 0, "karras", 0.0)
 
 
 def test_a_network_that_is_lost_is_told_with_step_and_sample():
     module = untrained(points(2), Lost(8, blocks=1))
     with pytest.raises(InputError, match=r"of the seeds 10 to 17, counted from 0: dpmpp_2m: sample 3 is not finite"):
         draw(module, range(10, 18), options=SamplingOptions("dpmpp_2m", 6))
+
+
+@pytest.mark.parametrize("nodes", [None, 4])
+def test_a_likelihood_that_is_lost_is_told_with_the_samples(nodes: int | None):
+    module, x = untrained(points(2), Lost(8, blocks=1)), torch.zeros(70, 2)
+    with pytest.raises(InputError, match=r"^the likelihood of the samples 0 to 59, counted from 0, .* in sample 3; "):
+        likelihood(module, x, torch.zeros(70, dtype=torch.int64), nodes=nodes)
+
+
+def test_a_density_of_no_number_is_told_with_its_sample():
+    """Where states are finite and their divergence is not, the solver of the states has nothing to say."""
+
+    class Steep(MLPDenoiser):
+        def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+            found = super().forward(x, noise, labels)
+            bend = (x[5:6] - x[5:6].detach()).abs().sqrt()  # nought, with a slope that is no number
+            return torch.cat([found[:5], found[5:6] + bend, found[6:]])
+
+    module, none = untrained(points(2), Steep(8, blocks=1)), torch.zeros(8, dtype=torch.int64)
+    with pytest.raises(InputError, match=r"samples 0 to 7, .* sample 5 has a density that is not finite; take"):
+        likelihood(module, torch.zeros(8, 2), none, nodes=4)
 
 
 # Completions
@@ -455,7 +485,7 @@ def test_the_checkpoint_builds_it_again(tmp_path: Path):
     trainer.save_checkpoint(tmp_path / "one.ckpt")
     stored = torch.load(tmp_path / "one.ckpt", weights_only=True)
     again = GenerationModule.from_checkpoint(stored)
-    assert own_options(again) == SamplingOptions("heun", 5)
+    assert sampling_options(again) == SamplingOptions("heun", 5)
     assert torch.equal(draw(again, range(5)).values, draw(module, range(5)).values)
 
 
@@ -488,6 +518,7 @@ def test_every_task_draws(task: Any):
         ({"dataset": "digit"}, "unknown dataset 'digit': did you mean 'digits'"),
         ({"dataset": "digits", "samples": 100}, "unknown option of digits 'samples'"),
         ({"dataset": "moons", "samples": 3}, r"data\.samples=3 is out of range"),
+        ({"dataset": "moons", "samples": 20}, r"moons has 20 samples, of which the shares .* leave 4 to the test"),
         ({"dataset": "digits", "batch_size": 0}, r"data\.batch_size=0 is out of range"),
         ({"dataset": "digits", "levels": 17}, "unknown option of digits 'levels'"),
     ],

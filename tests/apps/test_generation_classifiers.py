@@ -335,6 +335,8 @@ def test_chosen_metrics_are_those_of_their_functions_on_equal_numbers():
     }
     assert made["floor"]["energy_distance"] == energy_distance(t, y)
     assert made["floor"]["w2"] == wasserstein_distance(t, y)
+    known = evaluate_samples(x, y, t, metrics=["nearest_training"], nearest=nearest_training(x[:7], t, y))
+    assert known["metrics"] == {"nearest_ratio": nearest_training(x[:7], t, y).ratio, "copies": 0}
 
 
 def test_the_draw_is_that_of_the_seed_and_of_the_count():

@@ -131,6 +131,7 @@ def complaint(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_a_run_is_complete(run: Path):
     results = json.loads((run / "results.json").read_text())
+    assert (results["app"], results["task"]) == ("generation", "images")
     assert list(results["metrics"]) == ["mlp", "Gaussian mixture", "per-pixel histogram", evaluation.REAL]
     assert results["samples"] == {"name": "samples", "train": 86, "validation": 10, "test": 24}
     bits = {name: scores.get("bits_per_dim") for name, scores in results["metrics"].items()}
@@ -159,6 +160,56 @@ def test_evaluate_takes_a_sampler_and_repeats_the_rest(
     assert complaint(["evaluate", str(again), "--resolution", "3"], capsys) == (
         "error: option --resolution is not for images: leave it out."
     )
+    for option, refusal in (
+        ("--steps 0", "steps=0 is out of range: dpmpp_2m makes at least 2."),
+        ("--count 0", "--count 0 is too few samples to tell apart from real ones: give at least 6."),
+        ("--count -2", "--count -2 is too few samples to tell apart from real ones: give at least 6."),
+    ):
+        told = complaint(["evaluate", str(again), "--accelerator", "cpu", *option.split()], capsys)
+        assert told == f"error: {refusal}"
+    assert json.loads((again / "results.json").read_text()) == after
+
+
+def of_an_unknown_network(said: dict) -> None:
+    said["network"] = "integrand.apps.generation.models.mlp:Gone"
+
+
+def of_other_sizes(said: dict) -> None:
+    said["options"]["width"] = 48
+
+
+def of_an_unknown_data_option(said: dict) -> None:
+    said["data"]["colour"] = "grey"
+
+
+def of_no_data(said: dict) -> None:
+    del said["data"]
+
+
+@pytest.mark.parametrize("spoil", [of_an_unknown_network, of_other_sizes, of_an_unknown_data_option, of_no_data])
+def test_a_checkpoint_of_another_version_is_not_evaluated(spoil, run: Path, tmp_path: Path, capsys):
+    other = shutil.copytree(run, tmp_path / "other")
+    path = other / "checkpoints" / "best.ckpt"
+    stored = torch.load(path, weights_only=True)
+    spoil(stored["integrand"])
+    stored["integrand"]["version"] = "0.0.1"
+    torch.save(stored, path)
+    told = complaint(["evaluate", str(other), "--accelerator", "cpu"], capsys)
+    assert told.startswith(f"error: {path} does not fit integrand ")
+    assert "(it was written by 0.0.1; " in told
+    assert told.endswith(": use that version, or train again.")
+    assert (other / "results.json").read_bytes() == (run / "results.json").read_bytes()
+
+
+def test_a_run_whose_options_were_changed_is_not_resumed(run: Path, tmp_path: Path, capsys):
+    other = shutil.copytree(run, tmp_path / "other")
+    text = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(text.replace("width: 16", "width: 24"))
+    kept = (other / "checkpoints" / "last.ckpt").read_bytes()
+    told = complaint(["train", "generation", "--resume", str(other), "--trainer.max_epochs", "3"], capsys)
+    assert "last.ckpt does not fit" in told
+    assert "config.yaml, which was changed since the run began: restore it" in told
+    assert (other / "checkpoints" / "last.ckpt").read_bytes() == kept
 
 
 def test_two_runs_stand_on_one_page(run: Path, tmp_path: Path, inside: Path):
@@ -232,6 +283,7 @@ def test_images_of_a_folder_are_brought_to_the_models_size(run: Path, inside: Pa
 
 def test_signals_are_drawn_scored_and_completed(signals: Path, inside: Path):
     results = json.loads((signals / "results.json").read_text())
+    assert results["task"] == "signals"
     assert list(results["metrics"]) == ["ssm", "Gaussian mixture", evaluation.REAL]
     assert main(["sample", str(signals), "--count", "4", "--class", "heavy"]) == 0
     values = np.load("samples/samples.npy")
@@ -267,6 +319,9 @@ def test_signals_are_drawn_scored_and_completed(signals: Path, inside: Path):
         ("--model dit --model.network.patch 3", "patch=3 must divide the shape (8, 8)"),
         ("--task densities --model unet", "model 'unet' is for images, not for densities"),
         ("--data.layout channels", "data.layout"),
+        ("--dataset several.npz --data.array one --data.samples 30", "say --data.samples null"),
+        ("--trainer.max_epochs 0", "the training made no step: ask for at least one"),
+        ("--dataset scarce.npz", "scarce.npz has 12 samples, of which the shares (0.76, 0.04, 0.2) leave 2 to the"),
     ],
 )
 def test_a_training_that_cannot_be_is_refused_in_one_line(words: str, told: str, inside: Path, capsys):
@@ -279,7 +334,8 @@ def test_a_training_that_cannot_be_is_refused_in_one_line(words: str, told: str,
         Image.fromarray(rng.integers(0, 255, (6, 6, 3)[: 2 + i % 2]).astype(np.uint8)).save(f"modes/{i}.png")
         (inside / "torn" / f"{i}.png").write_bytes(b"\x89PNG\r\n")
     (inside / "corrupt.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00")
-    np.savez("flat.npz", images=np.full((20, 6, 6), 7, np.uint8))
+    np.savez("flat.npz", images=np.full((40, 6, 6), 7, np.uint8))
+    np.savez("scarce.npz", images=rng.integers(0, 255, (12, 6, 6)).astype(np.uint8))
     np.savez("several.npz", one=np.zeros((20, 6, 6), np.uint8), other=np.zeros((20, 6, 6), np.uint8))
     assert told in complaint(["train", "generation", "--runs", "runs", *words.split()], capsys)
     assert not list(Path("runs").glob("**/config.yaml")), "a run that never began is left behind"
@@ -330,6 +386,13 @@ def test_a_network_that_answers_nothing_is_told_with_step_and_sample(run: Path, 
     torch.save(stored, path)
     told = complaint(["sample", str(other), "--count", "4"], capsys)
     assert "sample 0 is not finite after step 1, the first to be so of 4" in told
+    np.save(tmp_path / "grey.npy", np.zeros((2, 8, 8), np.uint8))
+    words = [str(other), "--input", str(tmp_path / "grey.npy"), "--class", "0"]
+    told = complaint(["inpaint", *words, "--mask", "lower", "--seed", "7"], capsys)
+    assert "of the seeds 7 to 14, counted from 0: ancestral: sample 0 is not finite after step 1" in told
+    told = complaint(["likelihood", *words], capsys)
+    assert "the likelihood of the samples 0 to 1, counted from 0, cannot be told: " in told
+    assert "in sample 0; take the run's other checkpoint, or train again" in told
     assert not list(inside.iterdir())
 
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from matplotlib import colormaps
 from PIL import Image, ImageSequence
+from scipy import stats
 from torch import Tensor
 
 from integrand.apps.generation.data import GenerationData
@@ -122,14 +124,14 @@ def test_waves_are_means_over_the_noise():
     torch.testing.assert_close(told, torch.cat(wanted, dim=1), rtol=1e-4, atol=1e-5)
 
 
-def fitted(waves: int | None, data: GenerationData) -> float:
+def fitted(waves: int | None, data: GenerationData, seed: int) -> float:
     """Train for a moment and return the validation bound, in bits per dimension."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     module = GenerationModule(MLPDenoiser(48, blocks=2, dropout=0.0, waves=waves), process_options={"start": 0.005})
     module.build(data)
     optimizer, part = torch.optim.Adam(module.parameters(), lr=3e-3), data.part("train")
     for step in range(250):
-        loss, _ = module.loss(part.__getitems__(list(range(256 * step, 256 * step + 256))))
+        loss, _ = module.loss(part.__getitems__(list(range(128 * step, 128 * step + 128))))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -139,9 +141,15 @@ def fitted(waves: int | None, data: GenerationData) -> float:
 
 
 def test_waves_let_a_network_learn_sharp_edges_sooner():
+    """The mean gain of trainings that share data, seed and the noise of validation is above 0 at a level of 1 %.
+
+    Student's one-sided interval of the differences over seeds: chance alone, of which training has much, would pass
+    once in a hundred times, and how large the gain is does not enter.
+    """
     data = GenerationData("checkerboard", conditional=False, samples=4000)
     data.setup()
-    assert fitted(8, data) < fitted(None, data) - 0.05
+    gains = [fitted(None, data, seed) - fitted(8, data, seed) for seed in range(4)]
+    assert stats.ttest_1samp(gains, 0.0, alternative="greater").pvalue < 0.01
 
 
 def test_waves_out_of_range_are_refused():
@@ -182,8 +190,10 @@ def test_a_survey_finds_the_density_where_it_says():
     wanted = np.exp(-distance / 8) / (8 * math.pi)
     assert plane.true is not None
     np.testing.assert_allclose(plane.true, wanted, rtol=1e-5)
-    # A hundredth of the peak is less than colours tell.
-    np.testing.assert_allclose(plane.learned, wanted, rtol=0, atol=0.01 * wanted.max())
+    # Each point is drawn in a colour of its own, nothing between them, of so many up to 1.1 of the peak: less than one
+    # of these shows nobody anything else than the density itself would.
+    colour = 1.1 * wanted.max() / colormaps["Blues"].N
+    np.testing.assert_allclose(plane.learned, wanted, rtol=0, atol=colour)
 
 
 def test_a_survey_finds_the_flow_of_normal_data():

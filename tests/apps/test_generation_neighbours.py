@@ -89,7 +89,10 @@ def test_copies_are_found_and_counted():
     made = nearest_training(generated, train, real)
     assert (made.copies, made.real_copies, made.ratio, made.median) == (31, 0, 0, 0)
     truth = NearestNeighbors(n_neighbors=1).fit(train)
-    np.testing.assert_allclose(made.distances.numpy(), truth.kneighbors(generated)[0][:, 0], rtol=1e-12, atol=1e-15)
+    distances, rows = truth.kneighbors(generated)
+    np.testing.assert_allclose(made.distances.numpy(), distances[:, 0], rtol=1e-12, atol=1e-15)
+    np.testing.assert_array_equal(made.rows.numpy(), rows[:, 0])
+    np.testing.assert_allclose(made.real_distances.numpy(), truth.kneighbors(real)[0][:, 0], rtol=1e-12)
     assert made.real_median == pytest.approx(np.median(truth.kneighbors(real)[0]), rel=1e-13)
 
 

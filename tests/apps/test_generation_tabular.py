@@ -213,6 +213,8 @@ def test_names_and_files_of_tables(table: Path):
         ({}, {"drop": ["jop"]}, "unknown column in --data.drop 'jop'"),
         ({}, {"batch_size": 0}, "data.batch_size=0 is out of range"),
         ({"name": [f"person {i}" for i in range(60)]}, {}, "has another text in each row.*--data.drop name"),
+        ({"rare": ["yes"] + ["no"] * 59}, {"target": "rare"}, "the test rows hold one class of 'rare' alone"),
+        ({}, {"fractions": (0.8, 0.15, 0.05)}, r"leaves 3 rows to the test part by the shares \(0\.8, 0\.15, 0\.05\)"),
         ({"empty": np.nan}, {}, "column 'empty' has no value in any training row"),
     ],
 )

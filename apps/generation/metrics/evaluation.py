@@ -15,7 +15,12 @@ from integrand.apps.generation.metrics.energy_distance import energy_distance
 from integrand.apps.generation.metrics.frechet import frechet_between_samples
 from integrand.apps.generation.metrics.frechet_classifier import FrechetClassifier, frechet_classifier_score
 from integrand.apps.generation.metrics.maximum_mean_discrepancy import maximum_mean_discrepancy
-from integrand.apps.generation.metrics.neighbours import density_coverage, nearest_training, precision_recall
+from integrand.apps.generation.metrics.neighbours import (
+    NearestTraining,
+    density_coverage,
+    nearest_training,
+    precision_recall,
+)
 from integrand.apps.generation.metrics.rows import Samples, as_labels, as_rows, subsample
 from integrand.apps.generation.metrics.wasserstein import sliced_wasserstein, wasserstein_distance
 from integrand.core.errors import InputError, unknown
@@ -85,6 +90,7 @@ def evaluate_samples(
     real_labels: Samples | Sequence[int] | None = None,
     count: int | None = None,
     floor: bool = True,
+    nearest: NearestTraining | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Measure generated rows against held-out real ones, and training rows against the same: the floor of each metric.
@@ -103,6 +109,7 @@ def evaluate_samples(
         real_labels: (M,) classes of the real rows, for the floor of that.
         count: n; None for the fewest of the three.
         floor: whether to measure it: it is the same for all that are compared with the same rows by one seed.
+        nearest: distances of these rows to the training rows, where they are known already; found when None.
         seed: of draws, folds, forests and projections.
 
     Returns:
@@ -138,7 +145,7 @@ def evaluate_samples(
             values |= COMPARISONS[name](few_x, few_y, seed)
             least |= COMPARISONS[name](few_t, few_y, seed) if floor else {}
         elif name == NEAREST:
-            near = nearest_training(x, t, y)
+            near = nearest or nearest_training(x, t, y)
             values |= {"nearest_ratio": near.ratio, "copies": float(near.copies)}
             least |= {"nearest_ratio": 1.0, "copies": float(near.real_copies)}
     if labelled is not None:

@@ -46,14 +46,18 @@ class NearestTraining(NamedTuple):
 
     Attributes:
         distances: from each generated row to its nearest training row, (N,).
-        median: of these.
-        real_median: the median of the same distances of real rows that no model saw.
+        rows: the number of that row among the training rows, (N,).
+        real_distances: from each real row that no model saw to its nearest training row, (M,).
+        median: of ``distances``.
+        real_median: of ``real_distances``.
         ratio: ``median / real_median``: 1 is as far as unseen rows are, well below 1 are copies.
         copies: how many generated rows are a training row, number by number.
         real_copies: how many of the unseen real rows are.
     """
 
     distances: Tensor
+    rows: Tensor
+    real_distances: Tensor
     median: float
     real_median: float
     ratio: float
@@ -155,12 +159,12 @@ def nearest_training(generated: Samples, train: Samples, real: Samples) -> Neare
     Source: the check for copies of Heusel et al. (2017) and others, as a ratio.
     """
     x, t, y = as_rows(generated=generated, train=train, real=real, least=1)
-    near, real_near = _nearest(x, t), _nearest(y, t)
+    (near, rows), (real_near, _) = _nearest(x, t), _nearest(y, t)
     median, real_median = near.quantile(0.5).item(), real_near.quantile(0.5).item()
     if real_median == 0:
         raise InputError("half of the real rows or more are training rows: give rows that the model did not see.")
     copies, real_copies = (int((distances == 0).sum()) for distances in (near, real_near))
-    return NearestTraining(near, median, real_median, median / real_median, copies, real_copies)
+    return NearestTraining(near, rows, real_near, median, real_median, median / real_median, copies, real_copies)
 
 
 def _radii(what: str, rows: Tensor, k: int) -> Tensor:
@@ -176,5 +180,7 @@ def _counts_within(x: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
     return torch.cat([(block <= radii).sum(1) for _, block in distance_blocks(x, centres)])
 
 
-def _nearest(x: Tensor, rows: Tensor) -> Tensor:
-    return torch.cat([block.amin(1) for _, block in distance_blocks(x, rows)])
+def _nearest(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each x's distance to its nearest row, and which that is, the first of equal ones; (N,) each."""
+    least = [block.min(1) for _, block in distance_blocks(x, rows)]
+    return torch.cat([each.values for each in least]), torch.cat([each.indices for each in least])

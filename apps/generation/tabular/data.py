@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from integrand.apps.generation.data import GenerationBatch
+from integrand.apps.generation.data import LEAST, GenerationBatch
 from integrand.apps.generation.tabular.task import TableTask
 from integrand.apps.training.parts_data import PartsData
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.load_frame import NamedFrame, load_frame
 from integrand.datasets.splits import PARTS, IndexSplit, by_series, stratified
 from integrand.datasets.table_codec import TableCodec
-from integrand.datasets.table_kinds import FEW
+from integrand.datasets.table_kinds import FEW, NUMBERS
 from integrand.datasets.table_schema import TableSchema, cells_of
 
 ENCODINGS = 32
@@ -94,6 +94,7 @@ class TableData(PartsData):
         self.split, left_out = _without_strange_rows(schema, table.frame, split)
         self.notices = [*schema.notices, *left_out]
         self.frames = {part: table.frame.iloc[list(self.split.rows(part))] for part in PARTS}
+        self._check_test(schema)
         self.task = TableTask.of(self.codec, target=self.target)
         times = max(1, min(ENCODINGS, MOST // (len(train) * self.codec.width)))
         parts = {part: self._encoded(part, times if part == "train" else 1) for part in PARTS}
@@ -123,6 +124,19 @@ class TableData(PartsData):
             raise unknown("target column", self.target, list(map(str, frame.columns)))
         if self.target in self.roles["drop"]:
             raise InputError(f"target {self.target!r} is among the columns of --data.drop: take it out there.")
+
+    def _check_test(self, schema: TableSchema) -> None:
+        """Refuse before a training what its evaluation would refuse after it."""
+        test = self.frames["test"]
+        if len(test) < LEAST:
+            raise InputError(
+                f"{self.dataset} leaves {len(test)} rows to the test part by the shares {tuple(self.fractions)}: give "
+                f"more, so that there are at least {LEAST}, or another --data.fractions."
+            )
+        kind = "continuous" if self.target is None else schema.column(self.target).kind
+        classes = kind == "ordinal" or kind not in NUMBERS
+        if classes and cells_of(test, str(self.target)).nunique() < 2:
+            raise InputError(f"the test rows hold one class of {self.target!r} alone: give more rows.")
 
     def _split(self, table: NamedFrame) -> IndexSplit:
         """Divide the rows at random, by the target's categories where it has some."""

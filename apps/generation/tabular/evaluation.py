@@ -13,7 +13,7 @@ import torch
 
 from integrand.apps.generation.metrics.classifier_test import classifier_test
 from integrand.apps.generation.module import GenerationModule
-from integrand.apps.generation.sampling import SamplingOptions, draw, own_options
+from integrand.apps.generation.sampling import SamplingOptions, draw, sampling_options
 from integrand.apps.generation.tabular.baselines import BASELINES
 from integrand.apps.generation.tabular.data import TableData
 from integrand.apps.generation.tabular.learners import Answers, ask_learners
@@ -79,8 +79,7 @@ def evaluate(
     data.setup()
     if count is not None and count < 10:
         raise InputError(f"--count {count} is too few rows to compare tables by: give at least 10.")
-    options = own_options(module)
-    options = options._replace(method=method or options.method, steps=steps or options.steps)
+    options = sampling_options(module, method=method, steps=steps)
     train, test = data.frame("train"), data.frame("test")
     rows = min(PER_ROW * len(train), MOST_ROWS) if count is None else count
     notify(f"drawing {TABLES} tables of {rows:,} rows by {options.method} in {options.steps} steps")

@@ -11,7 +11,7 @@ import torch
 
 from integrand.apps.generation.densities import likelihood
 from integrand.apps.generation.module import GenerationModule
-from integrand.apps.generation.sampling import draw, own_options
+from integrand.apps.generation.sampling import draw, sampling_options
 from integrand.apps.generation.tabular.task import TableTask
 from integrand.core.errors import InputError
 from integrand.datasets.frames import read_frame, write_frame
@@ -41,8 +41,7 @@ def write_table(
         InputError: a class or guidance, which a table has not.
     """
     codec = _codec(module, label)
-    given = {"method": method, "steps": steps, "spacing": spacing, "guidance": guidance}
-    options = own_options(module)._replace(**{name: value for name, value in given.items() if value is not None})
+    options = sampling_options(module, method=method, steps=steps, spacing=spacing, guidance=guidance)
     drawn = draw(
         module,
         seeds,
