@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from integrand.core.errors import InputError, unknown
 from integrand.core.fields.dimensions import check_real
 from integrand.core.fields.time_embedding import TimeEmbedding
-from integrand.core.operators.group_normalization import channels_lie_last, group_normalize
+from integrand.core.operators.group_normalization import group_normalize, is_quicker
 
 CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     1: nn.Conv1d,
@@ -212,8 +212,7 @@ class _Norm(nn.Module):
         self.film = nn.Linear(embedded, 2 * channels) if embedded else None
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        # Only on the host is torch's own slow where channels are last; a compiler writes its own.
-        if x.device.type == "cpu" and not torch.compiler.is_compiling() and channels_lie_last(x):
+        if is_quicker(x, self.norm.num_groups):
             return self._channels_last(x, c)
         y = self.norm(x)
         if self.film is None:

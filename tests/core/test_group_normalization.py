@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from integrand.core.operators import group_normalization
-from integrand.core.operators.group_normalization import channels_lie_last, group_normalize
+from integrand.core.operators.group_normalization import channels_lie_last, group_normalize, is_quicker
 from integrand.core.operators.unet import UNet
 
 GROUPS = 3
+HALVES, SINGLE = [torch.bfloat16, torch.float16], [torch.float32]
 
 
 def fields(*shape: int, dtype: torch.dtype = torch.float64, offset: float = 0.0) -> Tensor:
@@ -89,7 +90,7 @@ def test_torch_func_sees_through_it():
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", HALVES)
 def test_half_precision_rounds_once(dtype: torch.dtype):
     """The result is the exact one of the given numbers, rounded; its gradient, formed in single precision, as well."""
     inputs = given(dtype)
@@ -125,10 +126,22 @@ def test_layouts_are_told_apart():
     assert not channels_lie_last(x.transpose(2, 3))
 
 
+def test_torchs_own_is_taken_wherever_it_is_quick():
+    last = torch.zeros(2, 64, 3, 3).contiguous(memory_format=torch.channels_last)
+    asked = {dtype: [is_quicker(last.to(dtype), groups) for groups in (16, 8, 4)] for dtype in HALVES + SINGLE}
+    assert asked == {
+        torch.bfloat16: [True, True, False],
+        torch.float16: [True, True, False],
+        torch.float32: [True, False, False],
+    }
+    assert not is_quicker(last.contiguous(), 16)
+    assert not is_quicker(last.to("meta"), 16)
+
+
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_a_network_is_the_same_in_either_layout_gradients_too(dims: int):
     torch.manual_seed(0)
-    net = UNet(2, dims=dims, width=8, groups=4, multipliers=(1, 2), condition=3).double()
+    net = UNet(2, dims=dims, width=8, groups=4, multipliers=(1, 2), condition=3).double()  # some of either kind
     x, c = torch.randn(3, 2, *[6] * dims, dtype=torch.float64), torch.randn(3, 3, dtype=torch.float64)
     found = []
     for given in (x, x.movedim(1, -1).contiguous().movedim(-1, 1)):
