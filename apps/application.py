@@ -55,6 +55,7 @@ class Task:
         stream: the function behind ``predict --stream``, likewise; None where rows cannot be answered as they come.
         identify: the function behind ``identify``, likewise; None where no model has constants to tell.
         sample, likelihood, inpaint: the functions behind these commands; None where nothing is generated.
+        command: what is typed to train for it, where that is not ``train`` with a recipe; "" where it is.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Task:
     sample: str | None = None
     likelihood: str | None = None
     inpaint: str | None = None
+    command: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,9 @@ _COMMANDS = (
     Command(
         "likelihood", "tell how likely a file's samples are to a run's model", "integrand.apps.commands.likelihood"
     ),
+    Command(
+        "distill", "train a flow map that draws a run's samples in few evaluations", "integrand.apps.commands.distill"
+    ),
     Command("inpaint", "fill in what is missing of a file's samples", "integrand.apps.commands.inpaint"),
     Command("identify", "tell the constants of a learned equation with intervals", "integrand.apps.commands.identify"),
     Command("export", "write a run's weights and description for others to load", "integrand.apps.commands.export"),

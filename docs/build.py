@@ -112,6 +112,7 @@ def recipes_page() -> str:
         for name, path in app.recipes().items():
             default = name == app.default_recipe
             command = f"integrand train {app.name}" + ("" if default else f" --recipe {name}")
+            command = app.task_of(path).command or command
             lines += [f"## `{app.name}`: `{name}`", "", f"{recipe_summary(path)}.", "", "```sh", command, "```", ""]
             lines += ["| option | value |", "|---|---|"]
             lines += [f"| `--{option}` | `{value}` |" for option, value in _resolved(app, name)]
@@ -132,9 +133,10 @@ def _resolved(app: Any, recipe: str) -> Iterator[tuple[str, str]]:
     finally:
         seeding.setLevel(level)
     names = {path.replace(":", "."): name for name, path in app.task_of(path).models.items()}
-    network = config["model"].pop("network")
-    yield "model", names.get(network["class_path"], network["class_path"])
-    yield from _options("model.network", network.get("init_args", {}))
+    network = config["model"].pop("network", None)
+    if network is not None:
+        yield "model", names.get(network["class_path"], network["class_path"])
+        yield from _options("model.network", network.get("init_args", {}))
     yield from _options("model", config["model"])
     yield from _options("data", config["data"])
     yield from _options("trainer", {key: config["trainer"][key] for key in said.get("trainer", {})})

@@ -41,7 +41,7 @@ def _apps() -> Rows:
             rows += [
                 ("", "task", f"{task.name}: {task.summary}"),
                 ("", "models", ", ".join(task.models)),
-                ("", "data sets", ", ".join(task.datasets)),
+                ("", "data sets", ", ".join(task.datasets) or f"those of the run: {task.command}"),
                 ("", "sample" if task.sample else "predict", f"reads {task.reads}, writes {task.writes}"),
             ]
     return rows

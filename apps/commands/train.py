@@ -113,7 +113,12 @@ def _task_help(task: Task) -> tuple[str, ...]:
         columns(
             [
                 *task.model_summaries.items(),
-                ("data sets", f"{', '.join(task.datasets)}, or the path of {task.reads}"),
+                (
+                    "data sets",
+                    f"{', '.join(task.datasets)}, or the path of {task.reads}"
+                    if task.datasets
+                    else f"those of the run: {task.command}",
+                ),
             ]
         ),
     )

@@ -3,6 +3,7 @@
 from integrand.apps.application import Application, Task
 
 _NETWORKS_IN = "integrand.apps.generation.models"
+_DISTILLATION_IN = "integrand.apps.generation.distillation"
 _TABULAR_IN = "integrand.apps.generation.tabular"
 NETWORKS = {
     "mlp": ("mlp:MLPDenoiser", "residual perceptron of flattened samples"),
@@ -77,6 +78,22 @@ APPLICATION = Application(
             inpaint="integrand.apps.generation.inpainting:inpaint",
             **_models("ssm", "unet", "dit", "mlp"),  # pyright: ignore[reportArgumentType]
             **_TASK,  # pyright: ignore[reportArgumentType]
+        ),
+        Task(
+            name="distillation",
+            summary="a trained model's flow map, which draws in few evaluations",
+            command="integrand distill RUN",
+            module=f"{_DISTILLATION_IN}.module:DistilledModule",
+            data=_TASK["data"],
+            evaluate=f"{_DISTILLATION_IN}.evaluation:evaluate",
+            figures=_TASK["figures"],
+            sample=_TASK["sample"],
+            datasets=(),
+            default_recipe="few_steps",
+            reads="what its teacher reads",
+            writes="a grid of pictures, and an array",
+            product="samples",
+            **_models("mlp", "unet", "ssm", "dit"),  # pyright: ignore[reportArgumentType]
         ),
         Task(
             name="tabular",

@@ -62,6 +62,22 @@ class Swept(NamedTuple):
     energy_distance: float
 
 
+class Paired(NamedTuple):
+    """A score that several models have of the same things, the lower the better.
+
+    Attributes:
+        unit: its name in tables.
+        scores: by model, (N,).
+        about: what it is.
+        of: what it is of, in the plural.
+    """
+
+    unit: str
+    scores: dict[str, Array]
+    about: str
+    of: str
+
+
 @dataclass(frozen=True)
 class GenerationEvaluation:
     """What the figures and the report are drawn from.
@@ -73,7 +89,7 @@ class GenerationEvaluation:
         test, train: the real ones, as the data have them.
         test_labels: of these.
         nearest: how far drawn samples and test samples are from training samples.
-        bits: of each test sample that was asked for, by who told it.
+        bits: of each test sample that was asked for, by who told it; none of a flow map.
         path: states after every step of a few samples, in the network's units, (S, n, *shape).
         path_times: (S,).
         swept: quality against evaluations.
@@ -140,8 +156,8 @@ def evaluate(
     began = time.monotonic()
     drawn = draw(module, seeds, options=options, watch=watch)
     seconds = time.monotonic() - began
-    real, generated, learned = (_rows(each) for each in (test.values, drawn.values, train.values))
-    classifier = _classifier(train, test, task, seed, notify)
+    real, generated, learned = (flat_rows(each) for each in (test.values, drawn.values, train.values))
+    classifier = classifier_of(train, test, task, seed, notify)
     notify("telling samples apart from the test part")
     chosen = [*METRICS, *(["frechet_classifier"] if classifier is not None else [])]
 
@@ -157,7 +173,7 @@ def evaluate(
     rows_of = {}
     for baseline in baselines(task):
         notify(f"fitting and scoring {baseline.name}")
-        baseline.fit(learned, _rows(held.values), task, seed=seed)
+        baseline.fit(learned, flat_rows(held.values), task, seed=seed)
         rows_of[baseline.name] = baseline.sample(count, seed=seed)
         bits[baseline.name] = _code_length(torch.from_numpy(baseline.log_prob(real[:asked], seed=seed)), task)
         of = compare(rows_of[baseline.name], floor=False)["metrics"]
@@ -181,12 +197,22 @@ def evaluate(
         path_times=times,
         swept=swept,
         plane=survey(module, test.values, truth),
-        results=_results(name, metrics, bits, told, data, drawn, options, seconds, seed),
+        results=results_of(name, metrics, _likelihoods(task, bits), told, data, drawn, options, seconds, seed),
     )
 
 
-def _rows(values: Tensor) -> Array:
+def flat_rows(values: Tensor) -> Array:
+    """Return samples as rows of numbers, (N, D)."""
     return values.flatten(1).double().numpy()
+
+
+def _likelihoods(task: GenerationTask, bits: dict[str, Array]) -> Paired:
+    about = (
+        "-log2 of the probability of the grey values and their class, per pixel, by the flow's exact likelihood"
+        if task.levels is not None
+        else "-log of the density, in nats a sample, by the flow's exact likelihood"
+    )
+    return Paired(_unit(task), bits, about, "test samples")
 
 
 def _unit(task: GenerationTask) -> str:
@@ -208,7 +234,7 @@ def _model_bits(module: GenerationModule, test: SamplesOfPart, seed: int, notify
     return _code_length(found.log_prob, task)
 
 
-def _classifier(
+def classifier_of(
     train: SamplesOfPart, test: SamplesOfPart, task: GenerationTask, seed: int, notify: Notify
 ) -> FrechetClassifier | None:
     """Train the classifier whose features are compared, where there are classes."""
@@ -226,15 +252,15 @@ def _sweep(module: GenerationModule, options: SamplingOptions, real: Array, seed
     for method, every in SWEPT.items():
         for steps in every:
             drawn = draw(module, seeds, options=options._replace(method=method, steps=steps))
-            apart = energy_distance(_rows(drawn.values), real)
+            apart = energy_distance(flat_rows(drawn.values), real)
             found.append(Swept(method, drawn.evaluations, apart))
     return found
 
 
-def _results(
+def results_of(
     name: str,
     metrics: dict[str, dict[str, float]],
-    bits: dict[str, Array],
+    paired: Paired,
     told: dict[str, Any],
     data: GenerationData,
     drawn: Drawn,
@@ -242,8 +268,9 @@ def _results(
     seconds: float,
     seed: int,
 ) -> dict[str, Any]:
-    unit = _unit(data.task)
-    likelihoods = compared(name, {who: {unit: each} for who, each in bits.items()}, metrics=[unit], seed=seed)
+    """Return what goes to ``results.json``."""
+    unit = paired.unit
+    likelihoods = compared(name, {who: {unit: each} for who, each in paired.scores.items()}, metrics=[unit], seed=seed)
     settings = told["settings"]
     remarks = [
         f"{settings['rows_compared']:,} samples a side are compared; drawn by {options.method} with "
@@ -258,11 +285,6 @@ def _results(
         )
     lower = dict.fromkeys(("c2st_forest", "energy_distance", "mmd_squared", "sliced_w2", "max_sliced_w2"), "lower")
     better = dict.fromkeys(("precision", "recall", "label_agreement", "coverage"), "higher")
-    likely = (
-        "-log2 of the probability of the grey values and their class, per pixel, by the flow's exact likelihood"
-        if data.task.levels is not None
-        else "-log of the density, in nats a sample, by the flow's exact likelihood"
-    )
     return {
         "app": "generation",
         "dataset": data.dataset,
@@ -282,8 +304,8 @@ def _results(
             "nearest_ratio": 1.0,
             "density": 1.0,
         },
-        "bootstrap": {**likelihoods["bootstrap"], "of": "test samples"},
-        "about": {unit: likely, **told["about"]},
+        "bootstrap": {**likelihoods["bootstrap"], "of": paired.of},
+        "about": {unit: paired.about, **told["about"]},
         "yardsticks": {
             REAL: "is real samples in the place of generated ones",
             **({TRUTH: "is what the samples were drawn from"} if TRUTH in metrics else {}),

@@ -31,7 +31,8 @@ def draw_figures(evaluation: GenerationEvaluation, run: RunFolder, task: Generat
         draw_path(run.figures / "path.gif", evaluation.path, task)
         _nearest(evaluation, run.figures / "nearest.png", task)
         _sweep(evaluation, run.figures / "evaluations_per_sample.png")
-        _bits(evaluation, run.figures / "likelihood.png", task)
+        if evaluation.bits:
+            _bits(evaluation, run.figures / "likelihood.png", task)
         if evaluation.plane is not None:
             draw_density(evaluation.plane, evaluation.drawn.values, task, run.figures / "density.png")
             draw_flow(evaluation.plane, task, run.figures / "flow.png")

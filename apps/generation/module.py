@@ -1,7 +1,7 @@
 """The Lightning module of generation: a denoiser trained at every noise, and the probability flow it makes."""
 
 import math
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from integrand.apps.training.module import plain
 from integrand.apps.training.task_module import TaskModule
 from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.diffusion.denoiser import PreconditionedDenoiser
+from integrand.core.diffusion.flow_map import FlowMap
 from integrand.core.diffusion.gaussian_denoiser import GaussianDenoiser
 from integrand.core.diffusion.histogram_denoiser import HistogramDenoiser
 from integrand.core.diffusion.noise_levels import NoiseLevels, stratified, uniform_times
@@ -27,6 +28,18 @@ from integrand.core.errors import InputError, unknown
 Base = Literal["none", "histogram", "gaussian"]
 BOUND_LEVELS = 32
 """Noise levels at which each validation sample is asked for the variational bound."""
+
+
+class Jumping(NamedTuple):
+    """How a module draws that learned a flow map.
+
+    Attributes:
+        flow_map: with labels (B,) as its args.
+        times: (M + 1,), decreasing, between which it was learned.
+    """
+
+    flow_map: FlowMap
+    times: Tensor
 
 
 class GenerationModule(TaskModule):
@@ -165,6 +178,11 @@ class GenerationModule(TaskModule):
     def flow(self) -> ProbabilityFlow:
         """The probability flow, whose ``args`` are labels (B,); a label of ``task.nothing`` for no class."""
         return ProbabilityFlow(self.process, self.built_denoiser)
+
+    @property
+    def jumping(self) -> Jumping | None:
+        """The flow map by which samples are drawn; None where a sampler follows ``flow``."""
+        return None
 
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Average the weighted error at times drawn anew."""

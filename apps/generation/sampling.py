@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from integrand.apps.generation.module import GenerationModule
+from integrand.apps.generation.module import GenerationModule, Jumping
+from integrand.core.diffusion.flow_map import spread
 from integrand.core.diffusion.guidance import GuidedFlow
-from integrand.core.diffusion.probability_flow import ProbabilityFlow
+from integrand.core.diffusion.probability_flow import Denoising
 from integrand.core.diffusion.samplers.noise import SampleNoise, checked_seeds, initial_noise
 from integrand.core.diffusion.samplers.registry import SAMPLERS, sample
 from integrand.core.diffusion.schedule import Spacing, step_times
@@ -17,13 +18,15 @@ from integrand.core.errors import InputError, unknown
 
 BATCH = 256
 """Samples drawn at a time."""
+JUMPS = "flow_map"
+"""What the method of a distilled run is called; it has no other."""
 
 
 class SamplingOptions(NamedTuple):
     """How samples are drawn.
 
     Attributes:
-        method: a name in ``SAMPLERS``.
+        method: a name in ``SAMPLERS``; of a distilled run ``JUMPS``.
         steps: how many it makes.
         spacing: of the times, see ``step_times``.
         guidance: classifier-free scale w; 1 for the condition as it is.
@@ -73,37 +76,28 @@ def draw(
         progress: called with the number of samples that are done.
 
     Raises:
-        InputError: an unknown method, steps below its order, guidance without classes or without label dropout; a
-            network that answers with what is not finite, told with the step and the sample.
+        InputError: an unknown method, steps below its order, guidance without classes or without label dropout; of a
+            distilled run another method, more steps than it learned, or guidance; a network that answers with what is
+            not finite, told with the step and the sample.
     """
     module.eval()
     options, task, device = options or sampling_options(module), module.network.built_for, module.device
-    if options.method not in SAMPLERS:
-        raise unknown("method", options.method, SAMPLERS)
-    sampler, seeds = SAMPLERS[options.method], checked_seeds(seeds)
-    if options.steps < sampler.least_steps:
-        raise InputError(
-            f"steps={options.steps} is out of range: {options.method} makes at least {sampler.least_steps}."
-        )
+    walk = _Steps(module, options) if module.jumping is None else _Jumps(module.jumping, options)
+    seeds = checked_seeds(seeds)
     labels = drawn_labels(task.class_shares, seeds) if labels is None else labels
-    counted = _Counted(module.flow)
-    field = _guided(counted, module, options)
-    times = step_times(module.process, options.steps, spacing=options.spacing)
     parts = []
     for first in range(0, len(seeds), BATCH):
         own, asked = seeds[first : first + BATCH], labels[first : first + BATCH].to(device)
         x = initial_noise(own, task.shape, module.process.prior_scale(), device=device)
-        noise = {"noise": SampleNoise(own)} if sampler.stochastic else {}
-        callback = watch if first == 0 else None
         try:
-            z = sample(field, x, times, method=options.method, args=asked, callback=callback, check=True, **noise)
+            z = walk(x, asked, own, watch if first == 0 else None)
         except InputError as error:
             raise of_seeds(own, error) from error
         parts.append(task.restored(z).cpu())
         if progress is not None:
             progress(min(first + BATCH, len(seeds)))
     batches = math.ceil(len(seeds) / BATCH)
-    return Drawn(torch.cat(parts), labels, seeds, counted.calls // max(1, batches))
+    return Drawn(torch.cat(parts), labels, seeds, walk.calls // max(1, batches))
 
 
 def sampling_options(
@@ -142,25 +136,64 @@ def drawn_labels(shares: Sequence[float], seeds: Tensor) -> Tensor:
     return torch.bucketize(uniform * edges[-1], edges[:-1])
 
 
-def _guided(flow: "_Counted", module: GenerationModule, options: SamplingOptions) -> Any:
+def guided(module: GenerationModule, flow: Denoising, scale: float) -> Denoising:
+    """Return a module's flow with classifier-free guidance, or as it is where the scale is 1.
+
+    Raises:
+        InputError: the module knows no classes, or was trained with them alone.
+    """
     task = module.network.built_for
-    if options.guidance == 1:
+    if scale == 1:
         return flow
     if not task.classes or not module.label_dropout:
         why = "has no classes" if not task.classes else "was trained without label dropout"
         raise InputError(
-            f"guidance={options.guidance:g} needs a model trained with and without classes, and this one {why}: leave "
+            f"guidance={scale:g} needs a model trained with and without classes, and this one {why}: leave "
             "guidance out, or train with --model.label_dropout 0.1 on data with classes."
         )
-    return GuidedFlow(flow, torch.tensor([task.nothing], device=module.device), options.guidance)
+    return GuidedFlow(flow, torch.tensor([task.nothing], device=module.device), scale)
 
 
-class _Counted:
-    """A flow that counts what its network is asked."""
+class _Steps:
+    """A sampler's walk along a module's flow, which counts what the network is asked."""
 
-    def __init__(self, flow: ProbabilityFlow) -> None:
-        self.flow, self.process, self.calls = flow, flow.process, 0
+    def __init__(self, module: GenerationModule, options: SamplingOptions) -> None:
+        if options.method not in SAMPLERS:
+            raise unknown("method", options.method, SAMPLERS)
+        self.sampler = SAMPLERS[options.method]
+        if options.steps < self.sampler.least_steps:
+            raise InputError(
+                f"steps={options.steps} is out of range: {options.method} makes at least {self.sampler.least_steps}."
+            )
+        self.flow, self.process, self.calls = module.flow, module.process, 0
+        self.field = guided(module, self, options.guidance)
+        self.times = step_times(module.process, options.steps, spacing=options.spacing)
 
     def denoise(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:
         self.calls += 1
         return self.flow.denoise(t, x, args)
+
+    def __call__(self, x: Tensor, labels: Tensor, seeds: Tensor, callback: Callable[..., Any] | None) -> Tensor:
+        noise = {"noise": SampleNoise(seeds)} if self.sampler.stochastic else {}
+        method = self.sampler.name
+        return sample(self.field, x, self.times, method=method, args=labels, callback=callback, check=True, **noise)
+
+
+class _Jumps:
+    """The walk of a distilled module: jumps of its flow map, one evaluation each."""
+
+    def __init__(self, jumping: Jumping, options: SamplingOptions) -> None:
+        most, own = len(jumping.times) - 1, SamplingOptions()
+        for name, value, held, cure in (
+            ("method", options.method, options.method == JUMPS, f"a distilled run has {JUMPS} alone"),
+            ("steps", options.steps, 1 <= options.steps <= most, f"this run learned to make 1 to {most}"),
+            ("guidance", options.guidance, options.guidance == 1, "a distilled run keeps that of its training"),
+            ("spacing", options.spacing, options.spacing == own.spacing, "its times are those it learned"),
+        ):
+            if not held:
+                raise InputError(f"{name}={value} is out of range: {cure}.")
+        self.flow_map, self.times, self.calls = jumping.flow_map, spread(jumping.times, options.steps), 0
+
+    def __call__(self, x: Tensor, labels: Tensor, seeds: Tensor, callback: Callable[..., Any] | None) -> Tensor:
+        self.calls += len(self.times) - 1
+        return self.flow_map.follow(x, self.times, args=labels, callback=callback)

@@ -19,12 +19,14 @@ class PreconditionedDenoiser(nn.Module):
     Args:
         process: the path.
         network: F, called ``network(x, noise, condition)`` with x (B, C, ...), noise (B,) and the condition, None where
-            there is none; with a base x has twice the channels. For data (B, D) channels are the D numbers.
+            there is none; with a base x has twice the channels. For data (B, D) channels are the D numbers. One that
+            is to be the mean of a ``FlowMap`` takes the noise of a second time, (B,), as ``until``.
         data_scale: standard deviation of the data, whose mean is 0 or nearly so.
         base: B, called ``base(t, x)``, or None.
 
     Shapes:
-        ``denoiser(t, x, condition)``: t scalar or (B,), x (B, C, ...); returns the same.
+        ``denoiser(t, x, condition, until)``: t scalar or (B,), x (B, C, ...); returns the same. A second time
+        ``until``, a scalar or (B,), is handed to the network; None for none.
 
     Source: Karras, Aittala, Aila and Laine (2022), Elucidating the design space of diffusion-based generative models,
     Eq. 7; the base is integrand's.
@@ -36,13 +38,17 @@ class PreconditionedDenoiser(nn.Module):
         super().__init__()
         self.process, self.network, self.data_scale, self.base = process, network, data_scale, base
 
-    def forward(self, t: Tensor, x: Tensor, condition: Any = None) -> Tensor:
-        """Return D(x, t)."""
+    def forward(self, t: Tensor, x: Tensor, condition: Any = None, until: Tensor | None = None) -> Tensor:
+        """Return D(x, t), or what a network that knows of a second time makes of it."""
         factors = precondition(self.process, t, self.data_scale)
         inside, base = lift(factors.inside, x) * x, None
         if self.base is not None:
             base = self.base(t, x)
             inside = torch.cat([inside, base], dim=1)
-        raw = self.network(inside, factors.noise.to(x.dtype).expand(x.shape[0]), condition)
+        told = {} if until is None else {"until": self._noise(until, x)}
+        raw = self.network(inside, factors.noise.to(x.dtype).expand(x.shape[0]), condition, **told)
         start = lift(factors.skip, x) * x if base is None else base
         return start + lift(factors.out, x) * raw.to(x.dtype)
+
+    def _noise(self, t: Tensor, x: Tensor) -> Tensor:
+        return precondition(self.process, t, self.data_scale).noise.to(x.dtype).expand(x.shape[0])

@@ -13,6 +13,11 @@ from integrand.core.errors import InputError, unknown
 from integrand.core.numerics.field_call import apply, check_slope
 
 PROBES = ("rademacher", "gaussian")
+AT_ONCE = 512
+"""Products with the Jacobian that the host forms at once, those of all samples counted, though at least one of each.
+More leave its caches, and fewer are calls without work: the 64 products of each of 60 images of 8 x 8 take a thread
+0.60 s all at once, 0.58 s one by one and 0.52 s so of a U-Net of 16 channels, and 4.5 s, 2.7 s and 2.7 s of a
+transformer. Other devices form all at once."""
 
 
 class Divergence(NamedTuple):
@@ -34,8 +39,8 @@ def divergence(
 ) -> Divergence:
     """Evaluate a field, the trace of its Jacobian J = df/dy and the sum of its squares.
 
-    Exactly, from the field's own ``jacobian`` where it gives one, else from D products e_i^T J taken at once; or, given
-    K probes e with mean 0 and covariance I for each sample, by estimates without bias from K products,
+    Exactly, from the field's own ``jacobian`` where it gives one, else from D products e_i^T J; or, given K probes e
+    with mean 0 and covariance I for each sample, by estimates without bias from K products,
 
         tr J = E e^T J e,     |J|_F^2 = E |e^T J|^2.
 
@@ -129,13 +134,19 @@ def _products(slope: Tensor, y: Tensor, vectors: Tensor, *, create_graph: bool) 
     options = {"create_graph": create_graph, "allow_unused": True, "materialize_grads": True}
     if len(vectors) == 1:
         return torch.autograd.grad(slope, y, vectors[0], **options)[0].unsqueeze(0)
-    try:
-        return torch.autograd.grad(slope, y, vectors, is_grads_batched=True, retain_graph=True, **options)[0]
-    except RuntimeError:
-        # Torch cannot give many products at once of some operations, convolutions with channels last among them; what
-        # else was wrong goes wrong again.
-        each = [torch.autograd.grad(slope, y, vector, retain_graph=True, **options)[0] for vector in vectors]
-        return torch.stack(each)
+    several = max(1, AT_ONCE // max(1, len(y))) if y.device.type == "cpu" else len(vectors)
+    if several > 1:
+        options["is_grads_batched"] = True
+        try:
+            some = [
+                torch.autograd.grad(slope, y, part, retain_graph=True, **options)[0] for part in vectors.split(several)
+            ]
+            return torch.cat(some)
+        except RuntimeError:
+            # Torch cannot give several products at once of some operations, convolutions with channels last among them;
+            # what else was wrong goes wrong again.
+            options["is_grads_batched"] = False
+    return torch.stack([torch.autograd.grad(slope, y, one, retain_graph=True, **options)[0] for one in vectors])
 
 
 def _unit_vectors(y: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ HAND_WRITTEN = {
     "compiling.md",
     "layers.md",
     "timeseries.md",
+    "few_steps.md",
     "forecasters.md",
     "generation.md",
     "classification.md",

@@ -13,6 +13,7 @@ from integrand.apps.generation.models.ssm import SSMDenoiser
 from integrand.apps.generation.models.transformer import DiTDenoiser
 from integrand.apps.generation.models.unet import UNetDenoiser
 from integrand.apps.generation.task import GenerationTask, Kind
+from integrand.core.errors import InputError
 
 
 def task_of(kind: Kind, *shape: int, classes: int = 0) -> GenerationTask:
@@ -90,3 +91,23 @@ class TestDenoisingNetworks(ModuleLaws):
         assert isinstance(network, DenoisingNetwork)
         nothing = torch.full((B,), network.built_for.nothing)
         torch.testing.assert_close(network(x, noise), network(x, noise, nothing), rtol=0, atol=0)
+
+    def test_one_that_jumps_begins_as_if_it_did_not(self, case: ModuleCase):
+        """Wherever to, until its new weights are moved; where to is then told, and one that is not told refuses."""
+        network, drawn = case.module(), case.draw()
+        assert isinstance(network, DenoisingNetwork)
+        jumping = type(network)(**network.hparams)
+        jumping.jumps = True
+        jumping.build(network.built_for)
+        missing, unexpected = jumping.double().eval().load_state_dict(network.state_dict(), strict=False)
+        assert missing == ["embedding.until.weight"]
+        assert not unexpected
+        near, far = torch.full((B,), -1.0, dtype=torch.float64), torch.full((B,), -3.0, dtype=torch.float64)
+        for until in (near, far):
+            torch.testing.assert_close(jumping(*drawn, until), network(*drawn), rtol=0, atol=0)
+        with torch.no_grad():
+            jumping.get_parameter("embedding.until.weight").normal_()
+        assert not torch.allclose(jumping(*drawn, near), jumping(*drawn, far))
+        for wrong, words in ((jumping, drawn), (network, (*drawn, near))):
+            with pytest.raises(InputError, match="a network that jumps is told where to"):
+                wrong(*words)

@@ -139,6 +139,17 @@ def test_a_gradient_field_has_the_laplacian_of_its_energy():
     torch.testing.assert_close(inside.clone(), expected, rtol=ROUNDING, atol=ROUNDING)
 
 
+@pytest.mark.parametrize("rows", [3, 100, 600])
+def test_the_trace_is_the_same_however_many_products_are_formed_at_once(rows: int):
+    """All seven, five and two, or one by one; of f = tanh(A y) row i of J is (1 - f_i^2) A_i."""
+    matrix = torch.randn(7, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = torch.randn(rows, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = divergence(lambda t, y: torch.tanh(y @ matrix.T), torch.tensor(0.0), y)
+    slope = 1 - found.slope.square()
+    torch.testing.assert_close(found.trace, slope @ matrix.diagonal())
+    torch.testing.assert_close(found.square, slope.square() @ matrix.square().sum(1))
+
+
 def test_operations_that_know_no_gradients_at_once_are_asked_one_by_one():
     """Group normalisation of memory channels last is one; its Jacobian has a closed form, for its outputs add to 0."""
     norm = torch.nn.GroupNorm(1, 2, dtype=torch.float64)

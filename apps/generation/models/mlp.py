@@ -29,7 +29,7 @@ class MLPDenoiser(DenoisingNetwork):
         """Make the parameters."""
         width = self.width
         size_in = task.dims * (2 if self.sees_base else 1)
-        self.embedding = NoiseAndClass(width, len(task.classes))
+        self.embedding = NoiseAndClass(width, len(task.classes), jumps=self.jumps)
         self.told = Waves(self.waves) if self.waves else None
         self.enter = nn.Linear(size_in * (1 + 2 * (self.waves or 0)), width)
         self.stack = nn.ModuleList(_Block(width, self.dropout) for _ in range(self.blocks))
@@ -38,9 +38,11 @@ class MLPDenoiser(DenoisingNetwork):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: Tensor, noise: Tensor, labels: Tensor | None = None, until: Tensor | None = None
+    ) -> Tensor:
         """See ``DenoisingNetwork``."""
-        embedded, flat = self.embedding(noise, labels), x.flatten(1)
+        embedded, flat = self.embedding(noise, labels, until), x.flatten(1)
         h = self.enter(flat if self.told is None else torch.cat([flat, self.told(flat, noise)], dim=1))
         for block in self.stack:
             h = block(h, embedded)

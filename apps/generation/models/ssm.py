@@ -43,16 +43,18 @@ class SSMDenoiser(DenoisingNetwork):
             raise InputError(f"model ssm is for series, and these data are {task.kind}: take --model mlp.")
         slowest = min(0.1, 1 / task.shape[1])
         self.enter = nn.Linear(self.channels_in(task), self.width)
-        self.embedding = NoiseAndClass(self.width, len(task.classes))
+        self.embedding = NoiseAndClass(self.width, len(task.classes), jumps=self.jumps)
         self.stack = nn.ModuleList(_Block(self.width, self.d_state, slowest, self.dropout) for _ in range(self.layers))
         self.leave_norm = Modulated(self.width, self.width)
         self.leave = nn.Linear(self.width, task.shape[0])
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: Tensor, noise: Tensor, labels: Tensor | None = None, until: Tensor | None = None
+    ) -> Tensor:
         """See ``DenoisingNetwork``."""
-        embedded = self.embedding(noise, labels)
+        embedded = self.embedding(noise, labels, until)
         h = self.enter(x.transpose(1, 2))
         for block in self.stack:
             h = block(h, embedded)

@@ -48,16 +48,18 @@ class DiTDenoiser(DenoisingNetwork):
         count = math.prod(self.grid)
         self.enter = nn.Linear(self.channels_in(task) * cells, self.width)
         self.places = nn.Parameter(0.02 * torch.randn(count, self.width))
-        self.embedding = NoiseAndClass(self.width, len(task.classes))
+        self.embedding = NoiseAndClass(self.width, len(task.classes), jumps=self.jumps)
         self.stack = nn.ModuleList(_Block(self.width, self.heads, self.dropout) for _ in range(self.depth))
         self.leave_norm = Modulated(self.width, self.width)
         self.leave = nn.Linear(self.width, task.shape[0] * cells)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: Tensor, noise: Tensor, labels: Tensor | None = None, until: Tensor | None = None
+    ) -> Tensor:
         """See ``DenoisingNetwork``."""
-        embedded = self.embedding(noise, labels)
+        embedded = self.embedding(noise, labels, until)
         h = self.enter(self._patches(x)) + self.places
         for block in self.stack:
             h = block(h, embedded)

@@ -151,7 +151,7 @@ def sample(
         options["noise"] = noise
     if not check:
         return sampler.function(field, x, times, args=args, callback=callback, **options)
-    watch = _Watch(callback)
+    watch = Watch(callback)
     # An adaptive solve without a callback keeps no states between, and tells of its own failures.
     told = watch if sampler.evaluations or callback is not None else None
     x = sampler.function(field, x, times, args=args, callback=told, **options)
@@ -169,7 +169,7 @@ def _check_options(sampler: Sampler, options: dict[str, Any]) -> None:
             raise unknown(f"option of sampler {sampler.name}", name, own)
 
 
-class _Watch:
+class Watch:
     """Which step first left a state that is not finite, by sample, on the device."""
 
     def __init__(self, callback: Callback | None) -> None:
