@@ -30,6 +30,7 @@ PARTS = (
     "recurrent",
     "operator",
     "sampler",
+    "unet",
 )
 
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from integrand.apps.generation.baselines import baselines
 from integrand.apps.generation.data import LEAST, GenerationData, SamplesOfPart
 from integrand.apps.generation.densities import EXACT, bits_per_number, likelihood
+from integrand.apps.generation.feature_classifier import feature_classifier
 from integrand.apps.generation.metrics.energy_distance import energy_distance
 from integrand.apps.generation.metrics.evaluation import evaluate_samples
 from integrand.apps.generation.metrics.frechet_classifier import FrechetClassifier
-from integrand.apps.generation.metrics.frechet_training import train_frechet_classifier
 from integrand.apps.generation.metrics.neighbours import NearestTraining, nearest_training
 from integrand.apps.generation.module import GenerationModule
 from integrand.apps.generation.planar import Plane, survey
@@ -244,15 +244,7 @@ def classifier_of(
     if not task.classes:
         return None
     notify("training a classifier for the Frechet distance")
-    return train_frechet_classifier(
-        flat_rows(train.values),
-        train.labels.numpy(),
-        flat_rows(test.values),
-        test.labels.numpy(),
-        name=task.kind,
-        shape=task.shape if task.kind == "image" else None,
-        seed=seed,
-    )
+    return feature_classifier(train, test, task, seed=seed)
 
 
 def _sweep(module: GenerationModule, options: SamplingOptions, real: Array, seed: int, notify: Notify) -> list[Swept]:

@@ -84,9 +84,11 @@ _STYLE: dict[Any, Any] = {
 }
 HIGHER_IS_BETTER = frozenset(("accuracy", "auprc", "auroc", "average_precision", "f1", "psnr", "r2", "ssim"))
 """Metrics of which more is better."""
+PANELS = 6
+"""Curves of a training that are drawn, at most."""
 _ACRONYMS = (
     *("crps", "mae", "mse", "rmse", "nrmse", "vrmse", "mase", "nll", "elbo", "kl"),
-    *("auroc", "auprc", "ece", "f1", "psnr", "ssim", "fid", "r2"),
+    *("auroc", "auprc", "ece", "f1", "psnr", "ssim", "fid", "fd", "r2"),
 )
 
 
@@ -270,7 +272,8 @@ def draw_training(run: RunFolder) -> list[Path]:
     """Draw a training's curves and, where they were counted, its field evaluations; returns the files written.
 
     ``training.png`` shows the loss of each logged step with its running mean, and every validation metric with its
-    best value; ``evaluations.png`` how often the field was evaluated for a forecast. Without a log nothing is drawn.
+    best value and, dashed, what was logged of it as ``floor/``; ``evaluations.png`` how often the field was evaluated
+    for a forecast. Without a log nothing is drawn.
     """
     rows = read_metrics(run.metrics) if run.metrics.is_file() else []
     curves = {name: _curve(rows, name) for name in sorted({key for row in rows for key in row} - {"step", "epoch"})}
@@ -278,7 +281,7 @@ def draw_training(run: RunFolder) -> list[Path]:
     drawn = []
     with style():
         shown = [name for name in ("train/loss", *curves) if name in curves]
-        shown = list(dict.fromkeys(n for n in shown if n == "train/loss" or n.startswith("validation/")))[:5]
+        shown = list(dict.fromkeys(n for n in shown if n == "train/loss" or n.startswith("validation/")))[:PANELS]
         if shown:
             drawn.append(_draw_curves(run, curves, shown))
         if "train/evaluations" in curves:
@@ -324,7 +327,11 @@ def _draw_curves(run: RunFolder, curves: dict[str, tuple[Array, Array]], shown: 
                 )
                 extreme = "Highest" if higher else "Lowest"
                 told.append(f"{extreme} validation {metric_name(name)}: {values[best]:.4g}, at step {steps[best]:,}.")
-            if _falls_far(finite):
+            floor = curves[floors][1][-1] if (floors := name.replace("validation/", "floor/")) in curves else None
+            if floor is not None:
+                axes.axhline(floor, color=OBSERVED, linestyle="--", linewidth=1.2)
+                told.append(f"Dashed: {floor:.4g}, what real samples have.")
+            if _falls_far(finite) and (floor is None or floor > 0):
                 log_axis(axes.yaxis)
         if axes.get_yscale() == "linear":
             axes.yaxis.set_major_locator(MaxNLocator(4))

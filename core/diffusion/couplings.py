@@ -282,7 +282,7 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """Return |x_i - y_j|^2 for all pairs of rows, (N, M), of x (N, ...) and y (M, ...).
 
     Formed from products of rows after the mean of y is taken off, which loses few digits, in single precision or
-    better; never negative.
+    better, under autocast too; never negative.
 
     Example:
         >>> squared_distances(torch.tensor([[0.0], [3.0]]), torch.tensor([[1.0]]))
@@ -293,7 +293,8 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     x, y = x.reshape(len(x), -1).to(wide), y.reshape(len(y), -1).to(wide)
     centre = y.mean(0)
     x, y = x - centre, y - centre
-    return torch.addmm(y.square().sum(1) + x.square().sum(1, keepdim=True), x, y.t(), alpha=-2).clamp_min(0)
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.addmm(y.square().sum(1) + x.square().sum(1, keepdim=True), x, y.t(), alpha=-2).clamp_min(0)
 
 
 def _assigned(cost: Tensor) -> Tensor:

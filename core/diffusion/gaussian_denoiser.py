@@ -83,5 +83,6 @@ class GaussianDenoiser(nn.Module):
         flat = x.flatten(1)
         alpha, sigma = (lift(each, flat) for each in (self.process.alpha(t), self.process.sigma(t)))
         gains = alpha * self.variances / (alpha.square() * self.variances + sigma.square())
-        along = (flat - alpha * self.mean) @ self.vectors
-        return (self.mean + (gains * along) @ self.vectors.T).view(x.shape)
+        with torch.autocast(x.device.type, enabled=False):  # products in half precision would cost the digits
+            along = (flat - alpha * self.mean) @ self.vectors
+            return (self.mean + (gains * along) @ self.vectors.T).view(x.shape)
