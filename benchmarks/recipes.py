@@ -94,7 +94,7 @@ _FROM_96 = "from 96 hours too, in Shi et al. (2025), Time-MoE, Table 4"
 _CLASSES = {"accuracy": "higher", "nll": "lower"}
 _CLASSES_NOTE = "the official test part; trained on the whole training part, the last weights; each seed its own order"
 _TWO_STEPS = ("--trainer.max_steps", "2", "--trainer.max_epochs", "1")
-_DENSITY_NOTE = "nats a sample of 2,000 test points, by the probability flow with exact divergence; the true density has the entropy"
+_DENSITY_NOTE = "nats a sample of 2,000 test points, by the probability flow with exact divergence"
 _TABLE_NOTE = (
     "learners trained on drawn rows against the same trained on as many real ones, both scored on the real test part"
 )
@@ -171,15 +171,15 @@ RECIPES = {
     ),
     "digits": Recipe(
         {"bits_per_dim": "lower", "c2st_forest": "lower", "energy_distance": "lower", "nearest_ratio": "higher"},
-        "359 test images and as many samples with 20 evaluations; the likelihood of the first 200 with their classes, by "
-        "the probability flow with exact divergence",
+        "359 test images and as many samples with 20 evaluations; the likelihood of the first 200 with their classes, "
+        "by the probability flow with exact divergence",
         app="generation",
         quick=_TWO_STEPS,
     ),
     "digits_few_steps": Recipe(
         {"c2st_forest": "lower", "energy_distance": "lower", "miss": "lower"},
-        "359 test images and as many samples with 4 evaluations of a flow map of the recipe digits, whose run of the same "
-        "seed is its teacher; seconds are of both trainings",
+        "359 test images and as many samples with 4 evaluations of a flow map of the recipe digits, whose run of the "
+        "same seed is its teacher; seconds are of both trainings",
         app="generation",
         quick=_TWO_STEPS,
         recipe="few_steps",
