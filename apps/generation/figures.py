@@ -8,10 +8,11 @@ import torch
 from matplotlib.ticker import FuncFormatter, NullLocator
 from torch import Tensor
 
-from integrand.apps.generation.evaluation import REAL, GenerationEvaluation
+from integrand.apps.generation.evaluation import GenerationEvaluation
 from integrand.apps.generation.grids import limits, mosaic, pixels, show
 from integrand.apps.generation.planar_figures import draw_density, draw_flow, draw_planar_path
 from integrand.apps.generation.sampling import Drawn, SamplingOptions
+from integrand.apps.generation.scoring import REAL
 from integrand.apps.generation.task import GenerationTask
 from integrand.apps.training.animations import save_animation
 from integrand.apps.training.figures import BASELINES, FAINT, MODEL, NARROW, OBSERVED, SERIES, figure, save, style

@@ -16,7 +16,7 @@ from lightning import Trainer
 from PIL import Image
 
 from integrand.apps.cli import main
-from integrand.apps.generation import evaluation
+from integrand.apps.generation import evaluation, feature_classifier, scoring
 from integrand.apps.generation.baselines import GaussianMixture
 from integrand.apps.generation.metrics.frechet_training import train_frechet_classifier
 from integrand.apps.physics.surrogate.data import SurrogateData
@@ -47,9 +47,9 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def quicken(patched: pytest.MonkeyPatch) -> None:
     """Have ``evaluate`` take fewer metrics, samplers, steps of its classifier and resamples than users need."""
-    patched.setattr(evaluation, "METRICS", QUICK)
+    patched.setattr(scoring, "METRICS", QUICK)
     patched.setattr(evaluation, "SWEPT", {"ddim": (4,), "dpmpp_2m": (4, 6)})
-    patched.setattr(evaluation, "train_frechet_classifier", partial(train_frechet_classifier, steps=20))
+    patched.setattr(feature_classifier, "train_frechet_classifier", partial(train_frechet_classifier, steps=20))
     patched.setattr(GaussianMixture, "COMPONENTS", (1, 5))
 
 

@@ -14,11 +14,10 @@ import torch
 from lightning import Trainer
 
 from integrand.apps.cli import main
-from integrand.apps.generation import evaluation
+from integrand.apps.generation import scoring
 from integrand.apps.generation.data import GenerationData
 from integrand.apps.generation.distillation import evaluation as scored
 from integrand.apps.generation.distillation.module import DistilledModule
-from integrand.apps.generation.metrics.frechet_training import train_frechet_classifier
 from integrand.apps.generation.sampling import SamplingOptions, draw, sampling_options
 from integrand.apps.training.checkpoints import StoredRun
 from integrand.apps.training.exported import load_exported
@@ -42,9 +41,7 @@ def carried_out(*words: str) -> str:
     """Run a command that must succeed, its evaluation quickened, and return what it printed."""
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        for module in (evaluation, scored):
-            patched.setattr(module, "METRICS", QUICK)
-        patched.setattr(evaluation, "train_frechet_classifier", partial(train_frechet_classifier, steps=20))
+        patched.setattr(scoring, "METRICS", QUICK)
         code = main(list(words))
     assert code == 0, out.getvalue()
     return out.getvalue()

@@ -1,36 +1,28 @@
 """Scoring a flow map: its samples beside its teacher's, by as many evaluations and by the teacher's own."""
 
-import time
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from integrand.apps.generation.data import LEAST, GenerationData
+from integrand.apps.generation.data import GenerationData
 from integrand.apps.generation.distillation.module import DistilledModule, taught_by
-from integrand.apps.generation.evaluation import (
-    METRICS,
+from integrand.apps.generation.evaluation import SWEPT_SAMPLES, GenerationEvaluation, Swept
+from integrand.apps.generation.metrics.energy_distance import energy_distance
+from integrand.apps.generation.module import GenerationModule
+from integrand.apps.generation.sampling import JUMPS, Drawn, SamplingOptions, draw, sampling_options
+from integrand.apps.generation.scoring import (
     REAL,
-    SCORED,
-    SWEPT_SAMPLES,
     Array,
-    GenerationEvaluation,
     Notify,
     Paired,
-    Swept,
-    classifier_of,
+    RealSamples,
+    draw_watched,
     flat_rows,
     results_of,
 )
-from integrand.apps.generation.metrics.energy_distance import energy_distance
-from integrand.apps.generation.metrics.evaluation import evaluate_samples
-from integrand.apps.generation.metrics.neighbours import nearest_training
-from integrand.apps.generation.module import GenerationModule
-from integrand.apps.generation.sampling import JUMPS, Drawn, SamplingOptions, draw, sampling_options
 from integrand.core.diffusion.schedule import Spacing
-from integrand.core.errors import InputError
 
 FINE = 64
 """Steps of the teacher by which its solutions are taken to be exact."""
@@ -75,62 +67,38 @@ def evaluate(
     Raises:
         InputError: the teacher is not there any more; ``count`` is below ``LEAST``; see ``draw``.
     """
-    data.setup()
-    if count is not None and count < LEAST:
-        raise InputError(f"--count {count} is too few samples to tell apart from real ones: give at least {LEAST}.")
-    task, teacher = module.network.built_for, taught_by(module)
+    teacher = taught_by(module)
     options = sampling_options(module, steps=steps)
-    test, train = data.part("test"), data.part("train")
-    count = min(len(test), SCORED) if count is None else count
-    seeds = 1_000_000 * seed + torch.arange(count)
-    path: list[Tensor] = []
-    times: list[float] = []
-
-    def watch(step: int, t: float, x: Tensor) -> None:
-        path.append(x[: 256 if task.kind == "points" else 64].cpu())
-        times.append(t)
-
-    notify(f"drawing {count:,} samples in {options.steps} jumps, and with the teacher")
-    began = time.monotonic()
-    drawn = draw(module, seeds, options=options, watch=watch)
-    seconds = time.monotonic() - began
-    rivals = _rivals(teacher, module.guidance, options.steps)
-    others = {rival.name: draw(rival.module, seeds, options=rival.options) for rival in rivals}
+    real = RealSamples.of(data, count, seed=seed)
+    notify(f"drawing {real.count:,} samples in {options.steps} jumps, and with the teacher")
+    watched = draw_watched(module, real.seeds, options)
+    drawn, rivals = watched.drawn, _rivals(teacher, module.guidance, options.steps)
+    others = {rival.name: draw(rival.module, real.seeds, options=rival.options) for rival in rivals}
     own = sampling_options(teacher, guidance=module.guidance)
-    exact = draw(teacher, seeds, options=own._replace(method="dpmpp_3m", steps=FINE)).values
+    exact = draw(teacher, real.seeds, options=own._replace(method="dpmpp_3m", steps=FINE)).values
     miss = {who: _miss(each, exact) for who, each in {name: drawn, **others}.items()}
-
-    real, generated, learned = (flat_rows(each) for each in (test.values, drawn.values, train.values))
-    classifier = classifier_of(train, test, task, seed, notify)
-    notify("telling samples apart from the test part")
-    chosen = [*METRICS, *(["frechet_classifier"] if classifier is not None else [])]
-    compare = partial(evaluate_samples, real=real, train=learned, metrics=chosen, classifier=classifier, seed=seed)
-    labels: dict[str, Any] = {}
-    if classifier is not None:
-        labels = {"generated_labels": drawn.labels.numpy(), "real_labels": test.labels.numpy()}
-    nearest = nearest_training(generated, learned, real)
-    told = compare(generated, nearest=nearest, **labels)
+    told, nearest = real.tell_apart(drawn, notify)
     metrics = {name: {"miss": float(miss[name].mean()), **told["metrics"]}}
     for who, each in others.items():
-        of = compare(flat_rows(each.values), floor=False, **labels)["metrics"]
+        of = real.compare(flat_rows(each.values), labels=each.labels, floor=False)["metrics"]
         metrics[who] = {"miss": float(miss[who].mean()), **of}
     metrics[REAL] = told["floor"]
     about = f"root mean square distance, per number, from the teacher's solution of the same noise in {FINE} steps"
     paired = Paired("miss", miss, about, "seeds")
     yardsticks = {rivals[0].name: "is the teacher with all its evaluations"}
-    results = results_of(name, metrics, paired, told, data, drawn, options, seconds, seed, yardsticks)
+    results = results_of(name, metrics, paired, told, watched, data, options, seed=seed, yardsticks=yardsticks)
     return GenerationEvaluation(
         name=name,
         drawn=drawn,
         baselines={who: flat_rows(each.values) for who, each in others.items()},
-        test=test.values,
-        train=train.values,
-        test_labels=test.labels,
+        test=data.part("test").values,
+        train=data.part("train").values,
+        test_labels=data.part("test").labels,
         nearest=nearest,
         bits={},
-        path=torch.stack(path),
-        path_times=times,
-        swept=_sweep(module, teacher, real, seed, notify),
+        path=watched.path,
+        path_times=watched.times,
+        swept=_sweep(module, teacher, real.test, seed, notify),
         plane=None,
         results={**results, "teacher": str(module.teacher)},
     )
