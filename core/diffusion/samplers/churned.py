@@ -9,9 +9,8 @@ from torch import Tensor
 
 from integrand.core.diffusion.probability_flow import Denoising
 from integrand.core.diffusion.process import Process
-from integrand.core.diffusion.samplers.euler import Velocity
 from integrand.core.diffusion.samplers.grid import Callback, Grid, combine
-from integrand.core.diffusion.samplers.heun import heun_step
+from integrand.core.diffusion.samplers.heun import heun_step, heun_steps
 from integrand.core.diffusion.samplers.noise import Noise
 from integrand.core.errors import InputError
 
@@ -65,19 +64,10 @@ def churned(
         raise InputError(f"0 <= churn_min <= churn_max must hold, got {churn_min:g} and {churn_max:g}.")
     grid = Grid.of(field.process, times, x)
     raised = _raise(field.process, grid, churn, (churn_min, churn_max), x)
-    ends, starts = Velocity.of(field.process, grid.at), Velocity.of(field.process, raised.at)
-    for i in range(grid.steps):
+    for i, step in enumerate(heun_steps(field.process, raised.at, grid.at[1:], x)):
         if raised.amount[i]:
             x = combine(x, raised.kept[i], (raised.amount[i] * noise_scale, noise(i, x)))
-        x = heun_step(
-            field,
-            x,
-            (raised.at[i], grid.at[i + 1]),
-            (raised.t[i], grid.t[i + 1]),
-            (starts.a[i], ends.a[i + 1]),
-            (starts.b[i], ends.b[i + 1]),
-            args,
-        )
+        x = heun_step(field, x, (raised.t[i], grid.t[i + 1]), step, args)
         if callback is not None:
             callback(i + 1, grid.at[i + 1], x)
     return x

@@ -41,7 +41,7 @@ def ddim(
     """
     grid = Grid.of(field.process, times, x)
     for i in range(grid.steps):
-        x = combine(x, grid.kept(i, i + 1), (grid.given(i, i + 1), field.denoise(grid.t[i], x, args)))
+        x = combine(x, grid.kept_by[i], (grid.given(i, i + 1), field.denoise(grid.t[i], x, args)))
         if callback is not None:
             callback(i + 1, grid.at[i + 1], x)
     return x

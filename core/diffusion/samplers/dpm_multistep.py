@@ -94,7 +94,7 @@ def _multistep(
     for i in range(grid.steps):
         past = [field.denoise(grid.t[i], x, args), *past[: order - 1]]
         weights = weigh(grid, i) if grid.is_finite(i, i + 1) else [grid.given(i, i + 1)]
-        x = combine(x, grid.kept(i, i + 1), *zip(weights, past, strict=False))
+        x = combine(x, grid.kept_by[i], *zip(weights, past, strict=False))
         if callback is not None:
             callback(i + 1, grid.at[i + 1], x)
     return x
@@ -117,10 +117,11 @@ def _third(grid: Grid, i: int) -> list[float]:
 
 def _third_published(grid: Grid, i: int) -> list[float]:
     nodes = past_nodes(grid, i, 3)
-    weights = _third(grid, i)
     if len(nodes) < 3:
-        return weights
-    h, (_, r, s) = grid.h(i, i + 1), nodes
-    # h phi_3(-h) = m_2 / 2; the divided difference is D_i / (r s) + D_{i-1} / (r (r - s)) + D_{i-2} / (s (s - r)).
-    lack = grid.alpha[i + 1] * moments(h, 3)[2] / 2
-    return [w - lack / d for w, d in zip(weights, (r * s, r * (r - s), s * (s - r)), strict=True)]
+        return _third(grid, i)
+    (m0, m1, m2), (_, r, s), alpha = moments(grid.h(i, i + 1), 3), nodes, grid.alpha[i + 1]
+    # The parabola's integral is m_0 D_i + m_1 [first difference] + (m_2 - r m_1) [second]; half of m_2 is left out. The
+    # differences are (D_i - D_{i-1}) / -r and D_i / (r s) + D_{i-1} / (r (r - s)) + D_{i-2} / (s (s - r)).
+    first, second = -alpha * m1 / r, alpha * (0.5 * m2 - r * m1)
+    now = alpha * m0 + first + second / (r * s)
+    return [now, second / (r * (r - s)) - first, second / (s * (s - r))]

@@ -27,6 +27,7 @@ class Grid(NamedTuple):
         at: the times as numbers.
         alpha, sigma: of the process.
         half_log_snr: lambda; infinite where sigma or alpha is 0.
+        kept_by: ``kept`` of each step, (S) of them, as ``scalars``.
     """
 
     t: list[Tensor]
@@ -34,6 +35,7 @@ class Grid(NamedTuple):
     alpha: list[float]
     sigma: list[float]
     half_log_snr: list[float]
+    kept_by: list[Tensor]
 
     @classmethod
     def of(cls, process: Process, times: Tensor | Sequence[float], x: Tensor, *, order: int = 1) -> "Grid":
@@ -65,7 +67,8 @@ class Grid(NamedTuple):
         if at[-1] == 0:
             sigma[-1] = 0.0  # whatever is left by rounding, or by a process whose data are never quite clean
         level = [_log(a) - _log(s) for a, s in zip(alpha, sigma, strict=True)]
-        return cls(list(host.to(dtype=x.dtype).to(x.device, non_blocking=True).unbind()), at, alpha, sigma, level)
+        t = list(host.to(dtype=x.dtype).to(x.device, non_blocking=True).unbind())
+        return cls(t, at, alpha, sigma, level, scalars([j / i for i, j in pairwise(sigma)], x))
 
     @property
     def steps(self) -> int:
@@ -97,7 +100,21 @@ class Factors(NamedTuple):
     amount: float
 
 
-def combine(x: Tensor, kept: float, *terms: tuple[float, Tensor]) -> Tensor:
+def scalars(values: Sequence[float], x: Tensor) -> list[Tensor]:
+    """Return numbers as tensors () on the host, by which x is multiplied in half the time that a number takes.
+
+    A number is made a tensor at every product, which costs as much as the product of a small x. They have the precision
+    of x, at least float32; an accelerator takes them from the host with the call and waits for nothing.
+
+    Args:
+        values: numbers, (N).
+        x: what they will multiply.
+    """
+    made = torch.tensor(values, dtype=torch.promote_types(x.dtype, torch.float32), device="cpu")
+    return list(made.unbind())
+
+
+def combine(x: Tensor, kept: float | Tensor, *terms: tuple[float, Tensor]) -> Tensor:
     """Return kept x + sum of factor times tensor, each term one fused operation.
 
     Example:

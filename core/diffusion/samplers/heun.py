@@ -1,13 +1,14 @@
 """Heun's method on the probability flow, as EDM samples."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from integrand.core.diffusion.probability_flow import Denoising
+from integrand.core.diffusion.process import Process
 from integrand.core.diffusion.samplers.euler import Velocity
-from integrand.core.diffusion.samplers.grid import Callback, Grid, combine
+from integrand.core.diffusion.samplers.grid import Callback, Grid, combine, scalars
 
 
 def heun(
@@ -29,39 +30,60 @@ def heun(
     Algorithm 1.
     """
     grid = Grid.of(field.process, times, x)
-    flow = Velocity.of(field.process, grid.at)
-    for i in range(grid.steps):
-        ends = (grid.at[i], grid.at[i + 1])
-        x = heun_step(field, x, ends, (grid.t[i], grid.t[i + 1]), (flow.a[i], flow.a[i + 1]), flow.b[i : i + 2], args)
+    steps = heun_steps(field.process, grid.at[:-1], grid.at[1:], x)
+    for i, step in enumerate(steps):
+        x = heun_step(field, x, (grid.t[i], grid.t[i + 1]), step, args)
         if callback is not None:
             callback(i + 1, grid.at[i + 1], x)
     return x
 
 
-def heun_step(
-    field: Denoising,
-    x: Tensor,
-    at: Sequence[float],
-    t: Sequence[Tensor],
-    a: Sequence[float],
-    b: Sequence[float],
-    args: Any,
-) -> Tensor:
+class HeunStep(NamedTuple):
+    """A step x' = kept x + given D, x_j = mixed x + first D + second D', of the answers D at x and D' at x'.
+
+    Both slopes are linear in x and the two answers, so that each state is one sum.
+    """
+
+    kept: Tensor
+    given: float
+    mixed: Tensor
+    first: float
+    second: float
+
+
+def heun_steps(process: Process, starts: Sequence[float], ends: Sequence[float], x: Tensor) -> list[HeunStep | None]:
+    """Return the factors of every step, None where one ends at t = 0.
+
+    Args:
+        process: the path.
+        starts, ends: times of each step, (S) of both.
+        x: the states that will be walked.
+    """
+    flow, count = Velocity.of(process, [*starts, *ends]), len(starts)
+    kept, given, mixed, answers = [], [], [], []
+    slopes = zip(flow.a[:count], flow.b[:count], flow.a[count:], flow.b[count:], strict=True)
+    for t, s, (a, b, c, d) in zip(starts, ends, slopes, strict=True):
+        step, half = s - t, (s - t) / 2
+        kept.append(1 + step * a)
+        given.append(step * b)
+        mixed.append(1 + half * (a + c * kept[-1]))
+        answers.append((half * (b + c * given[-1]), half * d))
+    factors = zip(scalars(kept, x), given, scalars(mixed, x), answers, strict=True)
+    return [HeunStep(k, g, m, *pair) if s else None for s, (k, g, m, pair) in zip(ends, factors, strict=True)]
+
+
+def heun_step(field: Denoising, x: Tensor, t: tuple[Tensor, Tensor], step: HeunStep | None, args: Any) -> Tensor:
     """Return the state after one step.
 
     Args:
         field: what denoises.
         x: states, (B, ...).
-        at: the times at both ends.
-        t: the same as tensors ().
-        a, b: of the velocity a x + b D at both ends, not used at t = 0.
+        t: the times at both ends, tensors ().
+        step: its factors, None where it ends at t = 0.
         args: conditions.
     """
-    step, first = at[1] - at[0], field.denoise(t[0], x, args)
-    if at[1] == 0:
+    first = field.denoise(t[0], x, args)
+    if step is None:
         return combine(x, 0.0, (1.0, first))
-    # Both slopes are linear in x and two answers, so that the step is one sum of three terms.
-    kept, given = 1 + step * a[0], step * b[0]
-    second = field.denoise(t[1], combine(x, kept, (given, first)), args)
-    half = step / 2
-    return combine(x, 1 + half * (a[0] + a[1] * kept), (half * (b[0] + a[1] * given), first), (half * b[1], second))
+    second = field.denoise(t[1], combine(x, step.kept, (step.given, first)), args)
+    return combine(x, step.mixed, (step.first, first), (step.second, second))

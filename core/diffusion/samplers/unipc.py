@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
 from integrand.core.diffusion.probability_flow import Denoising
@@ -60,15 +61,18 @@ def unipc(
         raise unknown("variant of unipc", variant, VARIANTS)
     grid = Grid.of(field.process, times, x, order=order)
     past: list[Tensor] = []  # answers, the latest first
-    begun: Tensor | None = None  # x at the step before
+    predicted: list[float] = []  # factors that they had in x, where it is to be corrected
     for i in range(grid.steps):
         answer = field.denoise(grid.t[i], x, args)
-        if begun is not None and grid.is_finite(i - 1, i):
-            weights = _correct(grid, i - 1, order, variant)
-            x = combine(begun, grid.kept(i - 1, i), *zip(weights, (answer, *past), strict=False))
-        past, begun = [answer, *past[: order - 1]], x
-        weights = _predict(grid, i, order, variant) if grid.is_finite(i, i + 1) else [grid.given(i, i + 1)]
-        x = combine(x, grid.kept(i, i + 1), *zip(weights, past, strict=False))
+        if predicted:
+            # Both have the same share of the state before, so that the corrected is the predicted and a difference.
+            latest, *others = _correct(grid, i - 1, order, variant)
+            x = torch.add(x, answer, alpha=latest)
+            for corrected, former, term in zip(others, predicted, past, strict=False):
+                x.add_(term, alpha=corrected - former)
+        past = [answer, *past[: order - 1]]
+        predicted = _predict(grid, i, order, variant) if grid.is_finite(i, i + 1) else []
+        x = combine(x, grid.kept_by[i], *zip(predicted or [grid.given(i, i + 1)], past, strict=False))
         if callback is not None:
             callback(i + 1, grid.at[i + 1], x)
     return x
