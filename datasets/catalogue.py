@@ -254,6 +254,26 @@ _ENTRIES = (
         notice=RESEARCH_ONLY,
     ),
     Dataset(
+        name="diamonds",
+        summary="prices of round-cut diamonds: 42,827 stones, 6 numbers beside the price, 3 ordered grades",
+        source="the R package ggplot2 (Wickham), through the Python package plotnine 0.15.9 "
+        "(https://pypi.org/project/plotnine/0.15.9/)",
+        licence="MIT",
+        citation="Wickham H. (2016). ggplot2: Elegant Graphics for Data Analysis. Springer, data set diamonds.",
+        size=1_573_070,
+        splits="none published: at random, each stone once, though many are offered twice",
+        files=(
+            RemoteFile(
+                path="diamonds/plotnine-0.15.9-py3-none-any.whl",
+                url="https://files.pythonhosted.org/packages/c5/7a/0ffb626172083659f2d425a2bdd14815281c80890a116b4547"
+                "fe7f5d76ec/plotnine-0.15.9-py3-none-any.whl",
+                sha256="36f4526235b3ddd9ea379dd677093ea2ee1b58ab98adec1bde891930283448cd",
+                size=1_573_070,
+            ),
+        ),
+        loader="integrand.datasets.real.diamonds:load",
+    ),
+    Dataset(
         name="etth1",
         summary="electricity transformer temperature and loads, July 2016 to June 2018: 17,420 hourly rows, 7 channels",
         source="ETDataset, ETT-small (https://github.com/zhouhaoyi/ETDataset)",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +15,7 @@ from integrand.core.errors import unknown
 from integrand.datasets.catalogue import find
 from integrand.datasets.frames import read_frame
 
-NAMES = ("breast_cancer", "diabetes")
+NAMES = ("breast_cancer", "diabetes", "diamonds")
 """Tables in the catalogue."""
 
 
@@ -27,11 +27,13 @@ class NamedFrame:
         name: what the data are called.
         frame: a row each.
         target: the column that is usually predicted from the others; None where nobody said.
+        orders: columns of words that have an order, each with its words from least to greatest.
     """
 
     name: str
     frame: pd.DataFrame
     target: str | None = None
+    orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def checksum(self) -> str:
@@ -62,7 +64,7 @@ def load_frame(dataset: str, *, as_text: Collection[str] = ()) -> NamedFrame:
     if name in NAMES:
         module, _, function = str(find(name).loader).partition(":")
         loader = importlib.import_module(module)
-        return NamedFrame(name, getattr(loader, function)(), loader.TARGET)
+        return NamedFrame(name, getattr(loader, function)(), loader.TARGET, getattr(loader, "ORDERS", {}))
     if "/" not in dataset and not Path(dataset).suffix and not Path(dataset).exists():
         raise unknown("table", dataset, NAMES)
     return NamedFrame(Path(dataset).name, read_frame(dataset, as_text=as_text))

@@ -15,6 +15,8 @@ from integrand.core.errors import InputError
 
 NARROWEST = 1e-4
 """Least distance of two knots' normal scores: far above the rounding of float32, of less than 1e-4 probability."""
+OUTERMOST = 8
+"""Values that lie beyond the last quantile in a tail, at least."""
 MARGIN = 1e-3
 """Share of a cell that draws keep from its edges, so that rounding to float32 cannot carry them over."""
 
@@ -57,7 +59,9 @@ class QuantileMap:
             values: (N,) finite numbers, at least two of them different.
             unit: distance of the lattice the values lie on, where they do: each is then spread over a cell so wide.
             knots: how many quantiles shape the map, beside those of values that make up more than 1 / knots of all. Few
-                keep smooth relations between columns smooth, many follow the column closely.
+                keep smooth relations between columns smooth, many follow the column closely. In the tails there are
+                more, at 1 / (2 knots), 1 / (4 knots) and so on while at least ``OUTERMOST`` values lie beyond, so that
+                in a long column a few strange values do not draw out the whole last hundredth.
 
         Raises:
             InputError: fewer than two different values, or fewer than two knots.
@@ -70,7 +74,7 @@ class QuantileMap:
         x, p, kept = _distribution(distinct, counts, unit, knots)
         total = int(counts.sum())
         if len(x) > knots:
-            grid = np.linspace(0, 1, knots + 1)[1:-1]
+            grid = _grid(knots, total)
             inside = kept | np.isin(np.arange(len(x)), (0, len(x) - 1))
             # Quantiles within a value that many share would add nothing to the edges of its interval.
             steps = [(np.interp(q, p, x), q) for q in grid if not _in_flat(q, p, kept)]
@@ -164,6 +168,13 @@ def _distribution(
             p.append(share)
             kept.append(bool(frequent[i]))
     return np.maximum.accumulate(np.array(x)), np.maximum.accumulate(np.array(p)), np.array(kept)
+
+
+def _grid(knots: int, total: int) -> np.ndarray:
+    """Return the quantiles that shape a map: equally far apart, and in the tails each half as far out as the last."""
+    halvings = max(0, int(np.log2(max(1.0, total / (knots * OUTERMOST)))))
+    tail = 1 / (knots * 2.0 ** np.arange(halvings, 0, -1))
+    return np.concatenate([tail, np.linspace(0, 1, knots + 1)[1:-1], 1 - tail[::-1]])
 
 
 def _in_flat(q: float, p: np.ndarray, kept: np.ndarray) -> bool:

@@ -17,9 +17,10 @@ def verdict(results: Mapping[str, Any]) -> str:
     """Say whether the model beats the best baseline on the first metric, and how surely.
 
     ``results["yardsticks"]`` names what is no baseline, for it was given what no model is, and what that was: they do
-    not decide, and a sentence after the first has their figures.
+    not decide, and a sentence after the first has their figures. ``results["goals"]`` holds the value that a metric
+    has by definition where there is nothing left to gain: a last sentence says whether it lies in the interval.
     """
-    return " ".join([_verdict(results), *_measured_by(results)])
+    return " ".join([_verdict(results), *_measured_by(results), *_beside_goal(results)])
 
 
 def _verdict(results: Mapping[str, Any]) -> str:
@@ -79,6 +80,21 @@ def _measured_by(results: Mapping[str, Any]) -> list[str]:
                 f"{value:.3g}."
             )
     return told
+
+
+def _beside_goal(results: Mapping[str, Any]) -> list[str]:
+    """Say whether the goal of the first metric lies in the interval of the model's."""
+    model = results["model"]
+    metric = next(iter(results["metrics"][model]))
+    goal = (results.get("goals") or {}).get(metric)
+    interval = ((results.get("intervals") or {}).get(model) or {}).get(metric)
+    if goal is None or interval is None:
+        return []
+    low, high = interval
+    # Of an interval that ends close to the goal as many digits are told as show on which side.
+    digits = next((d for d in range(3, 8) if goal not in (round(low, d), round(high, d))), 3)
+    where = "includes" if low <= goal <= high else "lies below" if high < goal else "lies above"
+    return [f"The 95 % interval of its {metric_name(metric)}, {low:.{digits}f} to {high:.{digits}f}, {where} {goal:g}."]
 
 
 def better(metric: str, results: Mapping[str, Any]) -> str | float | None:

@@ -23,8 +23,9 @@ from integrand.apps.generation.models.mlp import MLPDenoiser
 from integrand.apps.generation.sampling import SamplingOptions, draw
 from integrand.apps.generation.tabular.data import EncodedRows, TableData
 from integrand.apps.generation.tabular.evaluation import evaluate
-from integrand.apps.generation.tabular.learners import Answers
+from integrand.apps.generation.tabular.learners import Answers, ask_learners
 from integrand.apps.generation.tabular.module import TableModule
+from integrand.apps.generation.tabular.privacy import at_most
 from integrand.apps.generation.tabular.results import REAL
 from integrand.apps.generation.tabular.task import TableTask
 from integrand.apps.generation.tabular.transfer import auroc, compared, transfer_ratio
@@ -248,6 +249,10 @@ def test_a_run_tells_what_its_rows_are_worth(run: Run):
     assert set(metrics) == {"mlp", "independent columns", "Gaussian copula", REAL}
     assert next(iter(metrics["mlp"])) == "transfer_ratio"
     assert metrics[REAL]["transfer_ratio"] == 1
+    assert "copies" not in metrics[REAL]  # all of its rows are training rows
+    low, high = results["intervals"]["mlp"]["transfer_ratio"]
+    assert low <= metrics["mlp"]["transfer_ratio"] <= high
+    assert f"The 95 % interval of its transfer ratio, {low:.3f} to {high:.3f}, " in verdict(results)
     assert (
         metrics["independent columns"]["association_difference"] > metrics["Gaussian copula"]["association_difference"]
     )
@@ -261,6 +266,30 @@ def test_a_run_tells_what_its_rows_are_worth(run: Run):
     figures = {one["file"] for one in json.loads((run.path / "figures/captions.json").read_text())}
     assert {"columns.png", "associations.png", "transfer.png"} <= figures
     assert "transfer ratio" in (run.path / "report.html").read_text()
+
+
+def test_learners_of_long_tables_see_as_many_rows_of_real_and_synthetic_ones(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What a cap of 100 rows gives is what learners of those very rows give."""
+    monkeypatch.setattr("integrand.apps.generation.tabular.evaluation.MOST_LEARNED", 100)
+    monkeypatch.setattr("integrand.apps.generation.tabular.evaluation.MOST_TOLD_APART", 20)
+    monkeypatch.setattr(importlib.import_module("integrand.apps.generation.metrics.classifier_test"), "TREES", 20)
+    data = TableData(str(table), target="income", drop=["since"])
+    made = evaluate(untrained(data), data, name="mlp", seed=0, notify=lambda line: None, count=150, steps=5)
+    rows = made.results["tables"][0]["rows"]
+    assert list(rows)[:2] == ["100 real rows", "100 rows of mlp"]
+    assert not [name for name in rows if name.startswith(("150", "172", "173"))]
+    assert made.results["sampling"]["learned"] == made.results["sampling"]["learned_of_real"] == 100
+    train = data.frame("train")
+    assert [remark for remark in made.results["remarks"] if f"of the {len(train):,} real ones as well" in remark]
+    seen = [at_most(train, 100, seed=seed) for seed in range(3)]
+    assert all(set(one.index) <= set(train.index) and one.index.is_unique for one in seen)
+    assert set(seen[0].index) != set(seen[1].index)
+    again = ask_learners(data.codec.schema, "income", learned_from=seen, test=data.frame("test"))
+    expected = {(one.learner, one.metric): one.real for one in compared(again, again)}
+    found = {(one.learner, one.metric): one.real for one in made.scores["mlp"].transfer}
+    assert found == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_table_without_target_is_compared_all_the_same(table: Path, capsys: pytest.CaptureFixture):

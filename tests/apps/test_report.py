@@ -221,6 +221,29 @@ def test_the_verdict_without_intervals_without_baselines_and_for_higher_is_bette
     assert verdict(results) == "a reaches AUROC 0.9 on the test part; there is no baseline to compare it with."
 
 
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ([0.79, 1.12], "0.790 to 1.120, includes 1."),
+        ([0.952, 0.981], "0.952 to 0.981, lies below 1."),
+        ([0.99, 0.99996], "0.99000 to 0.99996, lies below 1."),  # by three digits it would end at 1
+        ([1.0005, 1.002], "1.0005 to 1.0020, lies above 1."),
+        ([0.98, 1.0], "0.980 to 1.000, includes 1."),
+    ],
+)
+def test_the_verdict_says_whether_the_interval_includes_the_goal(interval: list[float], said: str) -> None:
+    results = {
+        "model": "a",
+        "metrics": {"a": {"transfer_ratio": 0.9}, "b": {"transfer_ratio": 0.8}},
+        "better": {"transfer_ratio": "higher"},
+        "intervals": {"a": {"transfer_ratio": interval}},
+        "goals": {"transfer_ratio": 1.0},
+    }
+    assert verdict(results).endswith(f" The 95 % interval of its transfer ratio, {said}")
+    assert "interval of its" not in verdict({**results, "goals": {}})
+    assert "interval of its" not in verdict({**results, "intervals": {"a": {}}})
+
+
 def test_a_yardstick_is_told_of_and_decides_nothing() -> None:
     metrics = {"a": {"mae": 0.2, "rmse": 0.3}, "b": {"mae": 0.4, "rmse": 0.2}, "exact": {"mae": 0.001, "rmse": 0.1}}
     results = {"model": "a", "metrics": metrics, "yardsticks": {"exact": "is given the equation"}}

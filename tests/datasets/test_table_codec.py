@@ -158,6 +158,23 @@ def test_quantiles_of_a_known_distribution():
     np.testing.assert_allclose(one.from_normal(np.array([6.0])), 15.0, rtol=0.01)
 
 
+def test_a_few_strange_values_of_a_long_column_do_not_draw_out_its_tail():
+    """Of 20,000 values three are ten times too large: no more than the outermost 1/1600 of all scores leads there.
+
+    That share is the last of 1/100, 1/200, 1/400, ... beyond which at least eight values lie, 12.5 of 20,000.
+    """
+    x = norm.ppf((np.arange(20_000) + 0.5) / 20_000)
+    ordinary = x.max()
+    x[-3:] = 10 * x[-3:]
+    one = QuantileMap.fit(x, knots=100)
+    drawn = one.from_normal(norm.ppf((np.arange(100_000) + 0.5) / 100_000))
+    assert 1e-5 < (drawn > ordinary).mean() <= 1 / 1600
+    inside = np.linspace(-2.9, 2.9, 59)
+    np.testing.assert_allclose(one.from_normal(inside), inside, atol=0.02)
+    short = QuantileMap.fit(np.arange(799.0), knots=100)  # fewer than eight beyond 1/100: no more knots than those
+    assert len(short.values) == 99 + 2 + 2  # quantiles, both ends, and one beyond each
+
+
 @pytest.mark.parametrize(("values", "knots", "told"), [([1.0, 1.0], 9, "two different"), ([1.0, 2.0], 1, "2 knots")])
 def test_maps_that_cannot_be_made_are_refused(values: list[float], knots: int, told: str):
     with pytest.raises(InputError, match=told):

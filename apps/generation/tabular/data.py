@@ -39,7 +39,8 @@ class TableData(PartsData):
         drop: columns to leave out, such as identifiers.
         categorical: columns to take for categories, whatever they hold; ``007`` stays ``007``.
         continuous: columns of numbers not to take for categories, however few distinct ones there are.
-        ordinal: columns of categories that have an order, each with its values from least to greatest.
+        ordinal: columns of categories that have an order, each with its values from least to greatest; of the data
+            set's own columns, unless another option names them, the orders that it is known to have.
         fractions: shares of training, validation and test.
         batch_size: rows a batch.
         num_workers: processes that load batches; 0 for the training process.
@@ -87,7 +88,9 @@ class TableData(PartsData):
         self.checksum = table.checksum
         split = self._split(table)
         train = table.frame.iloc[list(split.train)]
-        schema = TableSchema.infer(train, ordinal=self.ordinal, **self.roles)
+        named = {*self.ordinal, *(name for names in self.roles.values() for name in names)}
+        orders = {name: list(words) for name, words in table.orders.items() if name not in named}
+        schema = TableSchema.infer(train, ordinal={**orders, **self.ordinal}, **self.roles)
         if self.target is not None and schema.column(self.target).kind == "constant":
             raise InputError(f"target {self.target!r} never changes in the training part: name another column.")
         self.codec = TableCodec.fit(train, schema)

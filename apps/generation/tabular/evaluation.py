@@ -17,6 +17,7 @@ from integrand.apps.generation.sampling import SamplingOptions, draw, sampling_o
 from integrand.apps.generation.tabular.baselines import BASELINES
 from integrand.apps.generation.tabular.data import TableData
 from integrand.apps.generation.tabular.learners import Answers, ask_learners
+from integrand.apps.generation.tabular.privacy import at_most
 from integrand.apps.generation.tabular.results import Scored, results_of
 from integrand.apps.generation.tabular.table_scores import TableScores, score_tables
 from integrand.apps.generation.tabular.task import TableTask
@@ -33,6 +34,10 @@ PER_ROW = 4
 average out."""
 MOST_ROWS = 20_000
 """Rows of a synthetic table, at most, unless asked otherwise."""
+MOST_LEARNED = 10_000
+"""Rows that learners see of a table, real or synthetic, at most: forests of more take longer than the training."""
+MOST_TOLD_APART = 2_000
+"""Test rows, and as many others, that a forest is asked to tell apart, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +94,7 @@ def evaluate(
     real = None
     if data.target is not None:
         notify(f"learning {data.target} from real rows and from synthetic ones")
-        real = ask_learners(data.codec.schema, data.target, learned_from=[train], test=test)
+        real = ask_learners(data.codec.schema, data.target, learned_from=_to_learn([train] * TABLES), test=test)
     scored = {name: _score(data, real, made, first=True)}
     for place, (who, generator) in enumerate(BASELINES.items()):
         notify(f"drawing and scoring {who}")
@@ -97,6 +102,7 @@ def evaluate(
         tables = [generator(data.codec, train, rows, seed=first + k) for k in range(TABLES)]
         scored[who] = _score(data, real, tables)
     drawing = {**options._asdict(), "evaluations": evaluations, "rows": rows, "tables": TABLES}
+    drawing |= {"learned": min(rows, MOST_LEARNED), "learned_of_real": min(len(train), MOST_LEARNED)}
     drawing["milliseconds_a_row"] = 1000 * seconds / (rows * TABLES)
     return TableEvaluation(
         name=name,
@@ -128,16 +134,22 @@ def _score(data: TableData, real: Answers | None, tables: Sequence[pd.DataFrame]
 
     def learned(from_tables: Sequence[pd.DataFrame]) -> Answers:
         assert data.target is not None
-        return ask_learners(codec.schema, data.target, learned_from=from_tables, test=test)
+        return ask_learners(codec.schema, data.target, learned_from=_to_learn(from_tables), test=test)
 
     answers = learned(tables)
-    equal = compared(real, learned([table.iloc[: len(train)] for table in tables])) if first else []
+    more = first and len(train) < min(len(tables[0]), MOST_LEARNED)
+    equal = compared(real, learned([table.iloc[: len(train)] for table in tables])) if more else []
     return Scored(replace(scores, transfer=compared(real, answers)), apart, answers, equal)
+
+
+def _to_learn(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Return what learners see of tables: of one that is too long rows drawn at random, others for each seed."""
+    return [at_most(table, MOST_LEARNED, seed=seed) for seed, table in enumerate(tables)]
 
 
 def _told_apart(codec: TableCodec, rows: pd.DataFrame, test: pd.DataFrame) -> float:
     """Return the share of rows that a forest tells apart from as many test rows."""
-    return classifier_test(_encoded(codec, rows), _encoded(codec, test)).accuracy
+    return classifier_test(_encoded(codec, rows), _encoded(codec, at_most(test, MOST_TOLD_APART))).accuracy
 
 
 def _encoded(codec: TableCodec, frame: pd.DataFrame) -> np.ndarray:

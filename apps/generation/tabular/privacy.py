@@ -13,12 +13,16 @@ import pandas as pd
 from integrand.core.errors import InputError
 from integrand.datasets.table_codec import TableCodec
 
+MOST = 10_000
+"""Rows whose distances are measured, at most, of either kind."""
+
 
 @dataclass(frozen=True)
 class PrivacyScores:
     """How near synthetic rows lie to training rows, beside real rows that were held out.
 
-    Distances are Euclidean in the encoded space, to the nearest training row.
+    Distances are Euclidean in the encoded space, to the nearest training row; of more than ``MOST`` synthetic rows,
+    or held-out ones, as many drawn at random are measured, while copies are counted among all.
 
     Attributes:
         copies: synthetic rows that equal a training row in every cell.
@@ -74,7 +78,7 @@ def privacy_scores(
 
     if synthetic.empty or held_out.empty:
         raise InputError(f"give synthetic and held-out rows, got {len(synthetic)} and {len(held_out)}.")
-    ours, theirs = (nearest_distances(codec, train, rows) for rows in (synthetic, held_out))
+    ours, theirs = (nearest_distances(codec, train, at_most(rows, MOST)) for rows in (synthetic, held_out))
     wins = mannwhitneyu(theirs, ours).statistic / (len(ours) * len(theirs))
     return PrivacyScores(
         copies=count_copies(codec, train, synthetic),
@@ -87,6 +91,17 @@ def privacy_scores(
         held_out_low=float(np.quantile(theirs, 0.05)),
         nearer=float(wins),
     )
+
+
+def at_most(frame: pd.DataFrame, count: int, *, seed: int = 0) -> pd.DataFrame:
+    """Return the rows themselves, or as many of them drawn at random without replacement.
+
+    Example:
+        >>> rows = pd.DataFrame({"x": range(100)})
+        >>> len(at_most(rows, 20)), at_most(rows, 100) is rows
+        (20, True)
+    """
+    return frame if len(frame) <= count else frame.sample(count, random_state=seed)
 
 
 def nearest_distances(codec: TableCodec, train: pd.DataFrame, rows: pd.DataFrame) -> np.ndarray:

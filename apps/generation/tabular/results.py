@@ -96,6 +96,7 @@ def results_of(
         "bootstrap": {"of": "test rows", "resamples": RESAMPLES, "level": 0.95} if real is not None else {},
         "about": {metric: _about(metric) for metric in asked},
         "yardsticks": {REAL: "is real rows in the place of synthetic ones"},
+        "goals": {} if real is None else {"transfer_ratio": 1.0},
         "remarks": _remarks(name, scored[name], data, drawing),
         "tables": [] if real is None else [_learners_table(name, scored, data, drawing)],
         "sampling": dict(drawing),
@@ -117,7 +118,10 @@ def _figures(one: Scored) -> dict[str, Any]:
 
 
 def _yardstick(one: Scored, data: TableData, floor: float) -> dict[str, Any]:
-    """Return what training rows score in the place of synthetic ones; of privacy what held-out rows do."""
+    """Return what training rows score in the place of synthetic ones, and of distances what held-out rows do.
+
+    Copies are left out: all training rows equal a training row, and the remarks tell how many held-out rows do.
+    """
     scores = one.scores
     worth = {}
     if scores.transfer:
@@ -127,7 +131,6 @@ def _yardstick(one: Scored, data: TableData, floor: float) -> dict[str, Any]:
         "association_difference": association_difference(
             scores.real, associations(data.codec.schema, data.frame("train"))[1]
         ),
-        "copies": float(scores.privacy.held_out_copies),
         "distance_ratio": 1.0,
         "nearer": 0.5,
     }
@@ -186,6 +189,11 @@ def _remarks(name: str, one: Scored, data: TableData, drawing: Mapping[str, Any]
         f"training; drawn by {drawing['method']} with {drawing['evaluations']} evaluations of the network a row, "
         f"{drawing['milliseconds_a_row']:.2f} ms each."
     ]
+    if drawing["learned_of_real"] < train:
+        told.append(
+            f"Learners see {drawing['learned_of_real']:,} rows of each table, of the {train:,} real ones as well, "
+            "others for each seed."
+        )
     for each in _main(one):
         verb = "lose" if each.loss >= 0 else "gain"
         told.append(
@@ -203,7 +211,7 @@ def _learners_table(
     name: str, scored: Mapping[str, Scored], data: TableData, drawing: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return a table of what each learner reaches, by what it learned from."""
-    train, rows = len(data.frame("train")), drawing["rows"]
+    train, rows = drawing["learned_of_real"], drawing["learned"]
 
     def column(each: Transfer) -> str:
         return f"{each.learner}, {metric_name(each.metric)}"
