@@ -199,6 +199,12 @@ RECIPES = {
         app="generation",
         quick=_TWO_STEPS,
     ),
+    "diamonds": Recipe(
+        {"transfer_ratio": "higher", "r2": "higher", "c2st_forest": "lower", "copies": "lower"},
+        f"price; {_TABLE_NOTE}: 10,000 of each table, other rows for each of three seeds of the learners",
+        app="generation",
+        quick=_TWO_STEPS,
+    ),
 }
 """By the names of their rows."""
 

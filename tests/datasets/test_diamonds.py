@@ -199,10 +199,11 @@ def test_no_offer_of_a_stone_is_left_beside_another(published: pd.DataFrame):
     are the earliest of their stone.
     """
     first: dict[tuple, int] = {}
-    for i, row in enumerate(published.itertuples(index=False)):
-        first.setdefault((row.carat, row.color, row.clarity, row.depth, *sorted((row.x, row.y)), row.z), i)
+    named = ["carat", "color", "clarity", "depth", "z", "x", "y"]
+    for i, row in enumerate(published[named].to_numpy().tolist()):
+        first.setdefault((*row[:5], *sorted(row[5:])), i)
     expected = published.iloc[sorted(first.values())].reset_index(drop=True)
     pd.testing.assert_frame_equal(diamonds.load(), expected)
     same = ["carat", "cut", "color", "clarity", "depth", "table", "z"]
-    distinct = {tuple(row[:7]) + tuple(sorted(row[7:])) for row in published[[*same, "x", "y"]].itertuples(index=False)}
+    distinct = {(*row[:7], *sorted(row[7:])) for row in published[[*same, "x", "y"]].to_numpy().tolist()}
     assert len(published.drop_duplicates()) - len(distinct) == 6_683

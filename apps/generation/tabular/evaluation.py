@@ -32,7 +32,7 @@ TABLES = 3
 PER_ROW = 4
 """Synthetic rows for each training row, unless asked otherwise: draws have chance of their own, which more rows
 average out."""
-MOST_ROWS = 20_000
+MOST_ROWS = 10_000
 """Rows of a synthetic table, at most, unless asked otherwise."""
 MOST_LEARNED = 10_000
 """Rows that learners see of a table, real or synthetic, at most: forests of more take longer than the training."""
