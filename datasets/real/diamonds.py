@@ -50,7 +50,7 @@ def load() -> pd.DataFrame:
     frame = _read(wheel)
     width = np.sort(frame[["x", "y"]].to_numpy(), axis=1)
     stones = frame[["carat", "color", "clarity", "depth", "z"]].assign(narrow=width[:, 0], wide=width[:, 1])
-    return frame[~stones.duplicated()].reset_index(drop=True)
+    return frame.loc[~stones.duplicated()].reset_index(drop=True)
 
 
 def _read(wheel: Path) -> pd.DataFrame:
