@@ -283,6 +283,9 @@ def test_learners_of_long_tables_see_as_many_rows_of_real_and_synthetic_ones(
     assert made.results["sampling"]["learned"] == made.results["sampling"]["learned_of_real"] == 100
     train = data.frame("train")
     assert [remark for remark in made.results["remarks"] if f"of the {len(train):,} real ones as well" in remark]
+    # Columns drawn apart are worth nothing, and there is no share of nothing to gain.
+    assert "independent columns" not in made.results["gains"]
+    assert made.results["gains"]["Gaussian copula"]["transfer_ratio"]["low"] < 1
     seen = [at_most(train, 100, seed=seed) for seed in range(3)]
     assert all(set(one.index) <= set(train.index) and one.index.is_unique for one in seen)
     assert set(seen[0].index) != set(seen[1].index)

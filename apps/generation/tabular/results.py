@@ -23,6 +23,8 @@ REAL = "training part itself"
 RESAMPLES = 2000
 LEAST_SHARE = 0.99
 """Share of resamples in which learners of real rows must be worth something, or no interval is told."""
+LEAST_WORTH = 0.1
+"""Transfer ratio that a baseline must have beyond the chance of test rows for the model's gain over it to be told."""
 WORDS = {
     "auroc": "area under the receiver operating characteristic on the test rows, a mean over two learners",
     "r2": "share of the target's variance in the test rows that is explained, a mean over two learners",
@@ -172,7 +174,8 @@ def _bootstrap(
     for who in ratios:
         theirs, drawn = transfer_ratio(scored[who].scores.transfer), ratios[who][there]
         intervals[who] = {"transfer_ratio": _interval(drawn)}
-        if who != name and intervals[who]["transfer_ratio"][0] > 0:  # there is no share of what is worth nothing
+        # There is no share of what is worth nothing, and none that anyone can read of what is worth next to nothing.
+        if who != name and intervals[who]["transfer_ratio"][0] > LEAST_WORTH:
             low, high = _interval((ours - drawn) / np.abs(drawn))
             gains[who] = {"transfer_ratio": {"gain": (point - theirs) / abs(theirs), "low": low, "high": high}}
     return intervals, gains
