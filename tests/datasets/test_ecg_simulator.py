@@ -122,7 +122,7 @@ def quiet(**options) -> EcgSimulator:
 
 
 def test_premature_beats_are_early_and_ventricular_ones_pause():
-    """The two intervals about a lone ventricular beat are two usual ones, about a supraventricular one they are less."""
+    """Both intervals about a lone ventricular beat are two usual ones, about a supraventricular one they are less."""
     met: dict[str, list[np.ndarray]] = {"V": [], "S": []}
     for record in quiet().recordings(30, seed=1):
         beats = beats_of(record.events, where=record.id)
