@@ -4,6 +4,7 @@ Dimension letters: L samples, C leads, N events.
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -188,8 +189,13 @@ def _filtered(signal: np.ndarray, up: int, down: int) -> np.ndarray:
         elif missing[:, lead].any():
             there = ~missing[:, lead]
             whole[:, lead] = np.interp(places, places[there], whole[there, lead])
-    # Lines at the ends, not zeros, so that a baseline away from 0 does not ring there.
-    found = resample_poly(whole, up, down, axis=0, window=("kaiser", KAISER), padtype="line").astype(np.float32)
+    # The ends are held, so that a baseline away from 0 does not ring there. Nothing else is taken of the whole: what is
+    # found at a time is of ten samples of the slower rate on each side, and a later sample changes nothing before it.
+    reach = math.ceil(10 * max(up, down) / up / down) * down
+    first, count = whole[:1], math.ceil(len(whole) * up / down)
+    held = np.pad(whole - first, ((reach, reach), (0, 0)), mode="edge")
+    wide = resample_poly(held, up, down, axis=0, window=("kaiser", KAISER))
+    found = (wide[reach * up // down :][:count] + first).astype(np.float32)
     if missing.any():
         nearest = np.rint(np.arange(len(found)) * (down / up)).astype(np.int64).clip(max=len(signal) - 1)
         found[missing[nearest]] = np.nan

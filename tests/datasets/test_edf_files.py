@@ -16,7 +16,7 @@ RATE = 200
 def write(path: Path, *, units=("uV", "mV"), rates=(RATE, RATE), marks: bool = True) -> np.ndarray:
     """Write two sines of 5 s, one to be told in microvolts, and return them in millivolts."""
     writer = pyedflib.EdfWriter(str(path), 2, file_type=pyedflib.FILETYPE_EDFPLUS)
-    writer.setPatientName("Jane Doe")
+    writer.setPatientName("Jane_Doe")
     writer.setSex(0)
     columns = []
     for place, (unit, rate) in enumerate(zip(units, rates, strict=True)):
