@@ -141,6 +141,13 @@ def _of_archive(name: str, train: tuple[str, int], test: tuple[str, int]) -> tup
     return file("TRAIN", *train), file("TEST", *test)
 
 
+def _of_listing(name: str, folder: str, url: str) -> tuple[RemoteFile, ...]:
+    """The files of ``real/NAME.files.txt``, a line of SHA-256, size and name for each, as they lie at a URL."""
+    lines = (Path(__file__).parent / "real" / f"{name}.files.txt").read_text(encoding="utf-8").splitlines()
+    told = [line.split() for line in lines]
+    return tuple(RemoteFile(f"{folder}/{file}", f"{url}/{file}", sha256, int(size)) for sha256, size, file in told)
+
+
 def _problem(name: str, summary: str, source: str) -> Dataset:
     """A problem of ``integrand train physics --task informed``: an equation, of which only points are drawn."""
     return Dataset(
@@ -342,6 +349,20 @@ _ENTRIES = (
             ("79332750788a6227b325b96bd0d70130c8eb707b9731f8d7dec62b7a7d36017e", 252_305),
         ),
         loader="integrand.datasets.real.ucr_uea:gun_point",
+    ),
+    Dataset(
+        name="mit_bih",
+        summary="48 half hours of two-lead ECG of 47 patients at 360 Hz, every one of 110,000 beats named",
+        source="MIT-BIH Arrhythmia Database 1.0.0 (https://physionet.org/content/mitdb/1.0.0/)",
+        licence="ODC-By-1.0",
+        citation="Moody G. B. and Mark R. G. (2001). The impact of the MIT-BIH Arrhythmia Database. IEEE Engineering "
+        "in Medicine and Biology 20(3), 45-50.",
+        size=93_856_750,
+        splits="by patient, of de Chazal et al. (2004): 21 records to learn from, 22 to test on, paced ones left out; "
+        "201, whose patient is in the test part too, only in the division as published",
+        files=_of_listing("mit_bih", "mitdb", "https://physionet.org/files/mitdb/1.0.0"),
+        loader="integrand.datasets.real.mit_bih:load",
+        notice=RESEARCH_ONLY,
     ),
     Dataset(
         name="physionet2012",

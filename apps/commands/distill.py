@@ -24,6 +24,8 @@ def run(arguments: list[str]) -> int:
     stored = StoredRun.of(RunFolder.open(given.run), "best")
     if stored.app.name != "generation":
         raise InputError(f"{given.run} is a run of {stored.app.name}, which draws no samples: name one of generation.")
+    if stored.task.data != stored.app.task("distillation").data:
+        raise InputError(f"{given.run} is a run of {stored.task.name}, which is not distilled: name one of samples.")
     learned = {
         "model.teacher": str(given.run),
         "model.sampler_steps": given.steps,

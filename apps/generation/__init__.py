@@ -5,6 +5,7 @@ from integrand.apps.application import Application, Task
 _NETWORKS_IN = "integrand.apps.generation.models"
 _DISTILLATION_IN = "integrand.apps.generation.distillation"
 _TABULAR_IN = "integrand.apps.generation.tabular"
+_LATENTS_IN = "integrand.apps.generation.latents"
 NETWORKS = {
     "mlp": ("mlp:MLPDenoiser", "residual perceptron of flattened samples"),
     "unet": ("unet:UNetDenoiser", "U-Net, channels last"),
@@ -78,6 +79,23 @@ APPLICATION = Application(
             inpaint="integrand.apps.generation.inpainting:inpaint",
             **_models("ssm", "unet", "dit", "mlp"),  # pyright: ignore[reportArgumentType]
             **_TASK,  # pyright: ignore[reportArgumentType]
+        ),
+        Task(
+            name="latents",
+            summary="images or series by way of latents, which an autoencoder of your own makes of them",
+            module=f"{_LATENTS_IN}.module:LatentModule",
+            data=f"{_LATENTS_IN}.data:LatentData",
+            evaluate=f"{_LATENTS_IN}.evaluation:evaluate",
+            figures=f"{_LATENTS_IN}.figures:draw_figures",
+            sample=_TASK["sample"],
+            likelihood=f"{_LATENTS_IN}.writing:write_latent_likelihood",
+            inpaint=f"{_LATENTS_IN}.writing:refuse_to_inpaint",
+            datasets=("digits", "fashion_mnist", "cifar10", "ringdowns"),
+            default_recipe="latents",
+            reads="a folder of images or a file of arrays",
+            writes="a grid of pictures, and an array",
+            product="samples",
+            **_models("mlp", "unet", "dit", "ssm"),  # pyright: ignore[reportArgumentType]
         ),
         Task(
             name="distillation",

@@ -57,7 +57,7 @@ class GenerationEvaluation:
         test_labels: of these.
         nearest: how far drawn samples and test samples are from training samples.
         bits: of each test sample that was asked for, by who told it; none of a flow map.
-        path: states after every step of a few samples, in the network's units, (S, n, *shape).
+        path: states after every step of a few samples, in units of the data's deviation, (S, n, *shape).
         path_times: (S,).
         swept: quality against evaluations.
         plane: the density and the flow of points of the plane, None of other data.
@@ -127,7 +127,7 @@ def evaluate(
         bits[TRUTH] = -truth(real.test[:asked])
         metrics[TRUTH] = {_unit(task): float(bits[TRUTH].mean())}
     metrics[REAL] = told["floor"]
-    swept = _sweep(module, options, real.test, seed, notify)
+    swept = sweep(module, options, real.test, seed, notify)
     likely, yardsticks = _likelihoods(task, bits), {}
     if TRUTH in metrics:
         yardsticks[TRUTH] = "is what the samples were drawn from"
@@ -176,7 +176,7 @@ def _model_bits(module: GenerationModule, test: SamplesOfPart, seed: int, notify
     return _code_length(found.log_prob, task)
 
 
-def _sweep(module: GenerationModule, options: SamplingOptions, real: Array, seed: int, notify: Notify) -> list[Swept]:
+def sweep(module: GenerationModule, options: SamplingOptions, real: Array, seed: int, notify: Notify) -> list[Swept]:
     """Score samplers with few and many evaluations; the same seeds each time."""
     notify("drawing with more and with fewer evaluations")
     seeds = 1_000_000 * seed + torch.arange(min(len(real), SWEPT_SAMPLES))

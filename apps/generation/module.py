@@ -184,6 +184,15 @@ class GenerationModule(TaskModule):
         """The flow map by which samples are drawn; None where a sampler follows ``flow``."""
         return None
 
+    @property
+    def sample_task(self) -> GenerationTask:
+        """What the samples are that are drawn: the network's own task, unless it draws what they are decoded from."""
+        return self.network.built_for
+
+    def decoded(self, z: Tensor) -> Tensor:
+        """Return states in the network's units as samples in the units that ``sample_task.restored`` takes."""
+        return z
+
     def loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Average the weighted error at times drawn anew."""
         task, count = self.network.built_for, len(batch.values)

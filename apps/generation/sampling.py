@@ -93,7 +93,7 @@ def draw(
             z = walk(x, asked, own, watch if first == 0 else None)
         except InputError as error:
             raise of_seeds(own, error) from error
-        parts.append(task.restored(z).cpu())
+        parts.append(module.sample_task.restored(module.decoded(z)).cpu())
         if progress is not None:
             progress(min(first + BATCH, len(seeds)))
     batches = math.ceil(len(seeds) / BATCH)

@@ -61,7 +61,7 @@ class Watched(NamedTuple):
 
     Attributes:
         drawn: the samples.
-        path: states after every step of the first few, in the network's units, (S, n, *shape).
+        path: states after every step of the first few, in units of the data's deviation, (S, n, *shape).
         times: (S,).
         seconds: that it took.
     """
@@ -76,10 +76,10 @@ def draw_watched(module: GenerationModule, seeds: Tensor, options: SamplingOptio
     """Draw one sample a seed, and keep the way of the first few."""
     path: list[Tensor] = []
     times: list[float] = []
-    shown = SHOWN.get(module.network.built_for.kind, 64)
+    shown = SHOWN.get(module.sample_task.kind, 64)
 
     def watch(step: int, t: float, x: Tensor) -> None:
-        path.append(x[:shown].cpu())
+        path.append(module.decoded(x[:shown]).cpu())
         times.append(t)
 
     began = time.monotonic()

@@ -44,7 +44,7 @@ def write_samples(
     Raises:
         InputError: see ``draw``; a class the model does not know; a file in the place of the folder.
     """
-    task = module.network.built_for
+    task = module.sample_task
     require_folder(output)
     options = sampling_options(module, method=method, steps=steps, spacing=spacing, guidance=guidance)
     labels = None if label is None else torch.full((len(seeds),), class_number(task, label))
@@ -54,14 +54,14 @@ def write_samples(
         seeds,
         labels,
         options=options,
-        watch=lambda step, t, x: path.append(x[:SHOWN].cpu()),
+        watch=lambda step, t, x: path.append(module.decoded(x[:SHOWN]).cpu()),
         progress=lambda done: notify(f"{done:,} of {len(seeds):,} samples") if done < len(seeds) else None,
     )
     output.mkdir(parents=True, exist_ok=True)
     lines = [write_array(output / "samples.npy", storable(drawn.values, task))]
     if task.kind == "points":
         rows = [task.channels, *drawn.values.tolist()]
-        lines.append(_write_csv(output / "samples.csv", rows))
+        lines.append(write_csv(output / "samples.csv", rows))
     draw_samples(output / "samples.png", drawn, task, options)
     draw_path(output / "path.gif", torch.stack(path), task)
     lines += [f"picture:  {output / 'samples.png'}", f"path:     {output / 'path.gif'}"]
@@ -92,7 +92,7 @@ def write_likelihood(
         for i, (p, b) in enumerate(zip(found.log_prob, found.bits, strict=True))
     ]
     lines = [
-        _write_csv(output, [head, *rows]),
+        write_csv(output, [head, *rows]),
         f"mean log-likelihood: {float(found.log_prob.mean()):.4f} nats a sample",
     ]
     if task.levels is not None:
@@ -165,7 +165,8 @@ def write_array(path: Path, values: np.ndarray) -> str:
     return f"samples:  {path} {values.shape}"
 
 
-def _write_csv(path: Path, rows: Sequence[Sequence[Any]]) -> str:
+def write_csv(path: Path, rows: Sequence[Sequence[Any]]) -> str:
+    """Write a table and return a line on it."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -40,6 +40,11 @@ class PartsData(LightningDataModule):
         self.setup()
         return len(self._parts["validation"]) > 0
 
+    def learned(self, part: str) -> Dataset:
+        """Return what the batches of a part are made of: its samples, unless a subclass learns something else."""
+        self.setup()
+        return self._parts[part]
+
     def train_dataloader(self) -> ResumableLoader:
         """Return shuffled training batches, what is random in them new each epoch."""
         return self._loader("train", shuffle=True)
@@ -57,8 +62,7 @@ class PartsData(LightningDataModule):
         return batch.to(device, non_blocking=True)
 
     def _loader(self, part: str, *, shuffle: bool = False) -> ResumableLoader:
-        self.setup()
-        dataset: Dataset = self._parts[part]
+        dataset = self.learned(part)
         on_host = self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
         return ResumableLoader(
             dataset,

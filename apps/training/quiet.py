@@ -13,6 +13,7 @@ def quiet() -> None:
         ".*treespec.*is deprecated.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*smaller than the logging interval.*",
+        ".*module.s. in eval mode at the start of training.*",  # what is given trained stays as it is
         ".*Total length of `list` across ranks is zero.*",  # no validation part, as asked
     ):
         warnings.filterwarnings("ignore", pattern)

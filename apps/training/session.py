@@ -57,6 +57,7 @@ def train(app: Application, request: TrainRequest) -> Trained:
         module, data, trainer = cli.model, cli.datamodule, cli.trainer
         if request.seeds is not None and trainer.world_size > 1:
             raise InputError("--seeds trains in one process: add --trainer.devices 1, or start each --seed by itself.")
+        data.trainer = trainer  # as in ``fit``: what data make of themselves is made on its device
         data.setup()
         module.build(data)
         _write_start(cli, app, run, request, data)

@@ -22,6 +22,7 @@ HAND_WRITTEN = {
     "index.md",
     "numerics.md",
     "compiling.md",
+    "latents.md",
     "layers.md",
     "timeseries.md",
     "few_steps.md",

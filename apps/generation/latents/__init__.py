@@ -1,0 +1,1 @@
+"""Diffusions and flows of latents: what a user's autoencoder makes of images or series."""

@@ -1,0 +1,213 @@
+"""Recordings as series of heart beats: each beat's piece of signal, its place in the rhythm, and its class.
+
+Dimension letters: N beats, L samples of a window, C leads, F features.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from integrand.core.errors import InputError
+from integrand.datasets.heart_beats import beats_of
+from integrand.datasets.recording import Events, Recording
+from integrand.datasets.signal_quality import signal_quality
+
+BAND = (0.5, 40.0)
+"""Hz, what is kept: below lies the wander of the baseline, above the mains and the noise of muscles."""
+BEFORE, AFTER = 0.3, 0.45
+"""Seconds of a window about the beat's mark: from before the P wave to the T wave's end."""
+LOCAL_BEATS = 10
+"""Beats on each side that the local rhythm is taken of."""
+RECENT_BEATS = 64
+"""Beats whose median is the template of a stream."""
+RECENT_SECONDS = 30.0
+"""Seconds by which a lead of a stream is judged."""
+RHYTHM = ("rr", "rr_to_past", "next_to_past", "rr_to_local", "next_to_rr", "irregularity")
+SHAPE = ("likeness", "size")
+
+
+class Rhythm(NamedTuple):
+    """Where beats stand in their rhythm; of intervals in seconds.
+
+    Attributes:
+        intervals: (N,) from the beat before; of the first the one that follows.
+        features: (N, F) of ``RHYTHM``.
+    """
+
+    intervals: np.ndarray
+    features: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class BeatSeries:
+    """The beats of one recording.
+
+    Attributes:
+        id, patient, age, sex: of the recording.
+        leads: (C) name of each.
+        samples: (N,) where the beats lie, in samples of the recording as it was read.
+        times: (N,) seconds from its start.
+        intervals: (N,) seconds from the beat before; of the first the interval that follows.
+        windows: (N, L, C) float32 mV, band-passed, about each beat.
+        features: (N, F) float32, named ``feature_names``.
+        feature_names: ``RHYTHM``, then ``SHAPE`` of each lead.
+        labels: (N,) int64 of ``heart_beats.CLASSES``.
+        usable: (N,) bool, whether every lead could be used all through the window.
+    """
+
+    id: str
+    patient: str
+    age: float | None
+    sex: str | None
+    leads: list[str]
+    samples: np.ndarray
+    times: np.ndarray
+    intervals: np.ndarray
+    windows: np.ndarray
+    features: np.ndarray
+    feature_names: list[str]
+    labels: np.ndarray
+    usable: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+def beat_series(recording: Recording, *, rate: float = 125.0, causal: bool = False) -> BeatSeries:
+    """Cut a recording in millivolts into its beats, at the places that are marked in it.
+
+    The signal is resampled, and band-passed by a Butterworth filter of order 2. Features tell of each beat
+
+    - ``rr``: the interval from the beat before, log seconds;
+    - ``rr_to_past``, ``next_to_past``: this interval and the one to the next beat over the mean of all so far, log;
+    - ``rr_to_local``: this interval over the mean of the ``LOCAL_BEATS`` on each side, log;
+    - ``next_to_rr``: the next interval over this one, log;
+    - ``irregularity``: the deviation of the local intervals over their mean;
+    - ``likeness`` of each lead: the correlation of the window with the median window of the recording;
+    - ``size`` of each lead: its root mean square over that of the median window, log.
+
+    Args:
+        recording: with at least three beats among its events.
+        rate: Hz of the windows.
+        causal: use nothing that comes after a beat's window, but for what the resampling filter reaches beyond it: the
+            filter runs forwards alone, the local rhythm is of beats before, the next interval counts as this one, the
+            median window is that of the last ``RECENT_BEATS``, and a lead is judged by its last ``RECENT_SECONDS``.
+            What is not causal is for recordings that are whole, never for a stream.
+
+    Raises:
+        InputError: fewer than three beats; a lead that is not in mV.
+    """
+    found = beats_of(recording.events, where=f"recording {recording.id}")
+    if len(found.samples) < 3:
+        raise InputError(
+            f"recording {recording.id} has {len(found.samples)} beats marked, where three are needed at least: name "
+            "its annotations, or mark the beats first."
+        )
+    times = found.samples / recording.rate
+    windows, usable = _windows(recording, times, rate, causal)
+    rhythm = rhythm_of(times, causal=causal)
+    shape = _shape(windows, causal)
+    names = [f"{name}_{lead}" for name in SHAPE for lead in recording.leads]
+    return BeatSeries(
+        id=recording.id,
+        patient=recording.patient,
+        age=recording.age,
+        sex=recording.sex,
+        leads=list(recording.leads),
+        samples=found.samples,
+        times=times,
+        intervals=rhythm.intervals,
+        windows=windows.astype(np.float32),
+        features=np.concatenate([rhythm.features, shape], axis=1).astype(np.float32),
+        feature_names=[*RHYTHM, *names],
+        labels=found.labels,
+        usable=usable,
+    )
+
+
+def rhythm_of(times: np.ndarray, *, causal: bool = False) -> Rhythm:
+    """Return where beats at given times, (N,) seconds, stand in their rhythm; see ``beat_series``.
+
+    Example:
+        >>> even = rhythm_of(np.arange(5.0))
+        >>> float(np.abs(even.features).max()), even.intervals.tolist()
+        (0.0, [1.0, 1.0, 1.0, 1.0, 1.0])
+    """
+    gaps = np.maximum(np.diff(times), 1e-3)
+    intervals = np.concatenate([gaps[:1], gaps])
+    after = np.concatenate([gaps, gaps[-1:]])
+    following = intervals if causal else after
+    # Of the first beat alone the interval after it is taken for the one before, also where nothing else looks ahead.
+    past = np.cumsum(intervals) / np.arange(1, len(intervals) + 1)
+    last = np.arange(len(intervals)) + (0 if causal else LOCAL_BEATS)
+    first, last = np.arange(len(intervals)) - LOCAL_BEATS, last.clip(max=len(intervals) - 1)
+    mean, deviation = _moving(intervals, first.clip(min=0), last + 1)
+    columns = (
+        np.log(intervals),
+        np.log(intervals / past),
+        np.log(following / past),
+        np.log(intervals / mean),
+        np.log(following / intervals),
+        deviation / mean,
+    )
+    return Rhythm(intervals, np.stack(columns, axis=1))
+
+
+def _windows(recording: Recording, times: np.ndarray, rate: float, causal: bool) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.signal import butter, sosfilt, sosfiltfilt
+
+    changed = recording.resampled(rate)
+    whole = np.where(np.isfinite(changed.signal), changed.signal, 0.0).astype(np.float64)
+    stages = butter(2, BAND, btype="bandpass", fs=rate, output="sos")
+    if causal:
+        passed = np.asarray(sosfilt(stages, whole - whole[:1], axis=0))
+    else:
+        passed = np.asarray(sosfiltfilt(stages, whole, axis=0))
+    before, after = round(BEFORE * rate), round(AFTER * rate)
+    padded = np.pad(passed, ((before, after), (0, 0)))
+    starts = np.rint(times * rate).astype(np.int64)
+    windows = padded[starts[:, None] + np.arange(before + after)]
+    return windows, _usable(recording, times, causal)
+
+
+def _usable(recording: Recording, times: np.ndarray, causal: bool) -> np.ndarray:
+    """Return which windows are usable in every lead, (N,)."""
+    first, last = (
+        np.rint((times + shift) * recording.rate).astype(np.int64).clip(0, len(recording.signal))
+        for shift in (-BEFORE, AFTER)
+    )
+    if not causal:
+        bad = np.concatenate([[0], np.cumsum(~signal_quality(recording).usable.all(axis=1))])
+        return bad[last] == bad[first]
+    found, recent = np.empty(len(times), dtype=bool), round(RECENT_SECONDS * recording.rate)
+    bare = replace(recording, events=Events.of([], []))
+    for beat, (start, end) in enumerate(zip(first, last, strict=True)):
+        past = max(0, end - recent)
+        judged = signal_quality(replace(bare, signal=recording.signal[past:end]))
+        found[beat] = judged.usable[start - past :].all()
+    return found
+
+
+def _shape(windows: np.ndarray, causal: bool) -> np.ndarray:
+    """Return likeness and size of every lead, (N, 2 C)."""
+    if causal:
+        spans = ((max(0, n + 1 - RECENT_BEATS), n + 1) for n in range(len(windows)))
+        templates = np.stack([np.median(windows[first:end], axis=0) for first, end in spans])
+    else:
+        templates = np.median(windows, axis=0, keepdims=True)
+    tiny = 1e-6
+    x, y = (each - each.mean(axis=1, keepdims=True) for each in (windows, templates))
+    size_x, size_y = (np.sqrt((each**2).mean(axis=1)) + tiny for each in (x, y))
+    likeness = (x * y).mean(axis=1) / (size_x * size_y)
+    return np.concatenate([likeness, np.log(size_x / size_y)], axis=1)
+
+
+def _moving(values: np.ndarray, first: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation of ``values[first:end]`` for every pair."""
+    centred = values - values.mean()
+    sums, squares = (np.concatenate([[0.0], np.cumsum(each)]) for each in (centred, centred**2))
+    count = end - first
+    mean = (sums[end] - sums[first]) / count
+    variance = ((squares[end] - squares[first]) / count - mean**2).clip(min=0)
+    return mean + values.mean(), np.sqrt(variance)
