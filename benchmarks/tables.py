@@ -225,9 +225,14 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def _against(values: Sequence[float], row: Row) -> str:
-    """Write a baseline's figure and the gain of ours over it."""
+    """Write a baseline's figure and the gain of ours over it, as a share of it where both are positive throughout.
+
+    Of a score that may fall to 0 or below, no share means anything.
+    """
     ours, theirs = statistics.mean(row["ours"]), statistics.mean(values)
-    gain = (theirs - ours) / abs(theirs) * (1 if row["better"] == "lower" else -1) if theirs else 0.0
+    if min(*values, *row["ours"]) <= 0:
+        return _mean(values).replace("-", "−")
+    gain = (theirs - ours) / theirs * (1 if row["better"] == "lower" else -1)
     return f"{_mean(values)} ({gain or 0.0:+.1%})".replace("-", "−")  # never a negative zero
 
 
