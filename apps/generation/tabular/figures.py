@@ -37,6 +37,8 @@ from integrand.datasets.table_schema import TableSchema
 
 MOST_COLUMNS = 12
 """Columns whose marginals are drawn: those that differ most."""
+ACROSS, UPRIGHT = 19, 9
+"""Letters that stand side by side below a panel, and of one word that stands upright."""
 MOST_CATEGORIES = 8
 MOST_NAMED = 31
 """Columns with names beside the matrix of associations."""
@@ -80,7 +82,7 @@ def draw_marginals(
         draw(axes, column, first[column.name], second[column.name])
         axes.set_title(_short(column.name))
         axes.annotate(
-            f"{distances[column.name]:.2f}", (1, 1), (-2, -4), "axes fraction", "offset points", ha="right", va="top"
+            f"{distances[column.name]:.2f}", (1, 1), (0, 3), "axes fraction", "offset points", ha="right", va="bottom"
         )
         axes.set_yticks([])
     handles, names = panels[0].get_legend_handles_labels()
@@ -188,10 +190,14 @@ def _draw_categories(axes: Axes, column: Column, real: np.ndarray, synthetic: np
     shares = [np.bincount(one % len(names), minlength=len(names)) / len(one) for one in codes]
     order = np.argsort(-(shares[0] + shares[1]), kind="stable")[:MOST_CATEGORIES]
     order = order[(shares[0] + shares[1])[order] > 0]
+    if column.kind == "ordinal":
+        order = np.sort(order)  # the least first, what is missing last
     places = np.arange(len(order))
     axes.bar(places, shares[0][order], color=FAINT, alpha=0.55, width=0.8, label="real test rows")
     axes.bar(places, shares[1][order], fill=False, edgecolor=MODEL, linewidth=1.8, width=0.8, label="synthetic rows")
-    axes.set_xticks(places, [_short(names[k], 26 // max(len(order), 1) + 1) for k in order])
+    labels = [_short(names[k], UPRIGHT) for k in order]
+    crowded = sum(len(label) + 1 for label in labels) > ACROSS
+    axes.set_xticks(places, labels, rotation=90 if crowded else 0)
     axes.grid(visible=False, axis="x")
 
 
