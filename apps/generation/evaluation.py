@@ -29,7 +29,7 @@ from integrand.apps.generation.task import GenerationTask
 TRUTH = "the true density"
 LIKELY = 2000
 """Test samples whose likelihood is found, at most."""
-PRODUCTS = 12_800
+PRODUCTS = 9_600
 """Of such samples and the numbers in each, at most: every number costs a product with the network's Jacobian."""
 SWEPT = {"ddim": (4, 6, 10, 20, 40), "heun": (2, 3, 5, 10, 20), "dpmpp_2m": (4, 6, 10, 20, 40)}
 """Samplers and steps of the figure that sets quality against evaluations."""
