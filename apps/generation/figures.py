@@ -188,7 +188,11 @@ def _sweep(evaluation: GenerationEvaluation, path: Path) -> None:
     axes.axhline(floor, color=OBSERVED, linestyle=":", linewidth=1, label=REAL)
     counts = sorted({one.evaluations for one in evaluation.swept})
     axes.set_xscale("log")
-    axes.set_xticks(counts, [f"{count}" for count in counts])
+    shown: list[int] = []  # of counts that nearly meet the first alone, that their figures do not run into each other
+    for count in counts:
+        if not shown or count > 1.2 * shown[-1]:
+            shown.append(count)
+    axes.set_xticks(shown, [f"{count}" for count in shown])
     axes.xaxis.set_minor_locator(NullLocator())
     # The distance is estimated without bias, and so falls below nought, about which the scale is linear.
     width = 4 * abs(floor) or 1e-3
