@@ -171,7 +171,7 @@ RECIPES = {
     ),
     "digits": Recipe(
         {"bits_per_dim": "lower", "c2st_forest": "lower", "energy_distance": "lower", "nearest_ratio": "higher"},
-        "359 test images and as many samples with 20 evaluations; the likelihood of the first 200 with their classes, "
+        "359 test images and as many samples with 20 evaluations; the likelihood of the first 150 with their classes, "
         "by the probability flow with exact divergence",
         app="generation",
         quick=_TWO_STEPS,
