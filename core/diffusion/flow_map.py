@@ -77,7 +77,7 @@ class FlowMap(nn.Module):
         grid, watch = Grid.of(self.process, times, x), Watch(callback)
         for i in range(grid.steps):
             mean = self.mean_between(grid.t[i], grid.t[i + 1], x, args)
-            x = combine(x, grid.kept(i, i + 1), (grid.given(i, i + 1), mean))
+            x = combine(x, grid.kept_by[i], (grid.given(i, i + 1), mean))
             watch(i + 1, grid.at[i + 1], x)
         watch.tell("flow_map")
         return x

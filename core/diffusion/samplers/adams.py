@@ -57,10 +57,25 @@ def adams_weights(h: float, nodes: Sequence[float]) -> list[float]:
         >>> [round(w / 1e-6, 4) for w in adams_weights(1e-6, [0.0, -1.0])]
         [1.5, -0.5]
 
-    Source: Hochbruck and Ostermann (2010), Exponential integrators, Section 4; Bjorck and Pereyra (1970), Solution of
-    Vandermonde systems of equations, for the solution of sum_k w_k r_k^n = m_n.
+    Source: Hochbruck and Ostermann (2010), Exponential integrators, Section 4.
     """
-    weights, last = moments(h, len(nodes)), len(nodes) - 1
+    return node_weights(moments(h, len(nodes)), nodes)
+
+
+def node_weights(integrals: Sequence[float], nodes: Sequence[float]) -> list[float]:
+    """Return w_k with sum_k w_k r_k^n = m_n, by which answers at the nodes integrate like their polynomial.
+
+    Args:
+        integrals: m_n of the powers n, as many as nodes.
+        nodes: r_k, all different.
+
+    Example:
+        >>> node_weights([1.0, 0.5], [0.0, 1.0])
+        [0.5, 0.5]
+
+    Source: Bjorck and Pereyra (1970), Solution of Vandermonde systems of equations.
+    """
+    weights, last = list(integrals), len(nodes) - 1
     for k in range(last):
         for n in range(last, k, -1):
             weights[n] -= nodes[k] * weights[n - 1]

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from integrand.core.diffusion.probability_flow import Denoising
-from integrand.core.diffusion.samplers.adams import adams_weights, moments, past_nodes
+from integrand.core.diffusion.samplers.adams import adams_weights, moments, node_weights, past_nodes
 from integrand.core.diffusion.samplers.grid import Callback, Grid, combine
 
 Weigh = Callable[[Grid, int], list[float]]
@@ -119,9 +119,6 @@ def _third_published(grid: Grid, i: int) -> list[float]:
     nodes = past_nodes(grid, i, 3)
     if len(nodes) < 3:
         return _third(grid, i)
-    (m0, m1, m2), (_, r, s), alpha = moments(grid.h(i, i + 1), 3), nodes, grid.alpha[i + 1]
-    # The parabola's integral is m_0 D_i + m_1 [first difference] + (m_2 - r m_1) [second]; half of m_2 is left out. The
-    # differences are (D_i - D_{i-1}) / -r and D_i / (r s) + D_{i-1} / (r (r - s)) + D_{i-2} / (s (s - r)).
-    first, second = -alpha * m1 / r, alpha * (0.5 * m2 - r * m1)
-    now = alpha * m0 + first + second / (r * s)
-    return [now, second / (r * (r - s)) - first, second / (s * (s - r))]
+    m0, m1, m2 = moments(grid.h(i, i + 1), 3)
+    # h phi_3(-h) = m_2 / 2, with which the parabola's last term is multiplied where m_2 belongs.
+    return [grid.alpha[i + 1] * weight for weight in node_weights([m0, m1, m2 / 2], nodes)]

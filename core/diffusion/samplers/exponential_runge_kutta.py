@@ -110,7 +110,7 @@ def walk_table(
                 answers.append(field.denoise(stage.t, state, args))
             x = combine(x, last.kept, *_terms(last.weights, answers))
         else:
-            x = combine(x, grid.kept(i, i + 1), (grid.given(i, i + 1), answers[0]))
+            x = combine(x, grid.kept_by[i], (grid.given(i, i + 1), answers[0]))
         if callback is not None:
             callback(i + 1, grid.at[i + 1], x)
     return x
