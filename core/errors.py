@@ -52,3 +52,18 @@ def listed(names: Iterable[str], most: int = 16) -> str:
     every = list(names)
     more = f" and {len(every) - most} more" if len(every) > most else ""
     return (", ".join(every[:most]) or "none") + more
+
+
+def first_line(error: Exception, *, skip: int = 0) -> str:
+    """Return the first line of an error's message without its full stop, or a later one; its type where there is none.
+
+    Args:
+        error: of another library, to be told within a line of ours.
+        skip: lines left out before, as far as another follows.
+
+    Example:
+        >>> first_line(ValueError("no such lead.\\n  at 3")), first_line(KeyError())
+        ('no such lead', 'KeyError')
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[min(skip, len(lines) - 1)].rstrip(".:")

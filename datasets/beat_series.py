@@ -140,9 +140,9 @@ def rhythm_of(times: np.ndarray, *, causal: bool = False) -> Rhythm:
     following = intervals if causal else after
     # Of the first beat alone the interval after it is taken for the one before, also where nothing else looks ahead.
     past = np.cumsum(intervals) / np.arange(1, len(intervals) + 1)
-    last = np.arange(len(intervals)) + (0 if causal else LOCAL_BEATS)
-    first, last = np.arange(len(intervals)) - LOCAL_BEATS, last.clip(max=len(intervals) - 1)
-    mean, deviation = _moving(intervals, first.clip(min=0), last + 1)
+    place = np.arange(len(intervals))
+    end = (place + 1 + (0 if causal else LOCAL_BEATS)).clip(max=len(intervals))
+    mean, deviation = _moving(intervals, (place - LOCAL_BEATS).clip(min=0), end)
     columns = (
         np.log(intervals),
         np.log(intervals / past),

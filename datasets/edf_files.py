@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from integrand.core.errors import InputError, listed
-from integrand.datasets.recording import Events, Recording
-from integrand.datasets.wfdb_files import MILLIVOLTS
+from integrand.datasets.recording import Events, Recording, in_millivolts
 
 SUFFIXES = (".edf", ".bdf")
 SEXES = {"female": "F", "male": "M", "f": "F", "m": "M", 0: "F", 1: "M"}
@@ -59,17 +58,12 @@ def _recording(reader: Any, name: str, patient: str) -> Recording:
     rates = [float(reader.getSampleFrequency(place)) for place in range(count)]
     rate, _ = Counter(rates).most_common(1)[0]
     chosen = [place for place in range(count) if rates[place] == rate]
-    labels, left = [str(reader.getLabel(place)).strip() for place in range(count)], []
-    for place in range(count):
-        if place not in chosen:
-            left.append(f"{labels[place]} ({rates[place]:g} Hz)")
-    columns, units = [], []
-    for place in chosen:
-        unit = str(reader.getPhysicalDimension(place)).strip()
-        factor = MILLIVOLTS.get(unit.lower())
-        columns.append(np.asarray(reader.readSignal(place)) * (factor or 1.0))
-        units.append("mV" if factor else unit)
-    signal = np.stack(columns, axis=1).astype(np.float32)
+    labels = [str(reader.getLabel(place)).strip() for place in range(count)]
+    left = [f"{labels[place]} ({rates[place]:g} Hz)" for place in range(count) if place not in chosen]
+    signal, units = in_millivolts(
+        np.stack([reader.readSignal(place) for place in chosen], axis=1),
+        [str(reader.getPhysicalDimension(place)).strip() for place in chosen],
+    )
     onsets, _, texts = reader.readAnnotations()
     places = np.rint(np.asarray(onsets, dtype=np.float64) * rate).astype(np.int64)
     order = np.argsort(places, kind="stable")

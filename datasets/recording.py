@@ -13,6 +13,8 @@ import numpy as np
 
 from integrand.core.errors import InputError, listed
 
+MILLIVOLTS = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "μv": 1e-3, "µv": 1e-3, "nv": 1e-6}
+"""Millivolts of one of each unit of voltage, in lower case."""
 LARGEST_FACTOR = 1000
 """Largest whole numbers that a change of rate is a quotient of: 360 Hz becomes 257 Hz by 257 / 360."""
 KAISER = 8.0
@@ -176,6 +178,18 @@ class Recording:
         signal = _filtered(self.signal, up, down)
         places = np.rint(self.events.samples * (up / down)).astype(np.int64).clip(max=len(signal) - 1)
         return replace(self, signal=signal, rate=float(rate), events=replace(self.events, samples=places))
+
+
+def in_millivolts(signal: np.ndarray, units: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Return a signal (L, C) as float32 with its voltages in millivolts, and the units it then has.
+
+    Example:
+        >>> in_millivolts(np.array([[500.0, 90.0]]), ["uV", "mmHg"])
+        (array([[ 0.5, 90. ]], dtype=float32), ['mV', 'mmHg'])
+    """
+    factors = [MILLIVOLTS.get(unit.lower()) for unit in units]
+    told = [unit if factor is None else "mV" for unit, factor in zip(units, factors, strict=True)]
+    return (signal * np.array([1.0 if factor is None else factor for factor in factors])).astype(np.float32), told
 
 
 def _filtered(signal: np.ndarray, up: int, down: int) -> np.ndarray:

@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from integrand.core.errors import InputError, listed
-from integrand.datasets.recording import Events, Recording
+from integrand.core.errors import InputError, first_line, listed
+from integrand.datasets.recording import Events, Recording, in_millivolts
 
-MILLIVOLTS = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "μv": 1e-3, "µv": 1e-3, "nv": 1e-6}
-"""Millivolts of one of each unit of voltage, in lower case."""
 AGE = re.compile(r"(?:^|\bage\W{0,3})(\d{1,3})(?=\s|$|,)", re.IGNORECASE)
 SEX = re.compile(r"(?:\b(?:sex|gender)\W{0,3}|^-?\d{1,3}\s+)(f(?:emale)?|m(?:ale)?)\b", re.IGNORECASE)
 HEADER = ".hea"
@@ -60,21 +58,19 @@ def read_wfdb(path: Path, *, annotator: str | None = None, patient: str | None =
         missing = Path(str(error.filename or "")).name
         raise InputError(f"record {name}: its header names {missing!r}, which is not there: fetch it again.") from error
     except Exception as error:  # what wfdb raises of a damaged file is of any kind
-        raise InputError(f"record {name} cannot be read, a file is cut short or damaged: {_line(error)}.") from error
+        raise InputError(
+            f"record {name} cannot be read, a file is cut short or damaged: {first_line(error)}."
+        ) from error
     if record.d_signal is None or not record.sig_len:
         raise InputError(f"record {name} is empty: its header has no signals.")
     _check_sums(record, name)
-    signal, units = np.asarray(record.dac(), dtype=np.float64), []
-    for lead, unit in enumerate(record.units):
-        factor = MILLIVOLTS.get(unit.lower())
-        signal[:, lead] *= factor or 1.0
-        units.append("mV" if factor else unit)
+    signal, units = in_millivolts(np.asarray(record.dac(), dtype=np.float64), record.units)
     said = "\n".join(record.comments or [])
     age, sex = AGE.search(said), SEX.search(said)
     return Recording(
         id=name,
         patient=patient or name,
-        signal=signal.astype(np.float32),
+        signal=signal,
         rate=float(record.fs),
         leads=_distinct(record.sig_name),
         units=units,
@@ -101,7 +97,7 @@ def read_events(place: Path, annotator: str) -> Events:
     try:
         found = wfdb.rdann(str(place), annotator)
     except Exception as error:
-        raise InputError(f"{file.name} cannot be read, it is cut short or damaged: {_line(error)}.") from error
+        raise InputError(f"{file.name} cannot be read, it is cut short or damaged: {first_line(error)}.") from error
     return Events.of(found.sample, found.symbol, [note.rstrip("\x00") for note in found.aux_note])
 
 
@@ -160,10 +156,6 @@ def _distinct(names: Sequence[str]) -> list[str]:
         met[name] = met.get(name, 0) + 1
         told.append(name if met[name] == 1 else f"{name} {met[name]}")
     return told
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
 
 
 def _package() -> Any:

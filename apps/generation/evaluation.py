@@ -1,14 +1,14 @@
 """Scoring a trained generative model: likelihood of the test part, and samples told apart from it, beside baselines."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from integrand.apps.generation.baselines import baselines
 from integrand.apps.generation.data import GenerationData, SamplesOfPart
-from integrand.apps.generation.densities import EXACT, bits_per_number, likelihood
+from integrand.apps.generation.densities import bits_per_number, is_exact, likelihood
 from integrand.apps.generation.metrics.energy_distance import energy_distance
 from integrand.apps.generation.metrics.neighbours import NearestTraining
 from integrand.apps.generation.module import GenerationModule
@@ -20,6 +20,7 @@ from integrand.apps.generation.scoring import (
     Notify,
     Paired,
     RealSamples,
+    Watched,
     draw_watched,
     flat_rows,
     results_of,
@@ -78,6 +79,20 @@ class GenerationEvaluation:
     plane: Plane | None
     results: dict[str, Any]
 
+    @classmethod
+    def of(cls, watched: Watched, data: GenerationData, **others: Any) -> Self:
+        """Make it of samples whose way was kept and of the data, and of all other attributes by name."""
+        test = data.part("test")
+        return cls(
+            drawn=watched.drawn,
+            test=test.values,
+            train=data.part("train").values,
+            test_labels=test.labels,
+            path=watched.path,
+            path_times=watched.times,
+            **others,
+        )
+
 
 def evaluate(
     module: GenerationModule,
@@ -128,23 +143,19 @@ def evaluate(
         metrics[TRUTH] = {_unit(task): float(bits[TRUTH].mean())}
     metrics[REAL] = told["floor"]
     swept = sweep(module, options, real.test, seed, notify)
-    likely, yardsticks = _likelihoods(task, bits), {}
+    paired, yardsticks = _likelihoods(task, bits), {}
     if TRUTH in metrics:
         yardsticks[TRUTH] = "is what the samples were drawn from"
-    return GenerationEvaluation(
+    return GenerationEvaluation.of(
+        watched,
+        data,
         name=name,
-        drawn=watched.drawn,
         baselines=rows_of,
-        test=test.values,
-        train=data.part("train").values,
-        test_labels=test.labels,
         nearest=nearest,
         bits=bits,
-        path=watched.path,
-        path_times=watched.times,
         swept=swept,
         plane=survey(module, test.values, truth),
-        results=results_of(name, metrics, likely, told, watched, data, options, seed=seed, yardsticks=yardsticks),
+        results=results_of(name, metrics, paired, told, watched, data, options, seed=seed, yardsticks=yardsticks),
     )
 
 
@@ -168,12 +179,16 @@ def _code_length(log_prob: Tensor, task: GenerationTask) -> Array:
 
 def _model_bits(module: GenerationModule, test: SamplesOfPart, seed: int, notify: Notify) -> Array:
     task = module.network.built_for
-    exact = task.dims <= EXACT[task.kind]
-    most = min(len(test), LIKELY, PRODUCTS // task.dims if exact else PRODUCTS // 64)
-    how = "its divergence exact" if exact else "its divergence estimated without bias"
+    most = likely(task, len(test))
+    how = "its divergence exact" if is_exact(task) else "its divergence estimated without bias"
     notify(f"the likelihood of {most:,} test samples by the probability flow, {how}")
     found = likelihood(module, test.values[:most], test.labels[:most], seed=seed)
     return _code_length(found.log_prob, task)
+
+
+def likely(task: GenerationTask, count: int) -> int:
+    """Return of how many of ``count`` test samples the likelihood is found: as many as take minutes, not hours."""
+    return min(count, LIKELY, PRODUCTS // task.dims if is_exact(task) else PRODUCTS // 64)
 
 
 def sweep(module: GenerationModule, options: SamplingOptions, real: Array, seed: int, notify: Notify) -> list[Swept]:

@@ -33,7 +33,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(f"there are no weights {path}: check the path of data.autoencoder_weights.")
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"{path} is a file of unknown ending: weights are {', '.join(ENDINGS)}.")
-    found = _safetensors(path) if path.suffix.lower() == ".safetensors" else _pickled_tensors(path)
+    found = _safetensors(path) if path.suffix.lower() == ".safetensors" else pickled_tensors(path)
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not all(isinstance(each, Tensor) for each in found.values()):
@@ -51,7 +51,12 @@ def _safetensors(path: Path) -> Any:
         raise InputError(f"cannot read {path} ({' '.join(str(error).split())}): save the weights again.") from error
 
 
-def _pickled_tensors(path: Path) -> Any:
+def pickled_tensors(path: Path) -> Any:
+    """Return what ``torch.save`` wrote of tensors; nothing in it is executed.
+
+    Raises:
+        InputError: the file is damaged, or holds more than tensors.
+    """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:

@@ -15,6 +15,7 @@ from integrand.apps.timeseries.forecasting.data import ForecastingData
 from integrand.apps.timeseries.forecasting.models.ssm_ode import SSMODE
 from integrand.apps.timeseries.forecasting.module import ForecastingModule
 from integrand.apps.training.files import write_json
+from integrand.datasets.load_samples import load_samples
 
 TINY = (
     "--model.network.width=8",
@@ -134,3 +135,14 @@ def run_captured(words: list[str]) -> tuple[int, str, str]:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(words)
     return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty each of three handwritten digits."""
+    digits = load_samples("digits")
+    assert digits.labels is not None
+    rows = np.concatenate([np.flatnonzero(digits.labels == label)[:40] for label in range(3)])
+    path = tmp_path_factory.mktemp("few") / "few.npz"
+    np.savez(path, images=digits.values[rows], labels=digits.labels[rows])
+    return path

@@ -25,24 +25,12 @@ from integrand.apps.physics.surrogate.module import SurrogateModule
 from integrand.apps.training.exported import load_exported
 from integrand.apps.training.files import write_json
 from integrand.core.errors import InputError
-from integrand.datasets.load_samples import load_samples
 
 QUICK = ("energy_distance", "precision_recall", "nearest_training")
 """Metrics that take no time; that all of them are right is the matter of tests of their own."""
 SMALL = ("--model.network.width", "16", "--data.batch_size", "32", "--trainer.accelerator", "cpu")
 STEPS = ("--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "1")
 NAMES = ("0", "1", "2")
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty each of three handwritten digits."""
-    digits = load_samples("digits")
-    assert digits.labels is not None
-    rows = np.concatenate([np.flatnonzero(digits.labels == label)[:40] for label in range(3)])
-    path = tmp_path_factory.mktemp("few") / "few.npz"
-    np.savez(path, images=digits.values[rows], labels=digits.labels[rows])
-    return path
 
 
 def quicken(patched: pytest.MonkeyPatch) -> None:

@@ -29,17 +29,16 @@ from integrand.apps.generation.latents.evaluation import MIXTURE, THROUGH
 from integrand.apps.generation.latents.module import LatentModule
 from integrand.apps.generation.latents.principal_components import PrincipalComponents
 from integrand.apps.generation.latents.task import as_real, standardized_reals
-from integrand.apps.generation.latents.weights import read_weights
 from integrand.apps.generation.metrics.frechet_training import train_frechet_classifier
 from integrand.apps.generation.models.mlp import MLPDenoiser
 from integrand.apps.generation.models.unet import UNetDenoiser
 from integrand.apps.generation.sample_tracking import SampleTracking
 from integrand.apps.generation.sampling import SamplingOptions, draw
 from integrand.apps.generation.task import GenerationTask
+from integrand.apps.generation.weight_files import read_weights
 from integrand.apps.training.checkpoints import read_checkpoint
 from integrand.apps.training.exported import load_exported
 from integrand.core.errors import InputError
-from integrand.datasets.load_samples import load_samples
 
 LINEAR = "integrand.apps.generation.latents.principal_components.PrincipalComponents"
 START = 0.01
@@ -138,17 +137,6 @@ def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
     sys.path.remove(str(folder))
     sys.modules.pop("users_coder", None)
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty each of three handwritten digits."""
-    digits = load_samples("digits")
-    assert digits.labels is not None
-    rows = np.concatenate([np.flatnonzero(digits.labels == label)[:40] for label in range(3)])
-    path = tmp_path_factory.mktemp("few") / "few.npz"
-    np.savez(path, images=digits.values[rows], labels=digits.labels[rows])
-    return path
 
 
 @pytest.fixture(scope="module")

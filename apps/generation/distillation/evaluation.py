@@ -87,17 +87,13 @@ def evaluate(
     paired = Paired("miss", miss, about, "seeds")
     yardsticks = {rivals[0].name: "is the teacher with all its evaluations"}
     results = results_of(name, metrics, paired, told, watched, data, options, seed=seed, yardsticks=yardsticks)
-    return GenerationEvaluation(
+    return GenerationEvaluation.of(
+        watched,
+        data,
         name=name,
-        drawn=drawn,
         baselines={who: flat_rows(each.values) for who, each in others.items()},
-        test=data.part("test").values,
-        train=data.part("train").values,
-        test_labels=data.part("test").labels,
         nearest=nearest,
         bits={},
-        path=watched.path,
-        path_times=watched.times,
         swept=_sweep(module, teacher, real.test, seed, notify),
         plane=None,
         results={**results, "teacher": str(module.teacher)},

@@ -11,8 +11,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from integrand.apps.generation.latents.weights import read_weights
-from integrand.core.errors import InputError
+from integrand.apps.generation.weight_files import read_weights
+from integrand.core.errors import InputError, first_line
 
 BATCH = 128
 """Samples encoded or decoded at a time."""
@@ -80,8 +80,8 @@ class Autoencoder(nn.Module):
             self.network.load_state_dict(read_weights(Path(path).expanduser()))
         except RuntimeError as error:
             raise InputError(
-                f"the weights {path} do not fit {self.name} with the options {self.options} ({_line(error, skip=1)}): "
-                "name the file that goes with them."
+                f"the weights {path} do not fit {self.name} with the options {self.options} "
+                f"({first_line(error, skip=1)}): name the file that goes with them."
             ) from error
 
     def fit(self, x: Tensor) -> None:
@@ -126,8 +126,8 @@ class Autoencoder(nn.Module):
             found = getattr(self.network, method)(given)
         except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise InputError(
-                f"{self.name}.{method} fails on a batch of shape {tuple(given.shape)} ({_line(error)}): is it made for "
-                "these data?"
+                f"{self.name}.{method} fails on a batch of shape {tuple(given.shape)} ({first_line(error)}): is it "
+                "made for these data?"
             ) from error
         if not isinstance(found, Tensor) or not found.is_floating_point():
             what = str(found.dtype) if isinstance(found, Tensor) else type(found).__name__
@@ -153,8 +153,8 @@ def _made(kind: str, options: dict[str, Any]) -> nn.Module:
         found = getattr(importlib.import_module(module), name) if module else None
     except (ImportError, AttributeError) as error:
         raise InputError(
-            f"the autoencoder {kind!r} cannot be imported ({_line(error)}): name a class, package.module.Name, whose "
-            "folder is on PYTHONPATH."
+            f"the autoencoder {kind!r} cannot be imported ({first_line(error)}): name a class, package.module.Name, "
+            "whose folder is on PYTHONPATH."
         ) from error
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise InputError(f"the autoencoder {kind!r} is no torch.nn.Module: name a class of them, package.module.Name.")
@@ -165,12 +165,6 @@ def _made(kind: str, options: dict[str, Any]) -> nn.Module:
         return found(**options)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"the autoencoder {kind!r} cannot be made with the options {options} ({_line(error)}): correct "
+            f"the autoencoder {kind!r} cannot be made with the options {options} ({first_line(error)}): correct "
             "data.autoencoder_options."
         ) from error
-
-
-def _line(error: Exception, skip: int = 0) -> str:
-    """Return a line of an error's message, the first unless others are skipped."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[min(skip, len(lines) - 1)].rstrip(".:")

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from integrand.apps.generation.baselines import GaussianMixture
-from integrand.apps.generation.densities import EXACT, likelihood
-from integrand.apps.generation.evaluation import LIKELY, PRODUCTS, GenerationEvaluation, sweep
+from integrand.apps.generation.densities import likelihood
+from integrand.apps.generation.evaluation import GenerationEvaluation, likely, sweep
 from integrand.apps.generation.latents.data import LatentData, lost_share
 from integrand.apps.generation.latents.module import LatentModule
 from integrand.apps.generation.metrics.rows import subsample
@@ -93,17 +93,13 @@ def evaluate(
     yardsticks = {THROUGH: "is training samples encoded and decoded, what the autoencoder allows"}
     results = results_of(name, metrics, paired, told, watched, data, options, seed=seed, yardsticks=yardsticks)
     swept = sweep(module, options, real.test, seed, notify)
-    return LatentEvaluation(
+    return LatentEvaluation.of(
+        watched,
+        data,
         name=name,
-        drawn=watched.drawn,
         baselines={MIXTURE: rows},
-        test=test.values,
-        train=data.part("train").values,
-        test_labels=test.labels,
         nearest=nearest,
         bits={},
-        path=watched.path,
-        path_times=watched.times,
         swept=swept,
         plane=None,
         results=_with_autoencoder(results, module, test.values, rebuilt),
@@ -137,9 +133,8 @@ class _Mixture:
 
 def _density(module: LatentModule, data: LatentData, seed: int, notify: Notify) -> Array:
     """Return -log of the density of latents of the test part, or of so much of it as takes no hours, (N,)."""
-    test, task = data.part("test"), module.network.built_for
-    exact = task.dims <= EXACT[task.kind]
-    most = min(len(test), LIKELY, PRODUCTS // task.dims if exact else PRODUCTS // 64)
+    test = data.part("test")
+    most = likely(module.network.built_for, len(test))
     notify(f"the density of the latents of {most:,} test samples by the probability flow")
     return -likelihood(module, module.encoded(test.values[:most]), test.labels[:most], seed=seed).log_prob.numpy()
 

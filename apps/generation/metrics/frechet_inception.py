@@ -1,7 +1,6 @@
 """The Frechet Inception distance, of torchmetrics, with weights that the user gives."""
 
 import io
-import pickle
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from integrand.apps.generation.metrics.rows import Samples, as_rows
+from integrand.apps.generation.weight_files import pickled_tensors
 from integrand.core.errors import InputError
 
 
@@ -89,11 +89,7 @@ def _checked(weights: Path) -> io.BytesIO:
         raise InputError(
             f"there are no weights {weights}: download them from torch-fidelity's releases, and name the file."
         )
-    try:
-        tensors = torch.load(weights, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise InputError(f"refused to load {weights}: it holds more than tensors, or is damaged.") from error
     buffer = io.BytesIO()
-    torch.save(tensors, buffer)
+    torch.save(pickled_tensors(weights), buffer)
     buffer.seek(0)
     return buffer
