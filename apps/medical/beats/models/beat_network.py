@@ -1,0 +1,109 @@
+"""A convolutional look at each beat, and a state-space memory from beat to beat whose step is the time between them."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from integrand.apps.medical.beats.batch import BeatBatch
+from integrand.apps.medical.beats.task import BeatTask
+from integrand.apps.training.task_network import TaskNetwork
+from integrand.core.layers import S5, ResidualStack
+from integrand.core.models.read_backwards import read_backwards
+
+
+class BeatNetwork(TaskNetwork[BeatTask]):
+    """Names the beats of a run; a subclass says by ``forward`` how. Returns scores (B, N, K)."""
+
+    def forward(self, batch: BeatBatch) -> Tensor:
+        """Return the scores of the classes, (B, N, K)."""
+        raise NotImplementedError
+
+
+class WaveformEncoder(nn.Module):
+    """Residual convolutions along a window, (B, C, L) to (B, width), averaged at the end.
+
+    Args:
+        leads: C.
+        width: channels of the last stage; the first has half of them.
+        stages: how often the resolution is halved, at least 1.
+        dropout: of channels.
+    """
+
+    def __init__(self, leads: int, width: int, stages: int, dropout: float) -> None:
+        super().__init__()
+        widths = [max(8, width // 2), *[width] * stages]
+        self.enter = nn.Conv1d(leads, widths[0], 7, padding=3)
+        self.stages = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    "norm": nn.GroupNorm(1, narrow),
+                    "first": nn.Conv1d(narrow, wide, 5, padding=2, stride=2),
+                    "second": nn.Conv1d(wide, wide, 5, padding=2),
+                    "short": nn.Conv1d(narrow, wide, 1, stride=2),
+                }
+            )
+            for narrow, wide in zip(widths, widths[1:], strict=False)
+        )
+        self.norm, self.dropout = nn.GroupNorm(1, width), nn.Dropout1d(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, width)."""
+        x = self.enter(x)
+        for stage in self.stages:
+            parts: Any = stage
+            change = parts["second"](F.gelu(parts["first"](F.gelu(parts["norm"](x)))))
+            x = parts["short"](x) + self.dropout(change)
+        return F.gelu(self.norm(x)).mean(-1)
+
+
+class S5BeatNetwork(BeatNetwork):
+    """Convolutions see each beat, S5 layers carry what was seen from beat to beat, forwards and backwards.
+
+        e_n = [encoder(window_n), W features_n],
+        h = [stack(e, RR), reversed stack(reversed e, reversed RR)],      scores_n = head([h_n, e_n]),
+
+    where the step of the linear equation in a stack is the real interval RR between two beats, so that a pause counts as
+    long as it lasts. A causal task has the forward stack alone.
+
+    Args:
+        width: channels of the encoder and the layers.
+        d_state: states of a layer.
+        layers: how many, in each direction.
+        stages: halvings of the window's resolution.
+        dropout: of the convolutions' channels, in the layers and before the head.
+    """
+
+    def __init__(
+        self, *, width: int = 48, d_state: int = 32, layers: int = 2, stages: int = 3, dropout: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.width, self.d_state, self.layers, self.stages, self.dropout = width, d_state, layers, stages, dropout
+
+    def build_network(self, task: BeatTask) -> None:
+        """Make encoder, stacks and head."""
+        self.encoder = WaveformEncoder(len(task.leads), self.width, self.stages, self.dropout)
+        self.rhythm = nn.Sequential(nn.Linear(len(task.features), self.width), nn.GELU(), nn.Dropout(self.dropout))
+        self.merge = nn.Linear(2 * self.width, self.width)
+
+        def stack() -> ResidualStack:
+            made = [S5(self.width, d_state=self.d_state, dt_min=0.02, dt_max=1.0) for _ in range(self.layers)]
+            return ResidualStack(made, dropout=self.dropout)
+
+        self.forwards = stack()
+        self.backwards = None if task.causal else stack()
+        directions = 1 if task.causal else 2
+        self.norm = nn.LayerNorm((directions + 2) * self.width)
+        self.head = nn.Sequential(nn.Dropout(self.dropout), nn.Linear((directions + 2) * self.width, len(task.classes)))
+
+    def forward(self, batch: BeatBatch) -> Tensor:
+        """Return the scores of the classes, (B, N, K)."""
+        b, n = batch.mask.shape
+        seen = torch.cat([self.encoder(batch.windows.flatten(0, 1)).view(b, n, -1), self.rhythm(batch.features)], dim=-1)
+        x = self.merge(seen)
+        found = [self.forwards(x, batch.intervals, batch.mask).y]
+        if self.backwards is not None:
+            found.append(read_backwards(self.backwards, x, batch.intervals, batch.mask))
+        return self.head(self.norm(torch.cat([*found, seen], dim=-1)))
