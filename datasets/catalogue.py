@@ -523,6 +523,13 @@ _ENTRIES = (
         "De Brouwer E., Simm J., Arany A. and Moreau Y. (2019). GRU-ODE-Bayes: Continuous modeling of "
         "sporadically-observed time series. NeurIPS.",
     ),
+    _simulator(
+        "simulated_ecg",
+        "ecg.patients:EcgSimulator",
+        "patients with ectopic beats, atrial fibrillation and noise, two leads, 360 Hz: simulated electrocardiograms",
+        "McSharry P. E., Clifford G. D., Tarassenko L. and Smith L. A. (2003). A dynamical model for generating "
+        "synthetic electrocardiogram signals. IEEE Transactions on Biomedical Engineering 50(3), 289-294.",
+    ),
     _density(
         "ring",
         "Ring",
