@@ -1,5 +1,6 @@
 """The data module of beat classification: recordings by patient, cut into beats, in runs of neighbours."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,9 @@ class BeatData(PartsData):
         self.series = [
             beat_series(_with_leads(each, self.leads), rate=self.rate, causal=self.causal) for each in recordings
         ]
+        told = "".join(each.content_hash for each in recordings).encode()
+        marked = [np.ascontiguousarray(each.labels).tobytes() for each in self.series]
+        self.checksum = hashlib.sha256(b"".join([told, *marked])).hexdigest()[:16]
         self.notices += sorted({notice for each in recordings for notice in each.notices})
         self.split = self._split(recordings)
         self.task = describe([self.series[row] for row in self.split.train], self)
@@ -184,14 +188,11 @@ class BeatData(PartsData):
             of=of,
         )
         first = np.cumsum([0, *(len(each) for each in chosen)])[:-1]
-        train, validation, test = ({*found.rows(part)} for part in PARTS)
-        return IndexSplit(
-            *(
-                tuple(row for row, beat in zip(rows, first, strict=True) if beat in part)
-                for part in (train, validation, test)
-            ),
-            of,
+        train, validation, test = (
+            tuple(row for row, beat in zip(rows, first, strict=True) if beat in chosen)
+            for chosen in ({*found.rows(part)} for part in PARTS)
         )
+        return IndexSplit(train, validation, test, of)
 
 
 class BeatsOfPart(Dataset):
