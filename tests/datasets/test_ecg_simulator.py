@@ -196,7 +196,7 @@ def test_peaks_that_do_not_reach_are_refused():
 
 
 def test_the_same_patients_can_be_had_without_noise():
-    """What is left out of a recording that has no noise but the wander is one sine, of the breathing, and nothing else."""
+    """What is left out of a recording that has no noise but the wander is one sine, of the breathing."""
     for number in range(3):
         noisy = EcgSimulator(seconds=30.0, rate=100.0, noise=0.0)
         one, other = noisy.recording(number, seed=1), noisy.without_noise().recording(number, seed=1)
