@@ -27,9 +27,9 @@ from integrand.datasets.waveform_noise import Corruption
 class WaveformData(PartsData):
     """Pieces of electrocardiograms with noise and gaps, split by patient, or in time where there is one patient.
 
-    The target is the signal before noise was drawn upon it. What is simulated is without noise before; what was measured
-    counts as clean, and has noise of its own. Of a split in time the parts are apart by a guard, so that no piece of
-    one is beside a piece of another.
+    The target is the signal before noise was drawn upon it. What is simulated has none before; what was measured counts
+    as clean, and has noise of its own. Of a split in time the parts are apart by a guard, so that no piece of one is
+    beside a piece of another.
 
     Args:
         dataset: ``simulated_ecg``, ``ecg_five_minutes``, ``mit_bih``, or a folder or file of WFDB or EDF.

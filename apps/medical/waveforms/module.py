@@ -55,9 +55,8 @@ class WaveformModule(TaskModule):
 class DenoisingModule(WaveformModule):
     """Denoising and imputation: a normal distribution of the clean signal at every sample, noisy or missing.
 
-    Trained on the continuous ranked probability score of the clean signal, in units of the deviation of the noise in the
-    piece and of the gaps' share in it: that a piece of little noise comes near to nothing counts as much as that one of
-    much noise does, as it does in decibels.
+    Trained on the continuous ranked probability score of the clean signal, in units of the deviation of the noise in
+    the piece: to halve what little noise there is counts as much as to halve much, as it does in decibels.
 
     Args:
         network: a network of waveforms; it is built for the data when training starts.

@@ -74,7 +74,7 @@ class WaveformPieces(Dataset):
         return WaveformBatch(signal.float(), observed, clean.float(), beats.float(), snr.float(), self.rate)
 
     def _piece(self, index: int) -> tuple[np.ndarray, ...]:
-        epoch, place = divmod(index, len(self))
+        place = index % len(self)
         number, start = self.of[place]
         generator = np.random.Generator(np.random.Philox(key=[self.seed, index if self.moving else place]))
         if self.moving:

@@ -91,7 +91,9 @@ def read_recordings(
     place = Path(dataset)
     if place.is_dir():
         edf = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
-        found = [read_edf(path) for path in edf] or [read_wfdb(path, annotator=annotator) for path in wfdb_records(place)]
+        found = [read_edf(path) for path in edf]
+        if not found:
+            found = [read_wfdb(path, annotator=annotator) for path in wfdb_records(place)]
     elif place.suffix.lower() in SUFFIXES:
         found = [read_edf(place)]
     elif place.suffix == HEADER or Path(f"{place}{HEADER}").is_file():
