@@ -1,5 +1,6 @@
 """A convolutional look at each beat, and a state-space memory from beat to beat whose step is the time between them."""
 
+import itertools
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class WaveformEncoder(nn.Module):
                     "short": nn.Conv1d(narrow, wide, 1, stride=2),
                 }
             )
-            for narrow, wide in zip(widths, widths[1:], strict=False)
+            for narrow, wide in itertools.pairwise(widths)
         )
         self.norm, self.dropout = nn.GroupNorm(1, width), nn.Dropout1d(dropout)
 
@@ -64,8 +65,8 @@ class S5BeatNetwork(BeatNetwork):
         e_n = [encoder(window_n), W features_n],
         h = [stack(e, RR), reversed stack(reversed e, reversed RR)],      scores_n = head([h_n, e_n]),
 
-    where the step of the linear equation in a stack is the real interval RR between two beats, so that a pause counts as
-    long as it lasts. A causal task has the forward stack alone.
+    where the step of the linear equation in a stack is the real interval RR between two beats, so that a pause counts
+    as long as it lasts. A causal task has the forward stack alone.
 
     Args:
         width: channels of the encoder and the layers.
@@ -101,7 +102,9 @@ class S5BeatNetwork(BeatNetwork):
     def forward(self, batch: BeatBatch) -> Tensor:
         """Return the scores of the classes, (B, N, K)."""
         b, n = batch.mask.shape
-        seen = torch.cat([self.encoder(batch.windows.flatten(0, 1)).view(b, n, -1), self.rhythm(batch.features)], dim=-1)
+        seen = torch.cat(
+            [self.encoder(batch.windows.flatten(0, 1)).view(b, n, -1), self.rhythm(batch.features)], dim=-1
+        )
         x = self.merge(seen)
         found = [self.forwards(x, batch.intervals, batch.mask).y]
         if self.backwards is not None:
