@@ -3,6 +3,7 @@
 Dimension letters: N segments, L samples, C leads, K labels.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -61,6 +62,14 @@ class Segments:
     def seconds(self) -> float:
         """How long each is."""
         return self.signal.shape[1] / self.rate
+
+    @property
+    def checksum(self) -> str:
+        """Sixteen hexadecimal digits of SHA-256 over the signals, the labels and whose they are."""
+        found = hashlib.sha256("\n".join([*self.classes, *self.leads, *self.records, *self.patients]).encode())
+        for array in (self.signal, self.labels):
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()[:16]
 
     @property
     def marked(self) -> bool:

@@ -8,6 +8,21 @@ BEAT_NETWORKS = {
 }
 """Networks that name heart beats: file and class, and a line on each."""
 
+_SEGMENTS_IN = "integrand.apps.medical.segments.models"
+SEGMENT_NETWORKS = {
+    "s5": ("sequence_networks:S5SegmentNetwork", "S5 over the raw signal in both directions (default)"),
+    "linoss": ("sequence_networks:LinOSSSegmentNetwork", "LinOSS likewise: forced harmonic oscillators"),
+    "mamba": ("sequence_networks:MambaSegmentNetwork", "Mamba likewise: state spaces that choose what they remember"),
+    "log_ncde": ("log_ncde_network:LogNCDESegmentNetwork", "Log-NCDE: driven by log-signatures of the signal"),
+    "resnet": ("resnet_network:ResNetSegmentNetwork", "residual convolutions in one dimension (a peer)"),
+}
+"""Networks that label segments of a signal: file and class, and a line on each."""
+RHYTHM_NETWORKS = {
+    **SEGMENT_NETWORKS,
+    "s5_intervals": ("interval_network:S5IntervalNetwork", "S5 from beat to beat by RR, which is all that it sees"),
+}
+"""The same, and those that see the intervals between beats alone."""
+
 APPLICATION = Application(
     name="medical",
     summary="heart beats and intensive care, patients kept apart; for research only",
@@ -29,6 +44,22 @@ APPLICATION = Application(
             writes="annotations of WFDB or a CSV, and a figure",
             product="annotations",
             stream="integrand.apps.medical.beats.streaming:stream",
+        ),
+        Task(
+            name="rhythm",
+            summary="which rhythm holds in each segment of a recording, with its probability",
+            module="integrand.apps.medical.rhythm.module:RhythmModule",
+            data="integrand.apps.medical.rhythm.data:RhythmData",
+            models={name: f"{_SEGMENTS_IN}.{path}" for name, (path, _) in RHYTHM_NETWORKS.items()},
+            model_summaries={name: summary for name, (_, summary) in RHYTHM_NETWORKS.items()},
+            datasets=("simulated_ecg", "mit_bih"),
+            default_recipe="simulated_rhythm",
+            evaluate="integrand.apps.medical.rhythm.evaluation:evaluate",
+            figures="integrand.apps.medical.rhythm.figures:draw",
+            predict="integrand.apps.medical.rhythm.prediction:predict",
+            reads="a record of WFDB or EDF",
+            writes="a CSV of segments or annotations of WFDB, and a figure",
+            product="rhythms",
         ),
     ),
 )

@@ -18,7 +18,6 @@ from integrand.datasets.recording import Recording
 from integrand.datasets.segment_labels import TABLE, LabelTable, read_label_table
 from integrand.datasets.segments import Labelling, Segments, demand_each_once, joined, segments_of, with_leads
 from integrand.datasets.splits import PARTS, IndexSplit, stratified
-from integrand.datasets.synthetic.ecg.patients import EcgSimulator
 from integrand.datasets.wfdb_files import read_wfdb, wfdb_records
 
 SIMULATED = "simulated_ecg"
@@ -47,6 +46,7 @@ class SegmentData(PartsData):
             return
         self.segments = self.read()
         self.notices = sorted(set(self.segments.notices))
+        self.checksum = self.segments.checksum
         self.split = self.divide()
         demand_apart(self.segments, self.split)
         self.task = describe(self.segments, self.split.train, several=self.several, simulated=self.dataset == SIMULATED)
@@ -150,6 +150,7 @@ def batch_of(segments: Segments, task: SegmentTask) -> SegmentBatch:
         torch.from_numpy(labels),
         torch.from_numpy(intervals),
         torch.from_numpy(np.arange(most) < np.array([len(each) for each in gaps], dtype=np.int64)[:, None]),
+        np.array(segments.patients, dtype=object),
     )
 
 
@@ -213,14 +214,6 @@ def cut_all(
             for each in recordings
         ]
     )
-
-
-def simulated(
-    patients: int, seconds: float, *, seed: int, fibrillating: float, ectopic: float, intervals: tuple[float, float]
-) -> list[Recording]:
-    """Return the recordings of simulated patients."""
-    maker = EcgSimulator(seconds=seconds, fibrillating=fibrillating, ectopic=ectopic, intervals=intervals)
-    return list(maker.recordings(patients, seed=seed))
 
 
 def folder_of(dataset: str, known: Sequence[str]) -> Path:

@@ -1,15 +1,12 @@
 """Raw signals through sequence layers, forwards and backwards in time: S5, LinOSS, Mamba."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
 from integrand.apps.medical.segments.batch import SegmentBatch
 from integrand.apps.medical.segments.models.segment_network import Head, Reduction, SegmentNetwork
 from integrand.apps.medical.segments.task import SegmentTask
-from integrand.apps.series.layers import sequence_layer
-from integrand.core.layers import ResidualStack, SequenceLayer
+from integrand.core.layers import S5, LinOSS, Mamba, ResidualStack, SequenceLayer
 
 
 class SequenceSegmentNetwork(SegmentNetwork):
@@ -20,7 +17,7 @@ class SequenceSegmentNetwork(SegmentNetwork):
     Elements lie 2^halvings / rate seconds apart, which the layers count as one; at the start the slowest of their
     states remembers a whole segment.
 
-    A subclass says by ``layer`` which one, a name of ``sequence_layer``.
+    A subclass says by ``make_layer`` which one.
 
     Args:
         width: channels of the convolutions and the layers.
@@ -30,8 +27,6 @@ class SequenceSegmentNetwork(SegmentNetwork):
         dropout: in the layers and before the head.
     """
 
-    layer: ClassVar[str]
-
     def __init__(
         self, *, width: int = 48, d_state: int = 32, layers: int = 2, halvings: int = 3, dropout: float = 0.1
     ) -> None:
@@ -39,16 +34,17 @@ class SequenceSegmentNetwork(SegmentNetwork):
         self.save_hyperparameters()
         self.width, self.d_state, self.layers, self.halvings, self.dropout = width, d_state, layers, halvings, dropout
 
+    def make_layer(self, slowest: float) -> SequenceLayer:
+        """Return a layer; ``slowest`` is the least speed of a state at the start, one over the elements it remembers."""
+        raise NotImplementedError
+
     def build_network(self, task: SegmentTask) -> None:
         """Make convolutions, stacks and head."""
         self.reduction = Reduction(len(task.leads), self.width, self.halvings)
-        elements = max(2, task.samples >> self.halvings)
-
-        def make() -> SequenceLayer:
-            return sequence_layer(self.layer, self.width, d_state=self.d_state, slowest=1 / elements)
-
+        slowest = 1 / max(2, task.samples >> self.halvings)
         self.forwards, self.backwards = (
-            ResidualStack([make() for _ in range(self.layers)], dropout=self.dropout) for _ in range(2)
+            ResidualStack([self.make_layer(slowest) for _ in range(self.layers)], dropout=self.dropout)
+            for _ in range(2)
         )
         self.merge = nn.Linear(2 * self.width, self.width)
         self.head = Head(self.width, len(task.classes), self.dropout)
@@ -63,16 +59,22 @@ class SequenceSegmentNetwork(SegmentNetwork):
 class S5SegmentNetwork(SequenceSegmentNetwork):
     """Network of S5 layers, see ``SequenceSegmentNetwork``."""
 
-    layer = "s5"
+    def make_layer(self, slowest: float) -> SequenceLayer:
+        """Return an S5 layer."""
+        return S5(self.width, d_state=self.d_state, dt_min=slowest, dt_max=0.5)
 
 
 class LinOSSSegmentNetwork(SequenceSegmentNetwork):
     """Network of LinOSS layers, see ``SequenceSegmentNetwork``."""
 
-    layer = "linoss"
+    def make_layer(self, slowest: float) -> SequenceLayer:
+        """Return a LinOSS layer, which chooses its speeds itself."""
+        return LinOSS(self.width, d_state=self.d_state)
 
 
 class MambaSegmentNetwork(SequenceSegmentNetwork):
     """Network of Mamba layers, see ``SequenceSegmentNetwork``; ``d_state`` 8 is enough of each channel."""
 
-    layer = "mamba"
+    def make_layer(self, slowest: float) -> SequenceLayer:
+        """Return a Mamba layer."""
+        return Mamba(self.width, d_state=self.d_state, dt_min=slowest, dt_max=0.5)
