@@ -9,9 +9,7 @@ import numpy as np
 import pandas as pd
 
 from integrand.apps.medical.rhythm.module import RhythmModule
-from integrand.apps.medical.segments.recordings import CutRecording, cut_recording, require_outputs
-from integrand.apps.medical.segments.task import SegmentTask
-from integrand.apps.training import figures
+from integrand.apps.medical.segments.recordings import CutRecording, cut_recording, draw_along, require_outputs
 from integrand.apps.training.files import write_atomically
 from integrand.core.errors import InputError
 from integrand.datasets.catalogue import RESEARCH_ONLY
@@ -57,7 +55,9 @@ def predict(
     cut = cut_recording(input, task, annotator=annotator)
     found = module.named(cut.segments)
     frame = to_frame(cut, found, module)
-    picture = None if figure is None else _picture(cut, found, task, figure.suffix)
+    picture = None if figure is None else io.BytesIO()
+    if figure is not None and picture is not None:
+        draw_along(picture, cut, found, task, suffix=figure.suffix)
     notify(RESEARCH_ONLY)
     for notice in cut.segments.notices:
         notify(notice)
@@ -69,7 +69,7 @@ def predict(
         events = to_events(frame, cut.recording.rate)
         write_events(output.with_suffix(""), output.suffix[1:], events, rate=cut.recording.rate)
     if figure is not None and picture is not None:
-        write_atomically(figure, picture)
+        write_atomically(figure, picture.getvalue())
     return Rhythms(frame)
 
 
@@ -113,30 +113,3 @@ def to_events(frame: pd.DataFrame, rate: float) -> Events:
         [CHANGE if name else "~" for name in rows["class"]],
         [RHYTHMS[name][0] if name else "U" for name in rows["class"]],
     )
-
-
-def _picture(cut: CutRecording, found: np.ndarray, task: SegmentTask, suffix: str) -> bytes:
-    """Draw the probabilities of the rhythms along the recording."""
-    content = io.BytesIO()
-    shown = np.full((len(task.classes), len(cut.starts)), np.nan)
-    shown[:, cut.told] = found.T
-    with figures.style():
-        drawn = figures.figure(figures.WIDE, 1.2 + 0.4 * len(task.classes))
-        axes = drawn.add_subplot()
-        end = float(cut.starts[-1]) + task.seconds
-        image = axes.imshow(
-            shown,
-            cmap="Blues",
-            vmin=0,
-            vmax=1,
-            aspect="auto",
-            extent=(0.0, end, len(task.classes) - 0.5, -0.5),
-            interpolation="nearest",
-        )
-        axes.set_yticks(range(len(task.classes)), task.classes)
-        axes.set_xlabel("time (s)")
-        axes.grid(visible=False)
-        axes.set_title(f"{cut.recording.id}: for research only")
-        drawn.colorbar(image, ax=axes, label="probability")
-        drawn.savefig(content, format=suffix.lower().removeprefix("."))
-    return content.getvalue()

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from integrand.apps.medical.segments.task import SegmentTask
+from integrand.apps.training import figures
 from integrand.core.errors import InputError
 from integrand.datasets.edf_files import SUFFIXES, read_edf
 from integrand.datasets.recording import Recording
@@ -77,3 +79,31 @@ def require_outputs(input: Path, output: Path, figure: Path | None, *, kinds: Se
         raise InputError(f"--figure {figure} must end in {', '.join(PICTURES)}.")
     if output.suffix.lower() != ".csv" and not output.suffix[1:].isalpha():
         raise InputError(f"--output {output} must end in {', '.join(kinds)}.")
+
+
+def draw_along(content: BytesIO, cut: CutRecording, found: np.ndarray, task: SegmentTask, *, suffix: str) -> None:
+    """Draw the probabilities (N, K) of a recording's segments along its time, and write the picture.
+
+    Where the signal cannot be used the picture is empty.
+    """
+    shown = np.full((len(task.classes), len(cut.starts)), np.nan)
+    shown[:, cut.told] = found.T
+    end = float(cut.starts[-1]) + task.seconds
+    with figures.style():
+        drawn = figures.figure(figures.WIDE, 1.2 + 0.4 * len(task.classes))
+        axes = drawn.add_subplot()
+        image = axes.imshow(
+            shown,
+            cmap="Blues",
+            vmin=0,
+            vmax=1,
+            aspect="auto",
+            extent=(0.0, end, len(task.classes) - 0.5, -0.5),
+            interpolation="nearest",
+        )
+        axes.set_yticks(range(len(task.classes)), task.classes)
+        axes.set_xlabel("time (s)")
+        axes.grid(visible=False)
+        axes.set_title(f"{cut.recording.id}: for research only")
+        drawn.colorbar(image, ax=axes, label="probability")
+        drawn.savefig(content, format=suffix.lower().removeprefix("."))
