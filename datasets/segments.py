@@ -38,7 +38,9 @@ class Segments:
         sexes: (N) ``"F"``, ``"M"`` or ``""``.
         beats: (N) times of the beats that are marked within, (B,) seconds from the segment's start.
         folds: (N,) int64, the publisher's; empty where there are none.
-        notices: what the user should know of how they were cut, one line each.
+        unlabelled, unusable: how many pieces were left out since no class or more than one holds, and for the quality
+            of the signal.
+        notices: what the user should know of the recordings, one line each.
     """
 
     signal: np.ndarray
@@ -53,6 +55,8 @@ class Segments:
     sexes: list[str]
     beats: list[np.ndarray]
     folds: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    unlabelled: int = 0
+    unusable: int = 0
     notices: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -62,6 +66,19 @@ class Segments:
     def seconds(self) -> float:
         """How long each is."""
         return self.signal.shape[1] / self.rate
+
+    @property
+    def told(self) -> list[str]:
+        """What the user should know: the notices, and how many pieces were left out."""
+        total = len(self) + self.unlabelled + self.unusable
+        lines = list(dict.fromkeys(self.notices))
+        for count, why in (
+            (self.unlabelled, "no class of data.classes holds throughout"),
+            (self.unusable, "a lead cannot be used"),
+        ):
+            if count:
+                lines.append(f"{count:,} of {total:,} segments are left out, in which {why}")
+        return lines
 
     @property
     def checksum(self) -> str:
@@ -105,8 +122,8 @@ def segments_of(
     """Cut a recording in millivolts into pieces one after the other, and label each.
 
     What is left at the end is no segment. A piece is left out where the labelling says so, where a label is none of
-    the classes, and where a lead cannot be used (``signal_quality``) for more than 1 - ``quality`` of its time; a
-    notice counts each kind. Nothing outside a piece has a say in its values, but for what the resampling filter
+    the classes, and where a lead cannot be used (``signal_quality``) for more than 1 - ``quality`` of its time; each
+    kind is counted. Nothing outside a piece has a say in its values, but for what the resampling filter
     reaches: the signal is resampled, and the median of each lead taken off piece by piece.
 
     Args:
@@ -160,7 +177,9 @@ def segments_of(
         ages=np.full(len(starts), np.nan if recording.age is None else recording.age),
         sexes=[recording.sex or ""] * len(starts),
         beats=[beats[(beats >= at) & (beats < at + seconds)] - at for at in times],
-        notices=_told(recording, left, count),
+        unlabelled=left["labels"],
+        unusable=left["quality"],
+        notices=list(recording.notices),
     )
 
 
@@ -206,6 +225,8 @@ def joined(parts: Sequence[Segments]) -> Segments:
         ages=np.concatenate([each.ages for each in parts]),
         sexes=[sex for each in parts for sex in each.sexes],
         beats=[beats for each in parts for beats in each.beats],
+        unlabelled=sum(each.unlabelled for each in parts),
+        unusable=sum(each.unusable for each in parts),
         notices=[notice for each in parts for notice in each.notices],
     )
 
@@ -242,14 +263,3 @@ def demand_each_once(recordings: Sequence[Recording]) -> None:
             raise InputError(
                 f"recordings {other.id} and {each.id} are one signal under the names of two patients: remove one."
             )
-
-
-def _told(recording: Recording, left: dict[str, int], count: int) -> list[str]:
-    told = list(recording.notices)
-    if left["labels"]:
-        told.append(
-            f"{recording.id}: {left['labels']} of {count} segments left out, where no class or more than one holds"
-        )
-    if left["quality"]:
-        told.append(f"{recording.id}: {left['quality']} of {count} segments left out for the quality of the signal")
-    return told

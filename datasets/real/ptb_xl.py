@@ -69,7 +69,9 @@ def load(
     classes = sorted({name for each in told for name in each})
     kept = [row for row, each in enumerate(told) if each]
     if not kept:
-        raise InputError(f"no record of {place.name} has a label of {label_set!r}: take another of {', '.join(LABEL_SETS)}.")
+        raise InputError(
+            f"no record of {place.name} has a label of {label_set!r}: take another of {', '.join(LABEL_SETS)}."
+        )
     names = [str(name) for name in table[FILE_OF[rate]]]
     years = np.array(table["age"], dtype=np.float64)
     return Segments(
@@ -129,7 +131,7 @@ def _read_table(place: Path, rate: int) -> Any:
         table = pd.read_csv(place / DATABASE, usecols=columns)
     except ValueError as error:
         raise InputError(f"{DATABASE} lacks a column of {listed(columns)}: fetch version 1.0.3 again.") from error
-    strange = sorted({*table["strat_fold"]} - {*TRAIN, *VALIDATION, *TEST})
+    strange = sorted({int(fold) for fold in table["strat_fold"]} - {*TRAIN, *VALIDATION, *TEST})
     if strange:
         raise InputError(f"{DATABASE} has the fold {strange[0]}, where there are ten: fetch version 1.0.3 again.")
     folds = table.groupby("patient_id")["strat_fold"].nunique()

@@ -117,7 +117,11 @@ class DiagnosisData(SegmentData):
                 fibrillating=0.2,
                 intervals=(0.45, 1.3),
             )
-            recordings, labelling, classes = list(maker.recordings(self.patients, seed=self.split_seed)), findings, FINDINGS
+            recordings, labelling, classes = (
+                list(maker.recordings(self.patients, seed=self.split_seed)),
+                findings,
+                FINDINGS,
+            )
         else:
             folder = folder_of(self.dataset, [PTB_XL, SIMULATED])
             recordings, table = read_folder(folder, None)

@@ -68,7 +68,8 @@ def _draw_segments(evaluation: DiagnosisEvaluation, run: RunFolder, task: Segmen
         places, weights = occlusion(evaluation.module, segment, k)
         named = [f"{task.classes[j]} {p[row, j]:.0%}" for j in np.flatnonzero(p[row] >= limits)]
         true = [task.classes[j] for j in np.flatnonzero(labels[row])]
-        title = f"{', '.join(named) or 'nothing named'} (is {', '.join(true)}); blue: {task.classes[k]}"
+        right = [task.classes[j] for j in np.flatnonzero(p[row] >= limits)] == true
+        title = (", ".join(named) or "nothing named") + ("" if right else f" (is {', '.join(true)})")
         strips.append(Strip(segment, title, places, weights))
     if not strips:
         return

@@ -4,6 +4,7 @@ Dimension letters: N segments, K labels, R resamples.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -56,14 +57,18 @@ def by_label(p: Array, labels: Array, thresholds: Array) -> dict[str, Array]:
     """Return AUROC, AUPRC, sensitivity, positive predictivity and F1 of each label, (K,); NaN where undefined."""
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
-    mixed = labels.any(axis=0) & ~labels.all(axis=0)
+    mixed: Array = np.logical_and(labels.any(axis=0), ~labels.all(axis=0))
     ranked = {
         name: np.array([metric(labels[:, k], p[:, k]) if mixed[k] else np.nan for k in range(p.shape[1])])
         for name, metric in (("AUROC", roc_auc_score), ("AUPRC", average_precision_score))
     }
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        labels.astype(int), (p >= thresholds).astype(int), average=None, zero_division=0.0
+    told: Any = precision_recall_fscore_support(
+        labels.astype(int),
+        (p >= thresholds).astype(int),
+        average=None,
+        zero_division=0.0,  # pyright: ignore[reportArgumentType]
     )
+    precision, recall, f1 = told[:3]
     return {**ranked, "Se": np.asarray(recall), "+P": np.asarray(precision), "F1": np.asarray(f1)}
 
 
@@ -94,9 +99,7 @@ def resampled(
     tails = [0.025, 0.975]
     drawn = {who: _weighted(p, labels, thresholds[who], weight_RN) for who, p in found.items()}
     whole = {who: _weighted(p, labels, thresholds[who], np.ones((1, len(p)))) for who, p in found.items()}
-    intervals = {
-        who: {name: np.nanquantile(drawn[who][name], tails).tolist() for name in RESAMPLED} for who in found
-    }
+    intervals = {who: {name: np.nanquantile(drawn[who][name], tails).tolist() for name in RESAMPLED} for who in found}
     gains: dict[str, dict[str, dict[str, float]]] = {who: {} for who in found if who != better}
     for who in gains:
         for name in RESAMPLED:

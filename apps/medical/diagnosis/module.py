@@ -131,8 +131,9 @@ class DiagnosisModule(TaskModule):
         super().on_validation_epoch_end()
         seen, self._seen = self._seen, []
         if seen and not self.trainer.sanity_checking:
-            scores, labels = (torch.cat([one[place] for one in seen]).cpu().double().numpy() for place in (0, 1))
-            self.calibrate(scores, labels > 0.5, np.concatenate([one[2] for one in seen]))
+            scores, labels = torch.cat([one[0] for one in seen]), torch.cat([one[1] for one in seen]) > 0.5
+            patients = np.concatenate([one[2] for one in seen])
+            self.calibrate(scores.double().cpu().numpy(), labels.cpu().numpy(), patients)
 
     def calibrate(self, scores: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> None:
         """Set temperatures, thresholds and least probabilities by segments the network did not learn from.

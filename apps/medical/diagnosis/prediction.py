@@ -55,7 +55,7 @@ def predict(
     if figure is not None and picture is not None:
         draw_along(picture, cut, found, task, suffix=figure.suffix)
     notify(RESEARCH_ONLY)
-    for notice in cut.segments.notices:
+    for notice in cut.segments.told:
         notify(notice)
     if task.simulated:
         notify("the model was trained on simulated patients alone")

@@ -78,7 +78,7 @@ def evaluate(module: RhythmModule, data: RhythmData, *, name: str, seed: int, no
     labels = test.labels.argmax(axis=1)
     notify(f"scoring {name} on {len(test):,} test segments of {len(set(test.patients))} patients")
     scores = segment_scores(module, test)
-    found = {name: module.calibrated(scores), **baselines(data, notify)}
+    found = {name: module.calibrated(scores), **baselines(data, module.balance, notify)}
     return RhythmEvaluation(
         name=name,
         probabilities=found,
@@ -89,12 +89,12 @@ def evaluate(module: RhythmModule, data: RhythmData, *, name: str, seed: int, no
     )
 
 
-def baselines(data: RhythmData, notify: Notify) -> dict[str, Array]:
-    """Return the probabilities of the baselines on the test part, by name."""
+def baselines(data: RhythmData, balance: float, notify: Notify) -> dict[str, Array]:
+    """Return the probabilities of the baselines on the test part, by name; classes weigh as in the model's loss."""
     train, validation, test = (data.part(part).segments for part in PARTS)
     what = "RR intervals" if data.segments.marked else "leads"
     notify(f"fitting logistic regression on features of the {what}")
-    model = LogisticRegression(several=False)
+    model = LogisticRegression(several=False, balance=balance)
     model.fit(features_of(train), train.labels, features_of(validation), validation.labels)
     return {
         "majority": shares(train.labels, len(test)),
@@ -146,7 +146,9 @@ def _tables(p: Array, scores: Array, labels: Array, module: RhythmModule, data: 
     made.append(
         {
             "caption": "Abstention",
-            "rows": {f"surest {share:.0%} answered": {"error": risk_at(share, confidence, wrong)} for share in ANSWERED},
+            "rows": {
+                f"surest {share:.0%} answered": {"error": risk_at(share, confidence, wrong)} for share in ANSWERED
+            },
             "better": {"error": "lower"},
             "note": "Share of wrong names among the segments that are answered.",
         }
@@ -157,9 +159,13 @@ def _tables(p: Array, scores: Array, labels: Array, module: RhythmModule, data: 
 def _by_class(said: Array, labels: Array, classes: list[str], patients: Array) -> dict[str, Any]:
     from sklearn.metrics import precision_recall_fscore_support
 
-    precision, recall, f1, count = precision_recall_fscore_support(
-        labels, said, labels=range(len(classes)), zero_division=0.0
+    told: Any = precision_recall_fscore_support(
+        labels,
+        said,
+        labels=range(len(classes)),
+        zero_division=0.0,  # pyright: ignore[reportArgumentType]
     )
+    precision, recall, f1, count = told
     rows = {
         name: {
             "Se": float(recall[k]),
@@ -180,7 +186,9 @@ def _by_patient(said: Array, labels: Array, patients: Array, classes: list[str])
         mine = patients == patient
         held = {name: int((labels[mine] == k).sum()) for k, name in enumerate(classes)}
         rows[str(patient)] = {"accuracy": float((said[mine] == labels[mine]).mean()), **held}
-    note = "Share named rightly, and how many segments of each rhythm the patient has. One patient may hold most of one."
+    note = (
+        "Share named rightly, and how many segments of each rhythm the patient has. One patient may hold most of one."
+    )
     return {"caption": "By patient", "rows": rows, "better": {}, "note": note}
 
 

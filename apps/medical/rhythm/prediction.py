@@ -59,7 +59,7 @@ def predict(
     if figure is not None and picture is not None:
         draw_along(picture, cut, found, task, suffix=figure.suffix)
     notify(RESEARCH_ONLY)
-    for notice in cut.segments.notices:
+    for notice in cut.segments.told:
         notify(notice)
     if task.simulated:
         notify("the model was trained on simulated patients alone")
@@ -91,7 +91,9 @@ def to_frame(cut: CutRecording, found: np.ndarray, module: RhythmModule) -> pd.D
     sets = module.sets(found)
     if sets is not None:
         frame["set"] = ""
-        frame.loc[rows, "set"] = [";".join(name for name, held in zip(classes, row, strict=True) if held) for row in sets]
+        frame.loc[rows, "set"] = [
+            ";".join(name for name, held in zip(classes, row, strict=True) if held) for row in sets
+        ]
     return frame
 
 
@@ -107,9 +109,9 @@ def to_events(frame: pd.DataFrame, rate: float) -> Events:
         raise InputError(f"{strange[0]!r} is no rhythm that WFDB has a note for: write a .csv.")
     told = frame["class"].to_numpy()
     changed = np.append(True, told[1:] != told[:-1])
-    rows = frame[changed]
+    names = [str(name) for name in told[changed]]
     return Events.of(
-        np.rint(rows["start"].to_numpy() * rate).astype(np.int64),
-        [CHANGE if name else "~" for name in rows["class"]],
-        [RHYTHMS[name][0] if name else "U" for name in rows["class"]],
+        np.rint(frame["start"].to_numpy()[changed] * rate).astype(np.int64),
+        [CHANGE if name else "~" for name in names],
+        [RHYTHMS[name][0] if name else "U" for name in names],
     )

@@ -91,6 +91,4 @@ def _counted(p: Array, labels: Array, weight_RN: Array) -> dict[str, Array]:
     cell_N = labels * classes + p.argmax(axis=1)
     counts = weight_RN @ (cell_N[:, None] == np.arange(classes**2))
     names = [str(k) for k in range(classes)]
-    return {
-        name: stacked_scores(counts.reshape(-1, classes, classes), names, only=name)[name] for name in COUNTED
-    }
+    return {name: stacked_scores(counts.reshape(-1, classes, classes), names, only=name)[name] for name in COUNTED}

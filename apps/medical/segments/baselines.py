@@ -11,7 +11,7 @@ import numpy as np
 from integrand.datasets.segments import Segments
 
 Array = np.ndarray
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+PENALTIES = (1e-2, 1e-1, 1.0, 10.0)
 """Inverse strengths of the penalty, of which the validation part chooses one."""
 BANDS = ((0.5, 4.0), (4.0, 8.0), (8.0, 15.0), (15.0, 40.0))
 """Hz, of the power in a lead."""
@@ -86,10 +86,7 @@ def lead_features(signal: Array, rate: float) -> Array:
         np.abs(np.diff(scaled, axis=1)).mean(axis=1),
         np.log(lag / rate),
         likeness[:, first : last + 1].max(axis=1),
-        *(
-            np.log(power[:, (frequency >= low) & (frequency < high)].sum(axis=1) / total + 1e-6)
-            for low, high in BANDS
-        ),
+        *(np.log(power[:, (frequency >= low) & (frequency < high)].sum(axis=1) / total + 1e-6) for low, high in BANDS),
     ]
     return np.concatenate(columns, axis=1)
 
@@ -109,12 +106,13 @@ class LogisticRegression:
 
     Args:
         several: whether any number of labels may hold: then one regression a label, else one of all classes.
+        balance: power of one over its share in training by which a class weighs, as in the networks' loss.
     """
 
     name = "logistic regression"
 
-    def __init__(self, *, several: bool) -> None:
-        self.several = several
+    def __init__(self, *, several: bool, balance: float = 0.0) -> None:
+        self.several, self.balance = several, balance
 
     def fit(self, x: Array, labels: Array, tried: Array, tried_labels: Array) -> "LogisticRegression":
         """Learn from features (N, F) and labels (N, K) bool; choose by others of the validation part."""
@@ -140,19 +138,22 @@ class LogisticRegression:
     def _scaled(self, x: Array) -> Array:
         return np.clip((x - self.location) / self.scale, -6, 6)
 
-    @staticmethod
-    def _best(x: Array, y: Array, tried: Array, wanted: Array) -> Any:
+    def _best(self, x: Array, y: Array, tried: Array, wanted: Array) -> Any:
         from sklearn.linear_model import LogisticRegression as Regression
         from sklearn.metrics import log_loss
 
-        if len(np.unique(y)) < 2:
+        classes, counts = np.unique(y, return_counts=True)
+        if len(classes) < 2:
             return float(y[0])
-        fitted = [Regression(C=penalty, max_iter=2000).fit(x, y) for penalty in PENALTIES]
-        there = np.isin(wanted, fitted[0].classes_)
+        weight = dict(zip(classes, (counts / len(y)) ** -self.balance, strict=True))
+        fitted = [Regression(C=penalty, max_iter=2000, class_weight=weight).fit(x, y) for penalty in PENALTIES]
+        there = np.isin(wanted, classes)
         if not there.any():
             return fitted[PENALTIES.index(1.0)]
+        weights = [weight[one] for one in wanted[there]]
         losses = [
-            log_loss(wanted[there], model.predict_proba(tried[there]), labels=model.classes_) for model in fitted
+            log_loss(wanted[there], model.predict_proba(tried[there]), labels=model.classes_, sample_weight=weights)
+            for model in fitted
         ]
         return fitted[int(np.argmin(losses))]
 

@@ -45,7 +45,7 @@ class SegmentData(PartsData):
         if self._parts:
             return
         self.segments = self.read()
-        self.notices = sorted(set(self.segments.notices))
+        self.notices = self.segments.told
         self.checksum = self.segments.checksum
         self.split = self.divide()
         demand_apart(self.segments, self.split)
@@ -86,8 +86,8 @@ class SegmentData(PartsData):
         first = np.where(labels.any(axis=1), rarity[labels[:, rarity].argmax(axis=1)], labels.shape[1])
         groups = [self.segments.patients[row] for row in chosen]
         found = stratified(first, groups=groups, fractions=fractions, seed=seed, of=of)
-        parts = (tuple(chosen[list(found.rows(part))].tolist()) for part in PARTS)
-        return IndexSplit(*parts, of)
+        train, validation, test = (tuple(chosen[list(found.rows(part))].tolist()) for part in PARTS)
+        return IndexSplit(train, validation, test, of)
 
 
 class SegmentsOfPart(Dataset):
@@ -236,9 +236,7 @@ def read_folder(folder: Path, annotator: str | None) -> tuple[list[Recording], L
     """
     table = read_label_table(folder / TABLE) if (folder / TABLE).is_file() else None
     edf = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    found = [read_edf(path) for path in edf] or [
-        read_wfdb(path, annotator=annotator) for path in wfdb_records(folder)
-    ]
+    found = [read_edf(path) for path in edf] or [read_wfdb(path, annotator=annotator) for path in wfdb_records(folder)]
     if table is None:
         return found, None
     lost = [each.id for each in found if each.id not in table.rows]

@@ -27,7 +27,8 @@ def segment_scores(module: Any, segments: Segments) -> np.ndarray:
     module.eval()
     task, rows = module.network.built_for, np.arange(len(segments))
     found = [
-        _scored(module, batch_of(segments.at(rows[start : start + CHUNK]), task)) for start in range(0, len(rows), CHUNK)
+        _scored(module, batch_of(segments.at(rows[start : start + CHUNK]), task))
+        for start in range(0, len(rows), CHUNK)
     ]
     return np.concatenate(found) if found else np.zeros((0, len(task.classes)))
 

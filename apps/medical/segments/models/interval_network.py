@@ -32,7 +32,9 @@ class S5IntervalNetwork(SegmentNetwork):
     def build_network(self, task: SegmentTask) -> None:
         """Make stacks and head."""
         if not task.beats:
-            raise InputError("no beats are marked in these data, which intervals need: take another --model, such as s5.")
+            raise InputError(
+                "no beats are marked in these data, which intervals need: take another --model, such as s5."
+            )
         self.lift = nn.Linear(2, self.width)
 
         def stack() -> ResidualStack:

@@ -1,5 +1,7 @@
 """A residual network of one-dimensional convolutions, to compare with."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,7 +41,7 @@ class ResNetSegmentNetwork(SegmentNetwork):
         half = max(8, self.width // 2)
         entry = [len(task.leads), half, half, self.width]
         parts: list[nn.Module] = []
-        for number, (inputs, outputs) in enumerate(zip(entry, entry[1:], strict=False)):
+        for number, (inputs, outputs) in enumerate(pairwise(entry)):
             stride = 2 if number == 0 else 1
             parts += [
                 nn.Conv1d(inputs, outputs, self.kernel, stride=stride, padding=self.kernel // 2, bias=False),
@@ -47,7 +49,7 @@ class ResNetSegmentNetwork(SegmentNetwork):
                 nn.ReLU(),
             ]
         widths = [self.width, *(self.width * min(4, 2**stage) for stage in range(self.stages))]
-        for stage, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        for stage, (inputs, outputs) in enumerate(pairwise(widths)):
             parts += [
                 _Block(inputs if n == 0 else outputs, outputs, self.kernel, halve=stage > 0 and n == 0)
                 for n in range(self.blocks)

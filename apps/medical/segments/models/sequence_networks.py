@@ -35,7 +35,7 @@ class SequenceSegmentNetwork(SegmentNetwork):
         self.width, self.d_state, self.layers, self.halvings, self.dropout = width, d_state, layers, halvings, dropout
 
     def make_layer(self, slowest: float) -> SequenceLayer:
-        """Return a layer; ``slowest`` is the least speed of a state at the start, one over the elements it remembers."""
+        """Return a layer whose slowest state at the start has the speed ``slowest``: one over what it remembers."""
         raise NotImplementedError
 
     def build_network(self, task: SegmentTask) -> None:
