@@ -106,7 +106,7 @@ def test_leads_are_chosen_by_name_and_by_what_is_left():
     turned = with_leads(one, ["V1", "*"])
     assert turned.leads == ["V1", "*"]
     np.testing.assert_array_equal(turned.signal, one.signal[:, ::-1])
-    with pytest.raises(InputError, match="fewer than data.leads"):
+    with pytest.raises(InputError, match="fewer than"):
         with_leads(one, ["II", "*", "*"])
     with pytest.raises(InputError, match="has no lead 'V9'"):
         with_leads(one, ["V9"])
@@ -119,7 +119,7 @@ def test_joined_segments_are_those_of_all_and_their_checksum_is_of_what_they_hol
     assert whole.patients == ["a"] * 3 + ["b"] * 3
     np.testing.assert_array_equal(whole.at([4]).signal[0], parts[1].signal[1])
     assert whole.checksum == joined(parts).checksum != joined(parts[::-1]).checksum
-    with pytest.raises(InputError, match="data.leads"):
+    with pytest.raises(InputError, match=r"data\.leads"):
         joined([parts[0], cut(with_leads(recording(name="b"), ["V1", "II"]))])
 
 

@@ -48,6 +48,10 @@ class S5IntervalNetwork(SegmentNetwork):
     def forward(self, batch: SegmentBatch) -> Tensor:
         """Return the scores of the classes, (B, K)."""
         task = self.built_for
+        if not batch.mask.shape[1]:
+            raise InputError(
+                "no beats are marked in this recording, which intervals need: name the --annotator of its beats."
+            )
         logs = (batch.intervals.clamp(min=1e-3).log() - task.interval_location) / task.interval_scale
         change = torch.diff(logs, dim=1, prepend=logs[:, :1])
         x = self.lift(torch.where(batch.mask.unsqueeze(-1), torch.stack([logs, change], dim=-1), 0))
