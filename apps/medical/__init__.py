@@ -18,6 +18,20 @@ WAVEFORM_NETWORKS = {
 """Networks that read waveforms: file and class, and a line on each."""
 _WAVEFORM_MODELS = {name: f"{_WAVEFORMS_IN}.models.{path}" for name, (path, _) in WAVEFORM_NETWORKS.items()}
 _WAVEFORM_SUMMARIES = {name: summary for name, (_, summary) in WAVEFORM_NETWORKS.items()}
+_SEGMENTS_IN = "integrand.apps.medical.segments.models"
+SEGMENT_NETWORKS = {
+    "s5": ("sequence_networks:S5SegmentNetwork", "S5 over the raw signal in both directions (default)"),
+    "linoss": ("sequence_networks:LinOSSSegmentNetwork", "LinOSS likewise: forced harmonic oscillators"),
+    "mamba": ("sequence_networks:MambaSegmentNetwork", "Mamba likewise: state spaces that choose what they remember"),
+    "log_ncde": ("log_ncde_network:LogNCDESegmentNetwork", "Log-NCDE: driven by log-signatures of the signal"),
+    "resnet": ("resnet_network:ResNetSegmentNetwork", "residual convolutions in one dimension (a peer)"),
+}
+"""Networks that label segments of a signal: file and class, and a line on each."""
+RHYTHM_NETWORKS = {
+    **SEGMENT_NETWORKS,
+    "s5_intervals": ("interval_network:S5IntervalNetwork", "S5 from beat to beat by RR, which is all that it sees"),
+}
+"""The same, and those that see the intervals between beats alone."""
 
 APPLICATION = Application(
     name="medical",
@@ -72,6 +86,38 @@ APPLICATION = Application(
             reads="a record of WFDB or EDF, or a CSV with a column of times",
             writes="annotations of WFDB or a CSV, and a figure",
             product="beats",
+        ),
+        Task(
+            name="rhythm",
+            summary="which rhythm holds in each segment of a recording, with its probability",
+            module="integrand.apps.medical.rhythm.module:RhythmModule",
+            data="integrand.apps.medical.rhythm.data:RhythmData",
+            models={name: f"{_SEGMENTS_IN}.{path}" for name, (path, _) in RHYTHM_NETWORKS.items()},
+            model_summaries={name: summary for name, (_, summary) in RHYTHM_NETWORKS.items()},
+            datasets=("simulated_ecg", "mit_bih"),
+            default_recipe="simulated_rhythm",
+            evaluate="integrand.apps.medical.rhythm.evaluation:evaluate",
+            figures="integrand.apps.medical.rhythm.figures:draw",
+            predict="integrand.apps.medical.rhythm.prediction:predict",
+            reads="a record of WFDB or EDF",
+            writes="a CSV of segments or annotations of WFDB, and a figure",
+            product="rhythms",
+        ),
+        Task(
+            name="diagnosis",
+            summary="which findings hold in each segment of a recording, each with its probability",
+            module="integrand.apps.medical.diagnosis.module:DiagnosisModule",
+            data="integrand.apps.medical.diagnosis.data:DiagnosisData",
+            models={name: f"{_SEGMENTS_IN}.{path}" for name, (path, _) in SEGMENT_NETWORKS.items()},
+            model_summaries={name: summary for name, (_, summary) in SEGMENT_NETWORKS.items()},
+            datasets=("simulated_ecg", "ptb_xl"),
+            default_recipe="simulated_diagnosis",
+            evaluate="integrand.apps.medical.diagnosis.evaluation:evaluate",
+            figures="integrand.apps.medical.diagnosis.figures:draw",
+            predict="integrand.apps.medical.diagnosis.prediction:predict",
+            reads="a record of WFDB or EDF",
+            writes="a CSV of segments, and a figure",
+            product="diagnoses",
         ),
     ),
 )

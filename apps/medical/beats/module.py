@@ -107,8 +107,7 @@ class BeatModule(CalibratedModule):
 
     def loss(self, batch: BeatBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Average the weighted cross entropy over the beats that are there, and over the members' patients."""
-        shares = torch.tensor(self.network.built_for.shares, device=self.device)
-        weight = torch.where(shares > 0, shares, 1.0) ** -self.balance
+        weight = self.class_weights
         losses, right = [], []
         for fold, member in enumerate(self.members):
             own = batch if len(self.members) == 1 else batch.runs(batch.folds != fold)
@@ -118,6 +117,12 @@ class BeatModule(CalibratedModule):
             losses.append(F.cross_entropy(scores, labels, weight=weight, label_smoothing=self.label_smoothing))
             right.append((scores.detach().argmax(-1) == labels).float().mean())
         return torch.stack(losses).mean(), {"accuracy": torch.stack(right).mean()}
+
+    @property
+    def class_weights(self) -> Tensor:
+        """One over the share of each class, to the power ``balance``, (K,)."""
+        shares = torch.tensor(self.network.built_for.shares, device=self.device)
+        return torch.where(shares > 0, shares, 1.0) ** -self.balance
 
     def class_scores(self, batch: Any) -> tuple[Tensor, Tensor, np.ndarray]:
         """Return the scores of the beats that count, by members that did not learn from them; see the base class."""
