@@ -82,9 +82,31 @@ def passing(t: Tensor, time: Tensor, width: Tensor) -> Tensor:
         >>> passing(torch.tensor([0.0, 1.0]), torch.zeros(()), torch.tensor(0.1))
         tensor([ 0.8841, -0.0927])
     """
-    off = t - time
+    wave, fallen = _wave_and_fall(t - time, width)
+    return wave - fallen
+
+
+def passing_slopes(t: Tensor, time: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the slopes of ``passing`` along the wave's time and width, per second, without autograd.
+
+        dp/dmu = p + u G / sigma,      dp/dsigma = u^2 G / sigma - (1 / sigma + sigma) (G - p) + (u + sigma) G,
+
+    with u = (t - mu) / sigma.
+
+    Example:
+        >>> along_time, along_width = passing_slopes(torch.tensor(0.0), torch.tensor(0.1), torch.tensor(0.1))
+        >>> bool(along_time < 0), bool(along_width > 0)  # a later wave is less there, a wider one more
+        (True, True)
+    """
+    u = (t - time) / width
+    wave, fallen = _wave_and_fall(t - time, width)
+    along_width = u**2 / width * wave - (1 / width + width) * fallen + (u + width) * wave
+    return wave - fallen + u / width * wave, along_width
+
+
+def _wave_and_fall(off: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
     fallen = 0.5 * width**2 - off + torch.special.log_ndtr(off / width - width)
-    return torch.exp(-0.5 * (off / width) ** 2) - width * math.sqrt(2 * math.pi) * torch.exp(fallen)
+    return torch.exp(-0.5 * (off / width) ** 2), width * math.sqrt(2 * math.pi) * torch.exp(fallen)
 
 
 def solve_on_circle(t: Tensor, start: Tensor, args: CycleWaves) -> Tensor:

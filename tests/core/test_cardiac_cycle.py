@@ -8,7 +8,7 @@ import torch
 from scipy.integrate import quad, solve_ivp
 
 from integrand.core.errors import InputError
-from integrand.core.fields.cardiac_cycle import CardiacCycle, CycleWaves, passing, solve_on_circle
+from integrand.core.fields.cardiac_cycle import CardiacCycle, CycleWaves, passing, passing_slopes, solve_on_circle
 from integrand.core.numerics import solve_ode
 
 ANGLES = (-math.pi / 3, -math.pi / 12, 0.0, math.pi / 12, math.pi / 2)
@@ -95,6 +95,15 @@ def test_gradients_are_those_of_finite_differences():
     assert torch.autograd.gradcheck(lambda *args: solve_on_circle(t, start, args), args)
     state = torch.tensor([[0.9, -0.3, 0.2], [-0.2, 0.8, 0.1]], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda state, *args: CardiacCycle()(t[0], state, args), (state, *args))
+
+
+def test_slopes_of_a_wave_are_those_of_autograd():
+    generator = torch.Generator().manual_seed(0)
+    t, time, width = (torch.rand(200, generator=generator, dtype=torch.float64) for _ in range(3))
+    time, width = time.requires_grad_(), (0.01 + 0.3 * width).requires_grad_()
+    expected = torch.autograd.grad(passing(t, time, width).sum(), (time, width))
+    for found, exact in zip(passing_slopes(t, time, width), expected, strict=True):
+        torch.testing.assert_close(found, exact, rtol=1e-9, atol=1e-9)
 
 
 def test_gradients_in_single_precision_are_finite_far_from_a_narrow_wave():

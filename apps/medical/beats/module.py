@@ -74,12 +74,16 @@ class BeatModule(TaskModule):
         return found
 
     def loss(self, batch: BeatBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Average the weighted cross entropy over the beats that are there."""
-        scores, labels = self._of_beats(batch)
+        """Average the weighted cross entropy over the beats that are there, and add the network's penalty if any."""
+        scores, penalty = self.network.learn(batch)
+        scores, labels = scores.float()[batch.mask], batch.labels[batch.mask]
         shares = torch.tensor(self.network.built_for.shares, device=scores.device)
         weight = torch.where(shares > 0, shares, 1.0) ** -self.balance
         loss = F.cross_entropy(scores, labels, weight=weight, label_smoothing=self.label_smoothing)
-        return loss, {"accuracy": (scores.detach().argmax(-1) == labels).float().mean()}
+        logged = {"accuracy": (scores.detach().argmax(-1) == labels).float().mean()}
+        if penalty is None:
+            return loss, logged
+        return loss + penalty, {**logged, "penalty": penalty.detach()}
 
     def scores(self, batch: Any) -> tuple[dict[str, Tensor], Tensor | None]:
         """Return log-likelihood and whether the class is right, of each beat."""
