@@ -14,8 +14,8 @@ from integrand.apps.application import load
 from integrand.apps.cli import main
 from integrand.apps.timeseries import APPLICATION
 from integrand.apps.timeseries.classification.data import ClassificationData, SeriesOfPart, describe, standardised
-from integrand.apps.timeseries.classification.figures import confusion, reliability
 from integrand.apps.timeseries.classification.module import ClassificationModule
+from integrand.apps.training.class_figures import confusion, reliability
 from integrand.core.errors import InputError
 from integrand.datasets.labelled import LabelledSeries
 

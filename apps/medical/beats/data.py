@@ -156,7 +156,10 @@ class BeatData(PartsData):
         first = np.cumsum([0, *(len(each) for each in chosen)])[:-1]
         train, validation, test = ({*found.rows(part)} for part in PARTS)
         return IndexSplit(
-            *(tuple(row for row, beat in zip(rows, first, strict=True) if beat in part) for part in (train, validation, test)),
+            *(
+                tuple(row for row, beat in zip(rows, first, strict=True) if beat in part)
+                for part in (train, validation, test)
+            ),
             of,
         )
 

@@ -65,7 +65,7 @@ class BeatModule(TaskModule):
 
     @torch.no_grad()
     def named(self, part: BeatsOfPart) -> list[np.ndarray]:
-        """Return the probabilities of the beats of each recording, (N, K) float64, on the host; ``part`` has whole ones."""
+        """Return the probabilities of the beats of each recording, (N, K) float64 on the host."""
         self.eval()
         found = []
         for place in range(len(part)):

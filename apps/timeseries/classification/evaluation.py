@@ -8,8 +8,8 @@ import numpy as np
 
 from integrand.apps.timeseries.classification.baselines import BASELINES
 from integrand.apps.timeseries.classification.data import ClassificationData, SeriesOfPart
-from integrand.apps.timeseries.classification.metrics import METRICS, bootstrap, classification_scores
 from integrand.apps.timeseries.classification.module import ClassificationModule
+from integrand.apps.training.class_scores import METRICS, bootstrap, classification_scores
 from integrand.datasets.splits import PARTS
 
 Array = np.ndarray

@@ -1,5 +1,6 @@
 """A convolutional look at each beat, and a state-space memory from beat to beat whose step is the time between them."""
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -48,7 +49,7 @@ class WaveformEncoder(nn.Module):
                     "short": nn.Conv1d(narrow, wide, 1, stride=2),
                 }
             )
-            for narrow, wide in zip(widths, widths[1:], strict=False)
+            for narrow, wide in pairwise(widths)
         )
         self.norm, self.dropout = nn.GroupNorm(1, width), nn.Dropout1d(dropout)
 

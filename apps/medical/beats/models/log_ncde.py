@@ -65,9 +65,7 @@ class LogNCDEBeatNetwork(RhythmBeatNetwork):
 
     def make_encoder(self, task: BeatTask) -> nn.Module:
         """Return the controlled equation."""
-        return CDEEncoder(
-            task, self.width, d_state=self.d_state, hidden=self.hidden, depth=self.depth, step=self.step
-        )
+        return CDEEncoder(task, self.width, d_state=self.d_state, hidden=self.hidden, depth=self.depth, step=self.step)
 
     def make_layer(self) -> SequenceLayer:
         """Return an S5 layer whose states remember from a few beats to many."""

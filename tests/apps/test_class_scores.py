@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from integrand.apps.timeseries.classification.metrics import (
+from integrand.apps.training.class_scores import (
     _WEIGHTED,
     LOWER_IS_BETTER,
     METRICS,
@@ -39,6 +39,9 @@ def test_every_score_is_that_of_scikit_learn_over_the_classes_present(classes: i
         "auroc": np.mean([metrics.roc_auc_score(y == k, p[:, k]) for k in scored]),
         "auprc": np.mean([metrics.average_precision_score(y == k, p[:, k]) for k in scored]),
         "f1": metrics.f1_score(y, said, labels=scored, average="macro"),
+        "brier": metrics.brier_score_loss(y, p[:, 1])
+        if classes == 2
+        else ((p - np.eye(classes)[y]) ** 2).sum(1).mean(),
         "nll": metrics.log_loss(y, p, labels=np.arange(classes)),
     }
     scores = classification_scores(p, y)
@@ -152,3 +155,28 @@ def test_mistakes_are_named():
         bootstrap({"a": p}, y, "nll", better="b")
     with pytest.raises(InputError, match="level"):
         bootstrap({"a": p}, y, "nll", level=95)
+
+
+def test_groups_are_resampled_whole():
+    # Ten copies of a sample in one group are one witness: the interval is that of the samples alone, each a group.
+    p, y = drawn(40, 2, seed=3)
+    alone = bootstrap({"a": p}, y, "nll", groups=np.arange(40), resamples=500)
+    copied = bootstrap(
+        {"a": np.repeat(p, 10, 0)}, np.repeat(y, 10), "nll", groups=np.repeat(np.arange(40), 10), resamples=500
+    )
+    assert copied.intervals["a"] == pytest.approx(alone.intervals["a"])
+    thought = bootstrap({"a": np.repeat(p, 10, 0)}, np.repeat(y, 10), "nll", resamples=500).intervals["a"]
+    width = np.diff(alone.intervals["a"])[0] / np.diff(thought)[0]
+    assert width == pytest.approx(math.sqrt(10), rel=0.25)  # the standard error goes with the root of the witnesses
+
+
+def test_a_resample_without_a_class_does_not_count():
+    p, y = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]), np.array([0, 1, 0])
+    low, high = bootstrap({"a": p}, y, "auroc", groups=np.arange(3), resamples=300).intervals["a"]
+    assert (low, high) == (1.0, 1.0)  # the one of class 1 has the highest score in every resample that holds it
+
+
+def test_groups_must_fit():
+    p, y = drawn(10, 2, seed=0)
+    with pytest.raises(InputError, match="groups must be 10"):
+        bootstrap({"a": p}, y, "nll", groups=np.arange(9))

@@ -1,6 +1,6 @@
 """Scores of class probabilities, and how surely they tell two classifiers apart.
 
-Dimension letters: N series, K classes, R resamples, T distinct scores, B bins of confidence.
+Dimension letters: N samples, K classes, R resamples, T distinct scores, B bins of confidence, G groups.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ SMALLEST = float(np.finfo(np.float32).eps)
 """Least probability of the true class that the log-likelihood counts."""
 
 METRICS = {
-    "accuracy": "share of series whose most probable class is their own",
+    "accuracy": "share of samples whose most probable class is their own",
     "balanced_accuracy": "that share within each class, averaged over the classes present",
     "auroc": "area under the receiver operating characteristic; of two classes the second's, of more the mean over the "
     "classes present, each against the rest",
@@ -34,11 +34,13 @@ METRICS = {
     "f1": "harmonic mean of precision and recall; of two classes the second's, of more the mean over the classes "
     "present",
     "ece": "expected calibration error: how far confidence and accuracy lie apart, over 15 equal bins of confidence",
+    "brier": "squared distance of the probabilities from the true class, summed over classes; of two classes of the "
+    "second's alone",
     "nll": "negative log-likelihood of the true class, nats",
 }
 """Metrics and what they are."""
 
-LOWER_IS_BETTER = frozenset(("ece", "nll"))
+LOWER_IS_BETTER = frozenset(("brier", "ece", "nll"))
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def classification_scores(probabilities: Array | Tensor, labels: Array | Tensor)
 
     Args:
         probabilities: (N, K), rows that sum to 1.
-        labels: (N,), the number of each series' class, 0..K-1.
+        labels: (N,), the number of each sample's class, 0..K-1.
 
     Raises:
         InputError: where the arguments are not that.
@@ -91,6 +93,7 @@ def classification_scores(probabilities: Array | Tensor, labels: Array | Tensor)
         "auprc": _average([float(binary_average_precision(p[:, k], (y == k).long())) for k in ranked]),
         "f1": _average([float(f1_K[k]) for k in scored]),
         "ece": float(_ece(p_NK, y_N, np.ones((1, len(y_N))))[0]),
+        "brier": float(_brier(p_NK, y_N, np.ones((1, len(y_N))))[0]),
         "nll": float(_nll(p_NK, y_N, np.ones((1, len(y_N))))[0]),
     }
 
@@ -101,21 +104,25 @@ def bootstrap(
     metric: str,
     *,
     better: str | None = None,
+    groups: Array | None = None,
     relative: bool = True,
     resamples: int = 2000,
     seed: int = 0,
     level: float = 0.95,
 ) -> Bootstrap:
-    """Interval of each classifier's metric, by resampling series within each class with replacement.
+    """Interval of each classifier's metric, by resampling samples within each class, or whole groups, with replacement.
 
-    Every resample holds each class as often as the labels do, so that no metric is undefined in some of them. All
-    classifiers are resampled alike: the intervals of the gains are paired.
+    Without groups every resample holds each class as often as the labels do, so that no metric is undefined in some of
+    them. Samples of one group, such as the beats of one patient, are no independent witnesses: where groups are given
+    they are drawn whole, and a resample in which a metric is undefined does not count. All classifiers are resampled
+    alike: the intervals of the gains are paired.
 
     Args:
         probabilities: (N, K) of each classifier, by name.
         labels: (N,), the classes.
         metric: one of ``METRICS``.
         better: the classifier whose gain over every other is wanted, or None.
+        groups: (N,) of which group each sample is, or None where each stands for itself.
         relative: gains as a share of the other's metric (NaN or infinite where that is 0), else as a difference.
         resamples: how many are drawn.
         seed: of the draws.
@@ -124,7 +131,8 @@ def bootstrap(
     Raises:
         InputError: for an unknown metric or name, or probabilities and labels that do not fit.
 
-    Source: Davison and Hinkley (1997), Bootstrap methods and their application, section 3.2 (stratified resampling).
+    Source: Davison and Hinkley (1997), Bootstrap methods and their application, sections 3.2 (stratified resampling)
+    and 3.8 (of clusters).
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
@@ -139,20 +147,43 @@ def bootstrap(
     whole = {who: float(_WEIGHTED[metric](p, y_N, np.ones((1, len(y_N))))[0]) for who, (p, _) in checked.items()}
     drawn: dict[str, list[Array]] = {who: [] for who in checked}
     rng = np.random.default_rng(seed)
+    group_N = None if groups is None else _groups(groups, len(y_N))
     size = max(1, 1_000_000 // len(y_N))  # resamples at once, to bound the memory
     for start in range(0, resamples, size):
-        weight_RN = _resampled(y_N, min(size, resamples - start), rng)
-        for who, (p, _) in checked.items():
-            drawn[who].append(_WEIGHTED[metric](p, y_N, weight_RN))
+        count = min(size, resamples - start)
+        weight_RN = _resampled(y_N, count, rng) if group_N is None else group_weights(group_N, count, rng)
+        with np.errstate(invalid="ignore", divide="ignore"):  # a resample may lack a class
+            for who, (p, _) in checked.items():
+                drawn[who].append(_WEIGHTED[metric](p, y_N, weight_RN))
     draws = {who: np.concatenate(parts) for who, parts in drawn.items()}
     tails = [(1 - level) / 2, (1 + level) / 2]
     gains: dict[str, dict[str, float]] = {}
     if better is not None:
         for other in [who for who in draws if who != better]:
-            low, high = np.quantile(_gain(metric, draws[better], draws[other], relative), tails).tolist()
+            low, high = np.nanquantile(_gain(metric, draws[better], draws[other], relative), tails).tolist()
             gain = float(_gain(metric, np.array(whole[better]), np.array(whole[other]), relative))
             gains[other] = {"gain": gain, "low": low, "high": high}
-    return Bootstrap(metric, {who: tuple(np.quantile(values, tails).tolist()) for who, values in draws.items()}, gains)
+    intervals = {who: tuple(np.nanquantile(values, tails).tolist()) for who, values in draws.items()}
+    return Bootstrap(metric, intervals, gains)
+
+
+def group_weights(groups: Array, resamples: int, rng: np.random.Generator) -> Array:
+    """Return how often each sample is in each resample of whole groups with replacement, (R, N) float64.
+
+    Args:
+        groups: (N,) of which group each sample is.
+        resamples: R.
+        rng: draws them.
+
+    Example:
+        >>> group_weights(np.array([7, 7, 9]), 1000, np.random.default_rng(0)).mean(0).round(1)
+        array([1., 1., 1.])
+    """
+    number_N = np.unique(groups, return_inverse=True)[1]
+    count = int(number_N.max()) + 1
+    pick = rng.integers(0, count, (resamples, count)) + count * np.arange(resamples)[:, None]
+    times = np.bincount(pick.ravel(), minlength=resamples * count).reshape(resamples, count)
+    return times[:, number_N].astype(np.float64)
 
 
 def _checked(probabilities: Array | Tensor, labels: Array | Tensor) -> tuple[Array, Array]:
@@ -160,7 +191,7 @@ def _checked(probabilities: Array | Tensor, labels: Array | Tensor) -> tuple[Arr
     if p.ndim != 2 or p.shape[1] < 2 or not len(p):
         raise InputError(f"probabilities must be (N, K) with N >= 1 and K >= 2, got shape {p.shape}.")
     if y.shape != p.shape[:1] or not np.issubdtype(y.dtype, np.integer):
-        raise InputError(f"labels must be {len(p)} whole numbers, one a series, got {y.dtype} of shape {y.shape}.")
+        raise InputError(f"labels must be {len(p)} whole numbers, one a sample, got {y.dtype} of shape {y.shape}.")
     if y.min() < 0 or y.max() >= p.shape[1]:
         raise InputError(
             f"labels must lie in 0..{p.shape[1] - 1}, got {y.min()} to {y.max()}: give every class a column."
@@ -190,7 +221,7 @@ def _gain(metric: str, ours: Array, theirs: Array, relative: bool) -> Array:
 
 
 def _resampled(y_N: Array, resamples: int, rng: np.random.Generator) -> Array:
-    """How often each series is in each resample, (R, N)."""
+    """How often each sample is in each resample, (R, N)."""
     weight_RN = np.zeros((resamples, len(y_N)))
     for k in np.unique(y_N):
         rows = np.nonzero(y_N == k)[0]
@@ -200,7 +231,14 @@ def _resampled(y_N: Array, resamples: int, rng: np.random.Generator) -> Array:
     return weight_RN
 
 
-# Each metric of weighted series: probabilities (N, K), labels (N,), how often each counts (R, N) -> (R,). One matrix
+def _groups(groups: Array, count: int) -> Array:
+    """Return the number of each sample's group, (N,)."""
+    if np.shape(groups) != (count,):
+        raise InputError(f"groups must be {count}, one a sample, got shape {np.shape(groups)}.")
+    return np.unique(np.asarray(groups), return_inverse=True)[1]
+
+
+# Each metric of weighted samples: probabilities (N, K), labels (N,), how often each counts (R, N) -> (R,). One matrix
 # product or cumulative sum serves all resamples, which a call a resample of the library's functions could not.
 
 
@@ -223,7 +261,7 @@ def _f1(p_NK: Array, y_N: Array, weight_RN: Array) -> Array:
 
 
 def _ece(p_NK: Array, y_N: Array, weight_RN: Array) -> Array:
-    """Sum over bins of |accuracy - confidence|, weighted by the share of series in the bin.
+    """Sum over bins of |accuracy - confidence|, weighted by the share of samples in the bin.
 
     Bin b holds confidences in (b/B, (b+1)/B]. Ours, since torchmetrics (1.9) puts confidences of exactly 1 in a bin of
     their own.
@@ -235,6 +273,16 @@ def _ece(p_NK: Array, y_N: Array, weight_RN: Array) -> Array:
     bin_N = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     excess_NB = np.where(bin_N[:, None] == np.arange(BINS), excess[:, None], 0)
     return np.abs(weight_RN @ excess_NB).sum(1) / weight_RN.sum(1)
+
+
+def _brier(p_NK: Array, y_N: Array, weight_RN: Array) -> Array:
+    """Sum over classes of the squared distance from the true class; of two classes of the second alone, half of that.
+
+    Source: Brier (1950), Verification of forecasts expressed in terms of probability, Eq. 2.
+    """
+    error_NK = (p_NK - (y_N[:, None] == np.arange(p_NK.shape[1]))) ** 2
+    own = error_NK[:, 1] if p_NK.shape[1] == 2 else error_NK.sum(1)
+    return weight_RN @ own / weight_RN.sum(1)
 
 
 def _nll(p_NK: Array, y_N: Array, weight_RN: Array) -> Array:
@@ -279,5 +327,6 @@ _WEIGHTED: dict[str, Callable[[Array, Array, Array], Array]] = {
     "auprc": _ranked(_average_precision),
     "f1": _f1,
     "ece": _ece,
+    "brier": _brier,
     "nll": _nll,
 }

@@ -1,0 +1,109 @@
+"""Lightning modules that calibrate themselves on the validation part, and keep what they found in their checkpoint.
+
+Dimension letters: B batch, M samples of a batch, K classes.
+"""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from integrand.apps.medical.calibration import temperature
+from integrand.apps.medical.conformal import threshold
+from integrand.apps.training.task_module import TaskModule
+from integrand.apps.training.task_network import TaskNetwork
+from integrand.core.errors import InputError
+
+
+class CalibratedModule(TaskModule):
+    """A classifier whose probabilities are softmax(scores / T), with sets {k : p_k >= q} beside them.
+
+    T and q are fitted after each validation epoch on the validation part, whose patients the network did not learn
+    from, and are buffers: a checkpoint holds those of its own weights. Without a validation part T is 1 and q is NaN:
+    there are no sets.
+
+    A subclass writes ``loss``, and ``class_scores`` of a batch.
+
+    Args:
+        network: the network.
+        coverage: share of patients' samples whose set is to hold the true class.
+        learning_rate, weight_decay, warmup_steps, ema_decay: see ``BaseModule``.
+    """
+
+    validated: ClassVar[tuple[str, ...]] = ("nll", "accuracy")
+    temperature: Tensor
+    least_probability: Tensor
+
+    def __init__(
+        self,
+        network: TaskNetwork,
+        *,
+        coverage: float = 0.9,
+        learning_rate: float,
+        weight_decay: float,
+        warmup_steps: int,
+        ema_decay: float,
+    ) -> None:
+        super().__init__(
+            network,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            warmup_steps=warmup_steps,
+            ema_decay=ema_decay,
+        )
+        if not 0 < coverage < 1:
+            raise InputError(f"model.coverage={coverage!r} is out of range: it must lie in (0, 1).")
+        self.coverage = coverage
+        self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("least_probability", torch.full((), torch.nan))
+        self._seen: list[tuple[Tensor, Tensor, np.ndarray]] = []
+
+    def class_scores(self, batch: Any) -> tuple[Tensor, Tensor, np.ndarray]:
+        """Return the scores (M, K), labels (M,) and patients (M,), any names, of the samples of a batch."""
+        raise NotImplementedError
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Return the calibrated probabilities (..., K) of scores."""
+        return (scores.float() / self.temperature).softmax(-1)
+
+    def sets(self, probabilities: np.ndarray) -> np.ndarray | None:
+        """Return which classes belong into each set, (..., K) bool; None where nothing was calibrated."""
+        least = float(self.least_probability)
+        return None if np.isnan(least) else probabilities >= least
+
+    def scores(self, batch: Any) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Return log-likelihood and whether the class is right, of each sample, and remember them for calibration."""
+        scores, labels, patients = self.class_scores(batch)
+        self._seen.append((scores.detach(), labels, patients))
+        return {
+            "nll": F.cross_entropy(scores, labels, reduction="none"),
+            "accuracy": (scores.argmax(-1) == labels).float(),
+        }, None
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what was seen before."""
+        super().on_validation_epoch_start()
+        self._seen = []
+
+    def on_validation_epoch_end(self) -> None:
+        """Fit temperature and threshold to what was seen."""
+        super().on_validation_epoch_end()
+        seen, self._seen = self._seen, []
+        if seen and not self.trainer.sanity_checking:
+            scores, labels = torch.cat([one[0] for one in seen]), torch.cat([one[1] for one in seen])
+            self.calibrate(scores.cpu().numpy(), labels.cpu().numpy(), np.concatenate([one[2] for one in seen]))
+
+    def calibrate(self, scores: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> None:
+        """Fit temperature and threshold to samples of patients the network did not learn from.
+
+        Args:
+            scores: (M, K).
+            labels: (M,).
+            patients: (M,) whose each is; each patient counts alike.
+        """
+        _, number, count = np.unique(patients, return_inverse=True, return_counts=True)
+        self.temperature.fill_(temperature(scores, labels, weights=1 / count[number]))
+        found = self.probabilities(torch.from_numpy(scores).to(self.temperature.device)).cpu().numpy()
+        self.least_probability.fill_(threshold(found, labels, coverage=self.coverage, groups=patients))
