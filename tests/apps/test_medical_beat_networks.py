@@ -29,8 +29,8 @@ NAMES = sorted(SMALL)
 
 @pytest.fixture(scope="module")
 def data() -> BeatData:
-    """Fourteen simulated patients, among them many ventricular beats."""
-    made = BeatData(patients=14, seconds=40.0, context=16, batch_size=8)
+    """Thirty simulated patients, among them many ventricular beats."""
+    made = BeatData(patients=30, seconds=60.0, context=16, batch_size=8)
     made.setup()
     return made
 
@@ -63,8 +63,8 @@ def told(name: str, data: BeatData, batch: BeatBatch, **options) -> torch.Tensor
 
 
 def near(found: torch.Tensor, expected: torch.Tensor) -> None:
-    # ECG-ODE keeps single precision for the beat's own fit, and solves systems whose condition is about 1e4.
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    # ECG-ODE solves systems whose condition is about 1e4, twice: some 1e8 roundings of 2e-16.
+    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
 
 
 def test_every_network_is_tried():
@@ -102,7 +102,7 @@ def test_a_causal_network_sees_nothing_of_later_beats(name: str, data: BeatData,
     near(told(name, data, edited, causal=True)[:, :3], told(name, data, batch, causal=True)[:, :3])
     if name != "resnet":
         moved = told(name, data, edited)[:, :3] - told(name, data, batch)[:, :3]
-        assert moved.abs().max() > 0.01
+        assert moved.abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -121,7 +121,8 @@ def test_gradients_are_finite_and_reach_every_parameter(name: str, data: BeatDat
 def test_ventricular_beats_of_new_patients_are_told_after_a_few_dozen_steps(name: str, data: BeatData):
     module = BeatModule(built(name, data))
     optimizer = torch.optim.AdamW(module.parameters(), lr=5e-3)
-    part, test = data.part("train"), [data.part(name)[row] for name in ("validation", "test") for row in range(3)]
+    part, others = data.part("train"), [data.part(name) for name in ("validation", "test")]
+    test = [other[row] for other in others for row in range(len(other))]
     order = torch.Generator().manual_seed(0)
     for _ in range(40):
         rows = torch.randperm(len(part), generator=order)[:6].tolist()

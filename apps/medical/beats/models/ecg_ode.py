@@ -116,13 +116,13 @@ class WaveReader(nn.Module):
 
     def forward(self, windows: Tensor) -> BeatWaves:
         """Return the waves as corrected."""
-        windows = windows.float()
+        windows = precise(windows)
         return self.fit(self.correct(self.say(windows), windows), windows)
 
     def say(self, windows: Tensor) -> Tensor:
         """Return what the network says of times and widths, (M, 2, W, C), 0 in the middle of their ranges."""
         size = windows.square().mean(-1, keepdim=True).sqrt()
-        return self.look(windows / (size + 1e-3)).float().view(len(windows), 2, len(WAVES), self.leads)
+        return precise(self.look(windows / (size + 1e-3))).view(len(windows), 2, len(WAVES), self.leads)
 
     def fit(self, said: Tensor, windows: Tensor) -> BeatWaves:
         """Return the waves of times and widths that were said, and whatever heights fit the windows best."""
@@ -157,7 +157,9 @@ class WaveReader(nn.Module):
             scale = waves.height.unsqueeze(1) * moved * share * (1 - share)  # (M, 2, W, C)
             told = [(slope * scale[:, kind].unsqueeze(1)).permute(0, 3, 1, 2) for kind, slope in enumerate(slopes)]
             jacobian = torch.cat([*told, self.curves(waves.time, waves.width)], dim=-1)
-            damping = torch.full(jacobian.shape[:2] + jacobian.shape[-1:], RIDGE, device=windows.device)
+            damping = torch.full(
+                jacobian.shape[:2] + jacobian.shape[-1:], RIDGE, dtype=windows.dtype, device=windows.device
+            )
             damping[..., : 2 * len(WAVES)] = DAMPING * power.unsqueeze(-1)
             gram = jacobian.transpose(-1, -2) @ jacobian / jacobian.shape[-2] + torch.diag_embed(damping)
             off = jacobian.transpose(-1, -2) @ (windows - waves.drawn).unsqueeze(-1) / jacobian.shape[-2]
@@ -175,6 +177,11 @@ class WaveReader(nn.Module):
     bounds: Tensor
 
 
+def precise(x: Tensor) -> Tensor:
+    """Return a tensor in single precision or better: a beat's least squares are lost in less."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def unexplained(windows: Tensor, drawn: Tensor) -> Tensor:
     """Return the share of each beat's power that its waves leave, (M,), over all leads; near 0 for an empty window.
 
@@ -190,9 +197,10 @@ class EcgOdeBeatNetwork(RhythmBeatNetwork):
 
         waves_n = reader(window_n),      e_n = [MLP(waves_n), W features_n],      then as ``RhythmBeatNetwork``,
 
-    with S5 layers, trained on the cross entropy of the classes and ``reconstruction`` times the mean share of a beat's power that the
-    solution of its equation leaves unexplained. The scores see the waves' times, widths and heights, the baseline and
-    that share alone: of a beat's window nothing passes that its explanation does not tell.
+    with S5 layers, trained on the cross entropy of the classes and ``reconstruction`` times the mean share of a beat's
+    power that the solution of its equation leaves unexplained; of the two the reader learns from the second alone. The
+    scores see the waves' times, widths and heights, the baseline and that share: of a beat's window nothing passes that
+    its explanation does not tell.
 
     Args:
         reconstruction: weight of the share that is not explained.
@@ -242,12 +250,12 @@ class EcgOdeBeatNetwork(RhythmBeatNetwork):
 
     def forward(self, batch: BeatBatch) -> Tensor:
         """Return the scores of the classes, (B, N, K)."""
-        windows = batch.windows.flatten(0, 1).float()
+        windows = precise(batch.windows.flatten(0, 1))
         return self.name(self.encoder(self._told(self.reader(windows), windows)), batch)
 
     def learn(self, batch: BeatBatch) -> tuple[Tensor, Tensor]:
         """Return the scores, and the weighted mean share of the beats' power that the waves leave as first said."""
-        windows = batch.windows.flatten(0, 1).float()
+        windows = precise(batch.windows.flatten(0, 1))
         said = self.reader.say(windows)
         left = unexplained(windows, self.reader.fit(said, windows).drawn)
         with torch.no_grad():
