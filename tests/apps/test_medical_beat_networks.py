@@ -8,8 +8,8 @@ from sklearn.metrics import roc_auc_score
 
 from integrand.apps.application import load
 from integrand.apps.medical import APPLICATION
-from integrand.apps.medical.beats.batch import BeatBatch
-from integrand.apps.medical.beats.data import BeatData, stack
+from integrand.apps.medical.beats.batch import BeatBatch, stack
+from integrand.apps.medical.beats.data import BeatData
 from integrand.apps.medical.beats.models.beat_network import BeatNetwork
 from integrand.apps.medical.beats.module import BeatModule
 from integrand.core.errors import InputError
@@ -39,11 +39,7 @@ def data() -> BeatData:
 def batch(data: BeatData) -> BeatBatch:
     """Three runs of 9, 7 and 4 beats in double precision, one beat of them not usable."""
     whole = [data.part("train")[row] for row in range(3)]
-    runs = [
-        BeatBatch(*(value[:, :count] for value in (one.windows, one.features, one.intervals, one.labels, one.mask)))
-        for one, count in zip(whole, (9, 7, 4), strict=True)
-    ]
-    made = stack(runs)
+    made = stack([one.between(0, count) for one, count in zip(whole, (9, 7, 4), strict=True)])
     made.mask[0, 3] = False
     return replace(
         made, windows=made.windows.double(), features=made.features.double(), intervals=made.intervals.double()
@@ -84,12 +80,7 @@ def test_every_beat_has_scores(name: str, data: BeatData, batch: BeatBatch):
 def test_a_run_alone_equals_it_in_a_batch_with_padding(name: str, data: BeatData, batch: BeatBatch):
     found = told(name, data, batch)
     for row, count in enumerate((9, 7, 4)):
-        alone = BeatBatch(
-            *(
-                value[row : row + 1, :count]
-                for value in (batch.windows, batch.features, batch.intervals, batch.labels, batch.mask)
-            )
-        )
+        alone = batch.runs(torch.tensor([row])).between(0, count)
         near(told(name, data, alone)[0], found[row, :count])
 
 

@@ -13,6 +13,9 @@ from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.layers import S5, ResidualStack, SequenceLayer
 from integrand.core.models.read_backwards import read_backwards
 
+PIECE = 4096
+"""Beats that are encoded together where nothing is learned."""
+
 
 class BeatNetwork(TaskNetwork[BeatTask]):
     """Names the beats of a run; a subclass says by ``forward`` how. Returns scores (B, N, K)."""
@@ -110,16 +113,23 @@ class RhythmBeatNetwork(BeatNetwork):
 
     def forward(self, batch: BeatBatch) -> Tensor:
         """Return the scores of the classes, (B, N, K)."""
-        return self.name(self.encoder(batch.windows.flatten(0, 1)), batch)
+        windows = batch.windows.flatten(0, 1)
+        if torch.is_grad_enabled():
+            return self.name(self.look(windows), batch)
+        return self.name(torch.cat([self.look(piece) for piece in windows.split(PIECE)]), batch)
+
+    def look(self, windows: Tensor) -> Tensor:
+        """Return what is seen of each window, (M, C, L) to (M, width)."""
+        return self.encoder(windows)
 
     def name(self, looks: Tensor, batch: BeatBatch) -> Tensor:
         """Return the scores (B, N, K) of beats by what was seen of each, (B N, width), and by their rhythm."""
         b, n = batch.mask.shape
         seen = torch.cat([looks.view(b, n, -1), self.rhythm(batch.features)], dim=-1)
         x = self.merge(seen)
-        found = [self.forwards(x, batch.intervals, batch.mask).y]
+        found = [self.forwards(x, batch.intervals, batch.present).y]
         if self.backwards is not None:
-            found.append(read_backwards(self.backwards, x, batch.intervals, batch.mask))
+            found.append(read_backwards(self.backwards, x, batch.intervals, batch.present))
         return self.head(self.norm(torch.cat([*found, seen], dim=-1)))
 
 

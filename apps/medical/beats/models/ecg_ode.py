@@ -248,10 +248,10 @@ class EcgOdeBeatNetwork(RhythmBeatNetwork):
             nn.Linear(told, 2 * self.width), nn.GELU(), nn.Dropout(self.dropout), nn.Linear(2 * self.width, self.width)
         )
 
-    def forward(self, batch: BeatBatch) -> Tensor:
-        """Return the scores of the classes, (B, N, K)."""
-        windows = precise(batch.windows.flatten(0, 1))
-        return self.name(self.encoder(self._told(self.reader(windows), windows)), batch)
+    def look(self, windows: Tensor) -> Tensor:
+        """Return what is seen of each window, (M, C, L) to (M, width): its waves."""
+        windows = precise(windows)
+        return self.encoder(self._told(self.reader(windows), windows))
 
     def learn(self, batch: BeatBatch) -> tuple[Tensor, Tensor]:
         """Return the scores, and the weighted mean share of the beats' power that the waves leave as first said."""

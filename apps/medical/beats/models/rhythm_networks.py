@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from integrand.apps.medical.beats.models.beat_network import RhythmBeatNetwork
-from integrand.apps.timeseries.layers import sequence_layer
+from integrand.apps.series.layers import sequence_layer
 from integrand.core.layers import SequenceLayer
 
 SLOWEST = 0.02
