@@ -103,7 +103,7 @@ class BeatModule(CalibratedModule):
         return found
 
     def loss(self, batch: BeatBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Average the weighted cross entropy over the beats that count, with the networks' penalties, over the members."""
+        """Average the weighted cross entropy of the beats that count over the members, beside their penalties."""
         shares = torch.tensor(self.network.built_for.shares, device=self.device)
         weight = torch.where(shares > 0, shares, 1.0) ** -self.balance
         losses, right, penalties = [], [], []
