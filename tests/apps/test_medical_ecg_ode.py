@@ -26,6 +26,7 @@ from integrand.datasets.synthetic.ecg import beats, dipole
 
 RATE, LENGTH = 125.0, 94
 P, Q, R, S, T = range(5)
+HEIGHTS = (0.2, -0.3, 1.5, -0.6, 0.4)
 
 
 def reader(*, corrections: int = 3, seed: int = 0) -> WaveReader:
@@ -52,7 +53,7 @@ def simulated(patient: int) -> tuple[BeatSeries, dipole.Waves, np.ndarray]:
     """Normal beats of one patient without noise: the series, the waves it was made of, the intervals about each beat."""
     generator = np.random.default_rng(patient)
     waves = beats.draw_waves(generator)
-    intervals = generator.uniform(0.75, 1.05) * (1 + 0.03 * generator.standard_normal(45))
+    intervals = generator.uniform(0.75, 1.05) * (1 + 0.03 * generator.standard_normal(60))
     peaks = np.cumsum(intervals) - intervals[0] - 1.0
     signal = dipole.voltages(peaks, waves, np.zeros(len(peaks), int), seconds=32.0, rate=360.0, wander=0.0)
     inside = (peaks > 1) & (peaks < 31)
@@ -72,9 +73,8 @@ def drawn(count: int = 6) -> tuple[WaveReader, Tensor, Tensor]:
     made = reader().double()
     generator = torch.Generator().manual_seed(0)
     said = 0.7 * torch.randn(count, 2, 5, 2, generator=generator, dtype=torch.float64)
-    free = made.fit(said, torch.randn(count, 2, LENGTH, generator=generator, dtype=torch.float64))
-    heights = torch.tensor([0.2, -0.3, 1.5, -0.6, 0.4], dtype=torch.float64)[:, None].expand(5, 2)
-    return made, said, made.draw(free._replace(height=heights.expand(count, 5, 2)))
+    waves = made.fit(said, torch.zeros(count, 2, LENGTH, dtype=torch.float64))
+    return made, said, made.curves(waves.time, waves.width) @ torch.tensor([*HEIGHTS, 0.1, -0.2], dtype=torch.float64)
 
 
 def test_the_waves_solve_mcsharrys_equation():
@@ -95,6 +95,6 @@ def test_the_waves_solve_mcsharrys_equation():
 def test_heights_of_known_waves_are_found():
     made, said, windows = drawn()
     waves = made.fit(said, windows)
-    expected = torch.tensor([0.2, -0.3, 1.5, -0.6, 0.4], dtype=torch.float64)[:, None].expand(5, 2)
+    expected = torch.tensor(HEIGHTS, dtype=torch.float64)[:, None]
     assert unexplained(windows, waves.drawn).max() < 1e-4
     assert (waves.height - expected).abs().max() < 0.1
