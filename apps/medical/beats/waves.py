@@ -81,13 +81,13 @@ def draw_waves(module: BeatModule, series: BeatSeries, path: Path, *, lead: int 
         made = figure(WIDE, 4.4)
         above, below = made.subplots(2, len(chosen), sharex=True, sharey="row", height_ratios=(3, 1), squeeze=False)
         for column, beat in enumerate(chosen):
-            _draw_beat(above[0, column], t, seen[beat], parts[beat], drawn[beat])
+            _draw_beat(above[column], t, seen[beat], parts[beat], drawn[beat])
             name = task.classes[int(series.labels[beat])]
-            above[0, column].set_title(f"{name}, at {series.times[beat]:.1f} s")
-            _draw_left(below[0, column], t, seen[beat] - drawn[beat])
-        above[0, 0].set_ylabel(f"{series.leads[lead]} (mV)")
-        below[0, 0].set_ylabel("left (mV)")
-        above[0, -1].legend(loc="upper right")
+            above[column].set_title(f"{name}, at {series.times[beat]:.1f} s")
+            _draw_left(below[column], t, seen[beat] - drawn[beat])
+        above[0].set_ylabel(f"{series.leads[lead]} (mV)")
+        below[0].set_ylabel("left (mV)")
+        above[-1].legend(loc="upper right")
         source = SIMULATED if series.simulated else RESEARCH_ONLY
         return save(
             made,
