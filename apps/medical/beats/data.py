@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from integrand.apps.medical.beats.batch import BeatBatch
+from integrand.apps.medical.beats.batch import BeatBatch, stack
 from integrand.apps.medical.beats.task import BeatTask
 from integrand.apps.training.parts_data import PartsData
 from integrand.core.errors import InputError, listed, unknown
@@ -30,7 +30,7 @@ DEFAULT_LEADS = {"mit_bih": ("MLII", ANY), SIMULATED: ("II", "V1")}
 class BeatData(PartsData):
     """Beats of recordings, split by patient into training, validation and test.
 
-    Means, deviations and shares are those of the training part.
+    Means, deviations and shares are those of the training part; with folds, of all its patients.
 
     Args:
         dataset: ``mit_bih``, ``simulated_ecg``, or a folder of records of WFDB or EDF with their beats marked.
@@ -44,6 +44,9 @@ class BeatData(PartsData):
         rate: Hz of the windows.
         causal: see ``beat_series``.
         context: beats of a training run.
+        folds: 1 for a validation part of its own. With more, no patient is set aside: all training patients are divided
+            into so many folds, a network learns from all but each, and validation is of every patient by the network
+            that never saw him.
         batch_size: runs a batch.
         num_workers: processes that load batches; 0 for the training process.
         seed: of the order and of where runs begin.
@@ -66,6 +69,7 @@ class BeatData(PartsData):
         rate: float = 125.0,
         causal: bool = False,
         context: int = 32,
+        folds: int = 1,
         batch_size: int = 32,
         num_workers: int = 0,
         seed: int = 0,
@@ -73,9 +77,11 @@ class BeatData(PartsData):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        self.tested_together = 4  # whole recordings
         for name, value, least in (
             ("patients", patients, 3),
             ("context", context, 1),
+            ("folds", folds, 1),
             ("batch_size", batch_size, 1),
             ("num_workers", num_workers, 0),
         ):
@@ -84,7 +90,7 @@ class BeatData(PartsData):
         self.dataset, self.protocol, self.annotator = dataset, protocol, annotator
         self.leads = tuple(leads or DEFAULT_LEADS.get(dataset, ()))
         self.patients, self.seconds, self.fractions = patients, seconds, fractions
-        self.rate, self.causal, self.context = rate, causal, context
+        self.rate, self.causal, self.context, self.folds = rate, causal, context, folds
         self.batch_size, self.num_workers, self.seed, self.split_seed = batch_size, num_workers, seed, split_seed
         self.notices: list[str] = []
         self._parts: dict[str, BeatsOfPart] = {}
@@ -101,14 +107,34 @@ class BeatData(PartsData):
         self.notices += sorted({notice for each in recordings for notice in each.notices})
         self.split = self._split(recordings)
         self.task = describe([self.series[row] for row in self.split.train], self)
+        folds = self._folds()
         for part in PARTS:
-            chosen = [self.series[row] for row in self.split.rows(part)]
-            self._parts[part] = BeatsOfPart(chosen, self.task, whole=part != "train", seed=self.seed)
+            rows = self.split.rows("train" if part == "validation" and self.folds > 1 else part)
+            self._parts[part] = BeatsOfPart(
+                [self.series[row] for row in rows],
+                self.task,
+                whole=part != "train",
+                folds=[folds.get(row, -1) for row in rows],
+                seed=self.seed,
+            )
 
     def part(self, name: str) -> "BeatsOfPart":
         """Return the beats of ``"train"``, ``"validation"`` or ``"test"``."""
         self.setup()
         return self._parts[name]
+
+    def _folds(self) -> dict[int, int]:
+        """Return the fold of each training recording, patients whole, so that classes lie evenly in the folds."""
+        if self.folds == 1:
+            return {}
+        rows, patients = list(self.split.train), [self.series[row].patient for row in self.split.train]
+        if len(set(patients)) < self.folds:
+            raise InputError(f"data.folds={self.folds} of {len(set(patients))} training patients: take fewer.")
+        counts = {name: np.zeros(len(CLASSES)) for name in patients}
+        for row in rows:
+            counts[self.series[row].patient] += np.bincount(self.series[row].labels, minlength=len(CLASSES))
+        of = even_folds(counts, self.folds)
+        return {row: of[patient] for row, patient in zip(rows, patients, strict=True)}
 
     def _read(self) -> list[Recording]:
         if self.dataset == SIMULATED:
@@ -135,12 +161,16 @@ class BeatData(PartsData):
         }
         rows = range(len(recordings))
         if self.dataset != "mit_bih":
-            return self._by_patient(list(rows), self.fractions, of)
+            train, validation, test = self.fractions
+            fractions = self.fractions if self.folds == 1 else (train + validation, 0.0, test)
+            return self._by_patient(list(rows), fractions, of)
         train, test = mit_bih.PARTS[self.protocol]
         kept = [row for row in rows if recordings[row].id in train]
+        tested = tuple(row for row in rows if recordings[row].id in test)
+        if self.folds > 1:
+            return IndexSplit(tuple(kept), (), tested, of)
         share = self.fractions[1]
         found = self._by_patient(kept, (1 - share, 0.0, share), of)
-        tested = tuple(row for row in rows if recordings[row].id in test)
         return IndexSplit(found.train, found.test, tested, of)
 
     def _by_patient(self, rows: list[int], fractions: tuple[float, float, float], of: dict[str, Any]) -> IndexSplit:
@@ -173,12 +203,25 @@ class BeatsOfPart(Dataset):
         series: of the recordings.
         task: how they are scaled.
         whole: whether a run is a whole recording.
+        folds: of each recording, -1 where it is in none.
         seed: of where runs begin.
     """
 
-    def __init__(self, series: list[BeatSeries], task: BeatTask, *, whole: bool, seed: int = 0) -> None:
+    def __init__(
+        self,
+        series: list[BeatSeries],
+        task: BeatTask,
+        *,
+        whole: bool,
+        folds: Sequence[int] | None = None,
+        seed: int = 0,
+    ) -> None:
         self.series, self.task, self.whole, self.seed = series, task, whole, seed
-        self._scaled = [_scaled(each, task) for each in series]
+        number = {name: place for place, name in enumerate(dict.fromkeys(each.patient for each in series))}
+        self._scaled = [
+            scaled(each, task, patient=number[each.patient], fold=fold)
+            for each, fold in zip(series, folds or [-1] * len(series), strict=True)
+        ]
         runs = [1 if whole else -(-len(each) // task.context) for each in series]
         self._of = [(number, run) for number, count in enumerate(runs) for run in range(count)]
 
@@ -195,14 +238,14 @@ class BeatsOfPart(Dataset):
     def _run(self, index: int) -> BeatBatch:
         epoch, place = divmod(index, len(self))
         number, run = self._of[place]
-        scaled, count = self._scaled[number], len(self.series[number])
+        whole, count = self._scaled[number], len(self.series[number])
         if self.whole:
-            return scaled
+            return whole
         context = self.task.context
         shift = int(np.random.Generator(np.random.Philox(key=[self.seed, epoch])).integers(context))
         # The last run ends with the recording, so that every beat is seen in nearly every epoch.
         first = max(0, min(run * context + shift, count - context))
-        return BeatBatch(*(value[:, first : first + context] for value in _values(scaled)))
+        return whole.between(first, first + context)
 
 
 def describe(series: list[BeatSeries], data: BeatData) -> BeatTask:
@@ -225,31 +268,19 @@ def describe(series: list[BeatSeries], data: BeatData) -> BeatTask:
         scale=np.where(deviation > 0, deviation, 1.0).tolist(),
         size=windows.std(axis=(0, 1), dtype=np.float64).tolist(),
         shares=shares.tolist(),
+        folds=data.folds,
     )
 
 
-def stack(runs: Sequence[BeatBatch]) -> BeatBatch:
-    """Return runs as one batch, the shorter ones padded at their ends."""
-    longest = max(run.mask.shape[1] for run in runs)
-    return BeatBatch(
-        *(
-            torch.cat([_padded(value, longest) for value in values])
-            for values in zip(*(_values(run) for run in runs), strict=True)
-        )
-    )
+def scaled(series: BeatSeries, task: BeatTask, *, patient: int = 0, fold: int = -1) -> BeatBatch:
+    """Return the beats of a recording as one run, (1, N, ...), in the units of a task.
 
-
-def _values(run: BeatBatch) -> tuple[torch.Tensor, ...]:
-    return run.windows, run.features, run.intervals, run.labels, run.mask
-
-
-def _padded(value: torch.Tensor, length: int) -> torch.Tensor:
-    missing = length - value.shape[1]
-    return value if not missing else torch.cat([value, value.new_zeros((1, missing, *value.shape[2:]))], dim=1)
-
-
-def _scaled(series: BeatSeries, task: BeatTask) -> BeatBatch:
-    """Return the beats of a recording as one run, (1, N, ...)."""
+    Args:
+        series: the beats.
+        task: means and deviations.
+        patient: number of the patient in his part.
+        fold: his fold, -1 for none.
+    """
     features = (series.features - np.array(task.location)) / np.array(task.scale)
     windows = series.windows / np.array(task.size)
     return BeatBatch(
@@ -258,7 +289,36 @@ def _scaled(series: BeatSeries, task: BeatTask) -> BeatBatch:
         torch.from_numpy(series.intervals.astype(np.float32)).unsqueeze(0),
         torch.from_numpy(series.labels).unsqueeze(0),
         torch.from_numpy(series.usable).unsqueeze(0),
+        torch.ones((1, len(series)), dtype=torch.bool),
+        torch.tensor([patient]),
+        torch.tensor([fold]),
     )
+
+
+def even_folds(counts: dict[str, np.ndarray], folds: int) -> dict[str, int]:
+    """Return the fold of each patient, so that every class is spread over the folds as evenly as whole patients allow.
+
+    Patients are placed from the one with the largest share of any class on, each where the sum over classes of squared
+    shares grows least.
+
+    Args:
+        counts: (K,) samples of each class, by patient.
+        folds: how many.
+
+    Example:
+        >>> even_folds({"a": np.array([10, 0]), "b": np.array([9, 0]), "c": np.array([1, 4]), "d": np.array([0, 4])}, 2)
+        {'a': 0, 'b': 1, 'c': 1, 'd': 0}
+    """
+    total = np.maximum(sum(counts.values()), 1)
+    shares = {name: count / total for name, count in counts.items()}
+    filled, of = np.zeros((folds, len(total))), dict.fromkeys(counts, 0)
+    for name in sorted(shares, key=lambda one: -float(shares[one].max())):
+        growth = ((filled + shares[name]) ** 2 - filled**2).sum(1)
+        empty = filled.sum(1) == 0
+        place = int(np.where(empty, growth - 1e-9, growth).argmin())
+        filled[place] += shares[name]
+        of[name] = place
+    return of
 
 
 def _with_leads(recording: Recording, leads: Sequence[str]) -> Recording:
