@@ -3,6 +3,8 @@
 All see the same batches as the model and learn from the training part alone.
 """
 
+from typing import Any
+
 import numpy as np
 
 from integrand.apps.medical.icu.batches import hours_known
@@ -41,19 +43,18 @@ class LogisticSummaries:
 
     def fit(self, batch: IrregularBatch, classes: int) -> None:
         """Choose the strength and fit on the whole training part."""
-        from sklearn.linear_model import LogisticRegressionCV
-        from sklearn.model_selection import StratifiedKFold
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
         labels = class_numbers(batch, classes)
-        folds = min(FOLDS, int(np.bincount(labels, minlength=classes).min()))
-        self.classes = classes
-        self.regression = LogisticRegressionCV(
-            Cs=list(STRENGTHS),  # pyright: ignore[reportArgumentType]
-            cv=StratifiedKFold(max(2, folds), shuffle=True, random_state=0),
+        folds = max(2, min(FOLDS, int(np.bincount(labels, minlength=classes).min())))
+        search = GridSearchCV(
+            LogisticRegression(max_iter=2000),
+            {"C": STRENGTHS},
+            cv=StratifiedKFold(folds, shuffle=True, random_state=0),
             scoring="neg_log_loss",
-            max_iter=2000,
         )
-        self.regression.fit(self.features(batch), labels)
+        self.regression: Any = search.fit(self.features(batch), labels).best_estimator_
 
     def predict(self, batch: IrregularBatch) -> Array:
         """Return probabilities (N, K)."""

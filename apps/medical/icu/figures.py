@@ -99,8 +99,8 @@ def _draw_attribution(evaluation: IcuEvaluation, run: RunFolder, task: IcuTask) 
         drawn,
         run.figures / "attribution.png",
         f"What raised (red) and lowered (blue) the risk that {evaluation.name} tells at the end, of the same stays: "
-        "the risk less the one told when a variable's observations in six hours are taken away. Grey cells had none. It "
-        f"says what the model goes by, not what caused the outcome. {RESEARCH}",
+        "the risk less the one told when a variable's observations in six hours are taken away. Grey cells had none. "
+        f"It says what the model goes by, not what caused the outcome. {RESEARCH}",
         title="Which observations raised the risk",
     )
 

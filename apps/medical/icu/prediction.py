@@ -143,7 +143,7 @@ def to_frame(module: IcuModule, scores: np.ndarray, ids: list[str], hours: np.nd
 
 
 def _asked(known: LabelledSeries, task: IcuTask, every: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the row and the hour of each risk to be told: the cutoff, or hours up to the bin of the stay's last row."""
+    """Return row and hour of each risk to be told: the cutoff, or hours up to the bin of the stay's last row."""
     rows, hours = [], []
     for row in range(len(known)):
         until = task.elements * task.bin if every is None else _last(known, row, task)

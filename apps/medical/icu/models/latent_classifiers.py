@@ -108,9 +108,8 @@ class LatentODEClassifier(LatentClassifier):
 
     def path(self, batch: IrregularBatch) -> tuple[Tensor, Tensor]:
         """Return the states of one path, and its divergence."""
-        features, dt, present = self.elements(batch)
-        steps = dt if isinstance(dt, Tensor) else torch.full_like(batch.times, dt)
-        mean, std = self.model.infer(features, steps, batch.present if present is None else present)
+        features, dt, _ = self.elements(batch)
+        mean, std = self.model.infer(features, batch.present * dt, batch.present)
         start = mean + std * torch.randn_like(mean) if self.training else mean
         return self.model.flow(start, self.grid).states, gaussian_kl(mean, std)
 
@@ -158,17 +157,10 @@ class LatentSDEClassifier(LatentClassifier):
 
     def path(self, batch: IrregularBatch) -> tuple[Tensor, Tensor]:
         """Return the states of one path, and its divergence."""
-        features, _, present = self.elements(batch)
+        features, _, _ = self.elements(batch)
         noise = seeds = None
         if not self.training:  # the same path at every evaluation, whatever the batch
             noise = torch.zeros(len(batch), self.latent, device=features.device)
             seeds = torch.zeros(len(batch), dtype=torch.int64, device=features.device)
-        found = self.model(
-            features,
-            self.places(batch),
-            batch.present if present is None else present,
-            self.grid,
-            noise=noise,
-            seeds=seeds,
-        )
+        found = self.model(features, self.places(batch), batch.present, self.grid, noise=noise, seeds=seeds)
         return found.solution.states, found.kl
