@@ -300,8 +300,8 @@ def write_csv(path: Path, series: LabelledSeries, *, outcome: bool = True, form:
     return path
 
 
-COLUMNS = {"label_column": "outcome", "patient_column": "person", "static_columns": ("age", "sex")}
-ROLES = {"group_column": "stay", "time_column": "hour"}
+COLUMNS: dict[str, Any] = {"label_column": "outcome", "patient_column": "person", "static_columns": ("age", "sex")}
+ROLES: dict[str, Any] = {"group_column": "stay", "time_column": "hour"}
 
 
 def test_both_forms_of_a_table_give_the_same_parts_and_keep_patients_apart(tmp_path: Path):

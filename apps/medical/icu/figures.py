@@ -8,7 +8,7 @@ from integrand.apps.medical.icu.evaluation import IcuEvaluation
 from integrand.apps.medical.icu.task import IcuTask
 from integrand.apps.medical.icu.timelines import Timeline
 from integrand.apps.training.class_figures import draw_abstention, draw_curves, draw_reliability
-from integrand.apps.training.figures import FAINT, MODEL, SERIES, WIDE, figure, save, style
+from integrand.apps.training.figures import MODEL, SERIES, WIDE, figure, save, style
 from integrand.apps.training.run_folder import RunFolder
 
 Array = np.ndarray
@@ -86,7 +86,7 @@ def _draw_observed(axes: Axes, times: Array, values: Array, channels: list[str])
                 label=channels[channel],
             )
     if seen.any():
-        axes.legend(fontsize=7, loc="upper right", handlelength=1.0)
+        axes.legend(fontsize=7, loc="upper right", handlelength=1.0, frameon=True, framealpha=0.8, edgecolor="none")
     axes.tick_params(labelbottom=False)
 
 
@@ -122,4 +122,4 @@ def _draw_raised(axes: Axes, told: Timeline, channels: list[str]) -> None:
     axes.invert_yaxis()
     axes.grid(visible=False)
     axes.set_xlabel("hours")
-    axes.set_title(f"stay {told.id}\nup to {limit:.0%}", color=FAINT)
+    axes.set_title(f"stay {told.id}\nup to {limit:.0%}")
