@@ -22,6 +22,17 @@ STAY_NETWORKS = {
 }
 """Networks that read stays in intensive care: file and class, and a line on each."""
 
+_WAVEFORMS_IN = "integrand.apps.medical.waveforms"
+WAVEFORM_NETWORKS = {
+    "s5": ("sequence_networks:S5Waveform", "S5 layers in both directions, a step the time between samples (default)"),
+    "linoss": ("sequence_networks:LinOSSWaveform", "forced oscillators in both directions"),
+    "mamba": ("sequence_networks:MambaWaveform", "Mamba layers in both directions"),
+    "unet": ("unet_waveform:UNetWaveform", "1-D U-Net, bound to the rate it was trained at"),
+}
+"""Networks that read waveforms: file and class, and a line on each."""
+_WAVEFORM_MODELS = {name: f"{_WAVEFORMS_IN}.models.{path}" for name, (path, _) in WAVEFORM_NETWORKS.items()}
+_WAVEFORM_SUMMARIES = {name: summary for name, (_, summary) in WAVEFORM_NETWORKS.items()}
+
 APPLICATION = Application(
     name="medical",
     summary="heart beats and intensive care, patients kept apart; for research only",
@@ -59,6 +70,38 @@ APPLICATION = Application(
             reads="a CSV of vitals in wide or long form",
             writes="a CSV of risks with their sets, and a figure",
             product="risks",
+        ),
+        Task(
+            name="denoising",
+            summary="the clean signal of a noisy electrocardiogram, and what stood in its gaps, with a band",
+            module=f"{_WAVEFORMS_IN}.module:DenoisingModule",
+            data=f"{_WAVEFORMS_IN}.data:WaveformData",
+            models=_WAVEFORM_MODELS,
+            model_summaries=_WAVEFORM_SUMMARIES,
+            datasets=("simulated_ecg", "ecg_five_minutes", "mit_bih"),
+            default_recipe="simulated_denoising",
+            evaluate=f"{_WAVEFORMS_IN}.denoising_evaluation:evaluate",
+            figures=f"{_WAVEFORMS_IN}.denoising_figures:draw",
+            predict=f"{_WAVEFORMS_IN}.prediction:denoise",
+            reads="a record of WFDB or EDF, or a CSV with a column of times",
+            writes="the clean signal of each lead with its deviation as a CSV, and a figure",
+            product="signals",
+        ),
+        Task(
+            name="beat_detection",
+            summary="where the beats of a noisy electrocardiogram are, and the heart rate",
+            module=f"{_WAVEFORMS_IN}.module:BeatDetectionModule",
+            data=f"{_WAVEFORMS_IN}.data:WaveformData",
+            models=_WAVEFORM_MODELS,
+            model_summaries=_WAVEFORM_SUMMARIES,
+            datasets=("mit_bih", "simulated_ecg", "ecg_five_minutes"),
+            default_recipe="simulated_beat_detection",
+            evaluate=f"{_WAVEFORMS_IN}.detection_evaluation:evaluate",
+            figures=f"{_WAVEFORMS_IN}.detection_figures:draw",
+            predict=f"{_WAVEFORMS_IN}.prediction:find_beats",
+            reads="a record of WFDB or EDF, or a CSV with a column of times",
+            writes="annotations of WFDB or a CSV, and a figure",
+            product="beats",
         ),
     ),
 )

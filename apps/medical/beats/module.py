@@ -87,19 +87,22 @@ class BeatModule(CalibratedModule):
         return torch.stack([self.probabilities(member(batch)) for member in self.members]).mean(0)
 
     @torch.no_grad()
-    def named(self, part: BeatsOfPart) -> list[np.ndarray]:
+    def named(self, part: BeatsOfPart, *, calibrated: bool = True) -> list[np.ndarray]:
         """Return the probabilities of the beats of each recording, (N, K) float64 on the host.
 
         Args:
             part: of whole recordings; those of a fold are named by the network that never saw them.
+            calibrated: whether the temperature is applied.
         """
         self.eval()
         found = []
         for place in range(len(part)):
             run = part[place].to(self.device)
             fold = int(run.folds[0])
-            p = self(run) if fold < 0 else self.probabilities(self.members[fold](run))
-            found.append(p[0].cpu().double().numpy())
+            asked = self.members if fold < 0 else [self.members[fold]]
+            scores = torch.stack([member(run)[0] for member in asked])
+            p = self.probabilities(scores) if calibrated else scores.float().softmax(-1)
+            found.append(p.mean(0).cpu().double().numpy())
         return found
 
     def loss(self, batch: BeatBatch) -> tuple[Tensor, dict[str, Tensor]]:
