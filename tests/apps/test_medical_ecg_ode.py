@@ -213,7 +213,7 @@ def test_a_beat_is_explained_by_its_waves(module: BeatModule, patients: Patients
     assert frame["lead"].unique().tolist() == ["II", "V1"]
     assert np.allclose(frame["at"].to_numpy()[::10], series.times)
     tall = frame[(frame["lead"] == "II") & (frame["wave"] == "R")]
-    assert tall["time"].abs().median() < 0.01
+    assert np.median(np.abs(tall["time"].to_numpy())) < 0.01
     # Millivolts: the sum of the waves at the mark is what the window holds there.
     near = frame[frame["lead"] == "II"].groupby("beat").apply(lambda beat: _at_mark(beat), include_groups=False)
     seen = series.windows[:, 38, 0]
