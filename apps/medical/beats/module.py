@@ -87,25 +87,27 @@ class BeatModule(CalibratedModule):
         return torch.stack([self.probabilities(member(batch)) for member in self.members]).mean(0)
 
     @torch.no_grad()
-    def named(self, part: BeatsOfPart) -> list[np.ndarray]:
+    def named(self, part: BeatsOfPart, *, calibrated: bool = True) -> list[np.ndarray]:
         """Return the probabilities of the beats of each recording, (N, K) float64 on the host.
 
         Args:
             part: of whole recordings; those of a fold are named by the network that never saw them.
+            calibrated: whether the temperature is applied.
         """
         self.eval()
         found = []
         for place in range(len(part)):
             run = part[place].to(self.device)
             fold = int(run.folds[0])
-            p = self(run) if fold < 0 else self.probabilities(self.members[fold](run))
-            found.append(p[0].cpu().double().numpy())
+            asked = self.members if fold < 0 else [self.members[fold]]
+            scores = torch.stack([member(run)[0] for member in asked])
+            p = self.probabilities(scores) if calibrated else scores.float().softmax(-1)
+            found.append(p.mean(0).cpu().double().numpy())
         return found
 
     def loss(self, batch: BeatBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Average the weighted cross entropy of the beats that count over the members, beside their penalties."""
-        shares = torch.tensor(self.network.built_for.shares, device=self.device)
-        weight = torch.where(shares > 0, shares, 1.0) ** -self.balance
+        weight = self.class_weights()
         losses, right, penalties = [], [], []
         for fold, member in enumerate(self.members):
             own = batch if len(self.members) == 1 else batch.runs(batch.folds != fold)
@@ -121,6 +123,15 @@ class BeatModule(CalibratedModule):
             return loss, logged
         penalty = torch.stack(penalties).mean()
         return loss + penalty, {**logged, "penalty": penalty.detach()}
+
+    def class_weights(self) -> Tensor:
+        """Return one over the share of each class, to the power ``balance``, (K,)."""
+        shares = torch.tensor(self.network.built_for.shares, device=self.device)
+        return torch.where(shares > 0, shares, 1.0) ** -self.balance
+
+    def sample_weights(self, labels: Tensor) -> Tensor:
+        """Return how much each beat counts where the best weights are chosen, as in the loss, (M,)."""
+        return self.class_weights()[labels]
 
     def class_scores(self, batch: Any) -> tuple[Tensor, Tensor, np.ndarray]:
         """Return the scores of the beats that count, by members that did not learn from them; see the base class."""
