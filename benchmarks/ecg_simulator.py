@@ -1,8 +1,8 @@
 """The simulated electrocardiogram beside its paper: ``benchmarks/ecg_simulator.py``.
 
-McSharry, Clifford, Tarassenko and Smith (2003) ask for a heart that beats 60 times a minute with a deviation of 5, whose
-intervals have a spectrum of two bands at 0.1 and 0.25 Hz with a ratio of 0.5, and put five waves at given angles of the
-beat. What was asked for is read back from half an hour of the signal at the paper's 256 Hz, as one would from a
+McSharry, Clifford, Tarassenko and Smith (2003) ask for a heart that beats 60 times a minute with a deviation of 5,
+whose intervals have a spectrum of two bands at 0.1 and 0.25 Hz with a ratio of 0.5, and put five waves at given angles
+of the beat. What was asked for is read back from half an hour of the signal at the paper's 256 Hz, as one would from a
 measured one: R waves are found by their height, and their times by a parabola through three samples. The times of the
 waves are those of the largest and smallest voltages at one beat a second, and the spectrum of that signal is held
 against the one of the paper's three equations, solved in x, y and z by scipy. Each figure goes to ``published/`` as its
@@ -156,8 +156,8 @@ def _times_row() -> dict:
         "metric": "wave_time_error",
         "ours": [round(float(np.abs(found - asked).max()), 6)],
         "seconds": [round(time.perf_counter() - began, 1)],
-        "note": f"simulated; the largest distance in s of a wave's peak, at one beat a second, from its angle in Table I "
-        f"of {SOURCE} over 2 pi: {told}; Q and S stand on the flanks of R, which moves where the signal is least",
+        "note": f"simulated; the largest distance in s of a wave's peak, at one beat a second, from its angle in "
+        f"Table I of {SOURCE} over 2 pi: {told}; Q and S stand on the flanks of R and are least further out",
     }
 
 
@@ -169,8 +169,8 @@ def _spectrum_row() -> dict:
         "metric": "spectrum_error",
         "ours": [float(f"{np.abs(ours - peers).max() / peers.max():.3g}")],
         "seconds": [round(time.perf_counter() - began, 1)],
-        "note": f"simulated; the largest difference of the amplitudes of harmonics 1 to {HARMONICS} at one beat a second, "
-        f"over the largest amplitude, from those of Eq. 1 of {SOURCE} solved in x, y and z by scipy",
+        "note": f"simulated; the largest difference of the amplitudes of harmonics 1 to {HARMONICS} at one beat a "
+        f"second, over the largest amplitude, from those of Eq. 1 of {SOURCE} solved in x, y and z by scipy",
     }
 
 
