@@ -114,6 +114,15 @@ def test_the_gradient_through_the_least_squares_is_that_of_finite_differences():
     assert torch.autograd.gradcheck(lambda said: unexplained(windows, made.fit(said, windows).drawn), (said,))
 
 
+def test_the_gradient_of_an_empty_window_is_finite():
+    """Attributions go from an absent signal to the one there."""
+    empty = torch.zeros(2, 2, LENGTH, requires_grad=True)
+    waves = reader()(empty)
+    (waves.height.sum() + unexplained(empty, waves.drawn).sum()).backward()
+    assert empty.grad is not None
+    assert empty.grad.isfinite().all()
+
+
 @pytest.fixture(scope="module")
 def patients() -> Patients:
     return [simulated(patient) for patient in range(16)]
