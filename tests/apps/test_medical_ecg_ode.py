@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +240,9 @@ def test_waves_are_drawn(module: BeatModule, patients: Patients, tmp_path: Path)
     assert path.read_bytes()[:4] == b"\x89PNG"
     (told,) = json.loads((tmp_path / "captions.json").read_text())
     assert "For research only" in told["caption"]
+    draw_waves(module, replace(patients[0][0], simulated=True), tmp_path / "waves.png")
+    (told,) = json.loads((tmp_path / "captions.json").read_text())
+    assert "Simulated: no patient was measured" in told["caption"]
     with pytest.raises(InputError, match="lead=2 is out of range: recording p0 has 2, from 0 on"):
         draw_waves(module, patients[0][0], tmp_path / "other.png", lead=2)
 
