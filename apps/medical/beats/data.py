@@ -13,7 +13,8 @@ from integrand.apps.medical.beats.batch import BeatBatch, stack
 from integrand.apps.medical.beats.task import BeatTask
 from integrand.apps.training.parts_data import PartsData
 from integrand.core.errors import InputError, listed, unknown
-from integrand.datasets.beat_series import BeatSeries, beat_series
+from integrand.datasets.beat_cache import cached_beat_series
+from integrand.datasets.beat_series import BeatSeries
 from integrand.datasets.edf_files import SUFFIXES, read_edf
 from integrand.datasets.heart_beats import CLASSES
 from integrand.datasets.real import mit_bih
@@ -46,6 +47,7 @@ class BeatData(PartsData):
             counts, a share of its training patients.
         rate: Hz of the windows.
         causal: see ``beat_series``.
+        cache: folder in which the series of each recording is kept, so that it is filtered and cut once; None for none.
         context: beats of a training run.
         folds: 1 for a validation part of its own. With more, no patient is set aside: all training patients are divided
             into so many folds, a network learns from all but each, and validation is of every patient by the network
@@ -73,6 +75,7 @@ class BeatData(PartsData):
         fractions: tuple[float, float, float] = (0.6, 0.15, 0.25),
         rate: float = 125.0,
         causal: bool = False,
+        cache: str | None = None,
         context: int = 32,
         folds: int = 1,
         batch_size: int = 32,
@@ -99,6 +102,7 @@ class BeatData(PartsData):
         self.patients, self.fractions = patients, fractions
         self.simulator = EcgSimulator(seconds=seconds, fibrillating=fibrillating, noise=noise)
         self.rate, self.causal, self.context, self.folds = rate, causal, context, folds
+        self.cache = None if cache is None else Path(cache)
         self.batch_size, self.num_workers, self.seed, self.split_seed = batch_size, num_workers, seed, split_seed
         self.notices: list[str] = []
         self._parts: dict[str, BeatsOfPart] = {}
@@ -110,7 +114,8 @@ class BeatData(PartsData):
         recordings = self._read()
         _demand_each_once(recordings)
         self.series = [
-            beat_series(_with_leads(each, self.leads), rate=self.rate, causal=self.causal) for each in recordings
+            cached_beat_series(_with_leads(each, self.leads), rate=self.rate, causal=self.causal, folder=self.cache)
+            for each in recordings
         ]
         told = "".join(each.content_hash for each in recordings).encode()
         marked = [np.ascontiguousarray(each.labels).tobytes() for each in self.series]
