@@ -100,6 +100,17 @@ def test_a_record_is_cleaned_lead_by_lead(denoised: RunFolder, record: Path, tmp
     assert (tmp_path / "c.png").stat().st_size > 10_000
 
 
+def test_a_flat_stretch_is_told(denoised: RunFolder, tmp_path: Path):
+    signal = EcgSimulator(seconds=12.0, rate=250.0).recording(1).signal[:, 0].copy()
+    signal[1000:2000] = signal[1000]
+    lines = ["time,II (mV)", *(f"{k / 250:.3f},{value:.6f}" for k, value in enumerate(signal.tolist()))]
+    (tmp_path / "flat.csv").write_text("\n".join(lines))
+    said: list[str] = []
+    module = module_of(denoised, "denoising")
+    denoise(module, input=tmp_path / "flat.csv", output=tmp_path / "o.csv", figure=None, notify=said.append)
+    assert any("II" in line and "flat" in line for line in said)
+
+
 def test_a_csv_is_cleaned_as_its_record_is(denoised: RunFolder, record: Path, tmp_path: Path):
     recording = read_recording(record)
     lines = ["time,II (mV),V1 (mV)"]

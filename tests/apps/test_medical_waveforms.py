@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning import Trainer
 
 from integrand.apps.medical.waveforms.batch import WaveformBatch
 from integrand.apps.medical.waveforms.data import WaveformData
@@ -21,7 +22,7 @@ from integrand.apps.medical.waveforms.matching import (
 from integrand.apps.medical.waveforms.models.sequence_networks import LinOSSWaveform, MambaWaveform, S5Waveform
 from integrand.apps.medical.waveforms.models.unet_waveform import UNetWaveform
 from integrand.apps.medical.waveforms.models.waveform_network import WaveformNetwork
-from integrand.apps.medical.waveforms.module import BeatDetectionModule, DenoisingModule
+from integrand.apps.medical.waveforms.module import Z_90, BeatDetectionModule, DenoisingModule
 from integrand.apps.medical.waveforms.patient_bootstrap import compared
 from integrand.apps.medical.waveforms.pieces import PEAK_SECONDS, WaveformPieces, bumps
 from integrand.apps.medical.waveforms.reading import read
@@ -270,6 +271,26 @@ def test_a_network_that_is_bound_to_a_rate_reads_another_through_it():
     assert found.mean.shape == (3000,)
     # Every fourth sample is one of the lower rate, but for the ends, which resampling holds.
     assert np.abs(found.mean[::4] - own.mean)[50:-50].max() < 0.01
+
+
+def test_the_band_is_scaled_to_hold_what_it_says(simulated: WaveformData):
+    """After validation nine tenths of the validation part lie within the band, whatever the network said of it."""
+    torch.manual_seed(0)
+    module = DenoisingModule(S5Waveform(width=8, d_state=8, layers=1))
+    trainer = Trainer(
+        max_epochs=1, limit_train_batches=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(module, simulated)
+    part = simulated.part("validation")
+    batch = part.__getitems__(list(range(len(part))))
+    with torch.no_grad():
+        answer = module.eval()(batch)
+        raw = module.network(batch)
+    within = ((answer.mean - batch.clean).abs() <= Z_90 * answer.std).float().mean()
+    before = ((raw.mean - batch.clean).abs() <= Z_90 * raw.std).float().mean()
+    assert abs(float(within) - 0.9) < 0.02
+    assert abs(float(before) - 0.9) > 0.03
 
 
 def test_a_module_refuses_the_other_goal():
