@@ -46,7 +46,7 @@ def test_area_under_the_curve_is_the_library_s_for_any_weights():
     weights = np.random.default_rng(1).integers(0, 4, (5, len(p))).astype(float)
     for k in range(3):
         found = weighted_auroc(p[:, k], labels[:, k], weights)
-        wanted = [roc_auc_score(labels[:, k], p[:, k], sample_weight=weight) for weight in weights]
+        wanted = [float(roc_auc_score(labels[:, k], p[:, k], sample_weight=weight)) for weight in weights]
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
     assert np.isnan(weighted_auroc(p[:, 0], np.zeros(len(p), bool), weights)).all()
 
