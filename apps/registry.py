@@ -9,6 +9,7 @@ APPLICATIONS: dict[str, str] = {
     "timeseries": "integrand.apps.timeseries",
     "physics": "integrand.apps.physics",
     "generation": "integrand.apps.generation",
+    "medical": "integrand.apps.medical",
 }
 """Applications by name, each the package whose ``APPLICATION`` declares it; importing one imports nothing heavy."""
 

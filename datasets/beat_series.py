@@ -54,6 +54,9 @@ class BeatSeries:
         feature_names: ``RHYTHM``, then ``SHAPE`` of each lead.
         labels: (N,) int64 of ``heart_beats.CLASSES``.
         usable: (N,) bool, whether every lead could be used all through the window.
+        trace: (T, C) float32 mV, band-passed, at ``rate``: what the windows are cut from.
+        rate: Hz.
+        simulated: whether the recording was made and not measured.
     """
 
     id: str
@@ -69,6 +72,9 @@ class BeatSeries:
     feature_names: list[str]
     labels: np.ndarray
     usable: np.ndarray
+    trace: np.ndarray
+    rate: float
+    simulated: bool
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -105,7 +111,8 @@ def beat_series(recording: Recording, *, rate: float = 125.0, causal: bool = Fal
             "its annotations, or mark the beats first."
         )
     times = found.samples / recording.rate
-    windows, usable = _windows(recording, times, rate, causal)
+    trace = _trace(recording, rate, causal)
+    windows = _windows(trace, times, rate)
     rhythm = rhythm_of(times, causal=causal)
     shape = _shape(windows, causal)
     names = [f"{name}_{lead}" for name in SHAPE for lead in recording.leads]
@@ -122,7 +129,10 @@ def beat_series(recording: Recording, *, rate: float = 125.0, causal: bool = Fal
         features=np.concatenate([rhythm.features, shape], axis=1).astype(np.float32),
         feature_names=[*RHYTHM, *names],
         labels=found.labels,
-        usable=usable,
+        usable=_usable(recording, times, causal),
+        trace=trace.astype(np.float32),
+        rate=rate,
+        simulated=recording.simulated,
     )
 
 
@@ -154,21 +164,24 @@ def rhythm_of(times: np.ndarray, *, causal: bool = False) -> Rhythm:
     return Rhythm(intervals, np.stack(columns, axis=1))
 
 
-def _windows(recording: Recording, times: np.ndarray, rate: float, causal: bool) -> tuple[np.ndarray, np.ndarray]:
+def _trace(recording: Recording, rate: float, causal: bool) -> np.ndarray:
+    """Return the signal at another rate, band-passed, (T, C) float64."""
     from scipy.signal import butter, sosfilt, sosfiltfilt
 
     changed = recording.resampled(rate)
     whole = np.where(np.isfinite(changed.signal), changed.signal, 0.0).astype(np.float64)
     stages = butter(2, BAND, btype="bandpass", fs=rate, output="sos")
     if causal:
-        passed = np.asarray(sosfilt(stages, whole - whole[:1], axis=0))
-    else:
-        passed = np.asarray(sosfiltfilt(stages, whole, axis=0))
+        return np.asarray(sosfilt(stages, whole - whole[:1], axis=0))
+    return np.asarray(sosfiltfilt(stages, whole, axis=0))
+
+
+def _windows(trace: np.ndarray, times: np.ndarray, rate: float) -> np.ndarray:
+    """Cut the windows of beats, (N, L, C), with zeros where the recording has begun late or ended early."""
     before, after = round(BEFORE * rate), round(AFTER * rate)
-    padded = np.pad(passed, ((before, after), (0, 0)))
+    padded = np.pad(trace, ((before, after), (0, 0)))
     starts = np.rint(times * rate).astype(np.int64)
-    windows = padded[starts[:, None] + np.arange(before + after)]
-    return windows, _usable(recording, times, causal)
+    return padded[starts[:, None] + np.arange(before + after)]
 
 
 def _usable(recording: Recording, times: np.ndarray, causal: bool) -> np.ndarray:

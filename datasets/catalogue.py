@@ -370,6 +370,20 @@ _ENTRIES = (
         notice=RESEARCH_ONLY,
     ),
     Dataset(
+        name="ecg_five_minutes",
+        summary="five minutes of a real ECG, one lead at 360 Hz with its 509 beats: an excerpt of MIT-BIH record 208",
+        source="MIT-BIH Arrhythmia Database 1.0.0 (https://physionet.org/content/mitdb/1.0.0/), lead MLII of record "
+        "208 from 19 min 34.5 s on",
+        licence="ODC-By-1.0",
+        citation="Moody G. B. and Mark R. G. (2001). The impact of the MIT-BIH Arrhythmia Database. IEEE Engineering "
+        "in Medicine and Biology 20(3), 45-50.",
+        size=108_128,
+        splits="in time: there is one patient",
+        embedded=True,
+        loader="integrand.datasets.real.ecg_five_minutes:load",
+        notice=RESEARCH_ONLY,
+    ),
+    Dataset(
         name="ptb_xl",
         summary="21,799 electrocardiograms of 18,869 patients, 12 leads, 10 s, with 71 statements by cardiologists",
         source="PTB-XL 1.0.3 (https://physionet.org/content/ptb-xl/1.0.3/)",

@@ -55,6 +55,9 @@ EMBEDDED: dict[str, EmbeddedFile] = {
     "planets": EmbeddedFile(
         "real/planets.csv.xz", "0ef4fb05d1eee72a316b7888f6bd98b3268f86cb968a1dacce256aa3a01c5121", 3_424
     ),
+    "ecg_five_minutes": EmbeddedFile(
+        "real/ecg_five_minutes.csv.xz", "cbff7123fac7a49e85a4e674e004f41784956b7634101b7cb9807be2f98d4bfb", 108_000
+    ),
     "digits": EmbeddedFile(
         "datasets/data/digits.csv.gz",
         "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",

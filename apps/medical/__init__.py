@@ -8,6 +8,16 @@ BEAT_NETWORKS = {
 }
 """Networks that name heart beats: file and class, and a line on each."""
 
+_WAVEFORMS_IN = "integrand.apps.medical.waveforms"
+WAVEFORM_NETWORKS = {
+    "s5": ("sequence_networks:S5Waveform", "S5 layers in both directions, a step the time between samples (default)"),
+    "linoss": ("sequence_networks:LinOSSWaveform", "forced oscillators in both directions"),
+    "mamba": ("sequence_networks:MambaWaveform", "Mamba layers in both directions"),
+    "unet": ("unet_waveform:UNetWaveform", "1-D U-Net, bound to the rate it was trained at"),
+}
+"""Networks that read waveforms: file and class, and a line on each."""
+_WAVEFORM_MODELS = {name: f"{_WAVEFORMS_IN}.models.{path}" for name, (path, _) in WAVEFORM_NETWORKS.items()}
+_WAVEFORM_SUMMARIES = {name: summary for name, (_, summary) in WAVEFORM_NETWORKS.items()}
 _SEGMENTS_IN = "integrand.apps.medical.segments.models"
 SEGMENT_NETWORKS = {
     "s5": ("sequence_networks:S5SegmentNetwork", "S5 over the raw signal in both directions (default)"),
@@ -44,6 +54,38 @@ APPLICATION = Application(
             writes="annotations of WFDB or a CSV, and a figure",
             product="annotations",
             stream="integrand.apps.medical.beats.streaming:stream",
+        ),
+        Task(
+            name="denoising",
+            summary="the clean signal of a noisy electrocardiogram, and what stood in its gaps, with a band",
+            module=f"{_WAVEFORMS_IN}.module:DenoisingModule",
+            data=f"{_WAVEFORMS_IN}.data:WaveformData",
+            models=_WAVEFORM_MODELS,
+            model_summaries=_WAVEFORM_SUMMARIES,
+            datasets=("simulated_ecg", "ecg_five_minutes", "mit_bih"),
+            default_recipe="simulated_denoising",
+            evaluate=f"{_WAVEFORMS_IN}.denoising_evaluation:evaluate",
+            figures=f"{_WAVEFORMS_IN}.denoising_figures:draw",
+            predict=f"{_WAVEFORMS_IN}.prediction:denoise",
+            reads="a record of WFDB or EDF, or a CSV with a column of times",
+            writes="the clean signal of each lead with its deviation as a CSV, and a figure",
+            product="signals",
+        ),
+        Task(
+            name="beat_detection",
+            summary="where the beats of a noisy electrocardiogram are, and the heart rate",
+            module=f"{_WAVEFORMS_IN}.module:BeatDetectionModule",
+            data=f"{_WAVEFORMS_IN}.data:WaveformData",
+            models=_WAVEFORM_MODELS,
+            model_summaries=_WAVEFORM_SUMMARIES,
+            datasets=("mit_bih", "simulated_ecg", "ecg_five_minutes"),
+            default_recipe="simulated_beat_detection",
+            evaluate=f"{_WAVEFORMS_IN}.detection_evaluation:evaluate",
+            figures=f"{_WAVEFORMS_IN}.detection_figures:draw",
+            predict=f"{_WAVEFORMS_IN}.prediction:find_beats",
+            reads="a record of WFDB or EDF, or a CSV with a column of times",
+            writes="annotations of WFDB or a CSV, and a figure",
+            product="beats",
         ),
         Task(
             name="rhythm",

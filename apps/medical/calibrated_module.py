@@ -77,10 +77,19 @@ class CalibratedModule(TaskModule):
         """Return log-likelihood and whether the class is right, of each sample, and remember them for calibration."""
         scores, labels, patients = self.class_scores(batch)
         self._seen.append((scores.detach(), labels, patients))
-        return {
+        found = {
             "nll": F.cross_entropy(scores, labels, reduction="none"),
             "accuracy": (scores.argmax(-1) == labels).float(),
-        }, None
+        }
+        return found, self.class_weights[labels] if self.class_weights is not None else None
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        """How much a sample of each class counts, (K,), in the loss and in what the best weights are chosen by.
+
+        None where all count alike. Calibration has nothing to do with it.
+        """
+        return None
 
     def on_validation_epoch_start(self) -> None:
         """Forget what was seen before."""

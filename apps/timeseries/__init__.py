@@ -25,7 +25,7 @@ FORECASTERS = {
 }
 """Forecasting networks: file and class, and a line on each."""
 
-_CLASSIFIERS_IN = "integrand.apps.timeseries.classification.models"
+_CLASSIFIERS_IN = "integrand.apps.series.classification.models"
 CLASSIFIERS = {
     "s5": ("sequence_classifiers:S5Classifier", "S5: diagonal state spaces, exact over any gap (default)"),
     "s4d": ("sequence_classifiers:S4DClassifier", "S4D: a state space for each channel"),

@@ -17,11 +17,13 @@ class PartsData(LightningDataModule):
 
     Attributes:
         batch_size: samples a training batch; other parts come in larger ones.
+        tested_together: samples at least in a batch of the other parts.
         num_workers: processes that load batches; 0 for the training process.
         seed: of order and of whatever is drawn at random.
     """
 
     batch_size: int
+    tested_together: int = 256
     num_workers: int
     seed: int
     _parts: dict[str, Any]
@@ -66,7 +68,7 @@ class PartsData(LightningDataModule):
         on_host = self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
         return ResumableLoader(
             dataset,
-            batch_size=self.batch_size if part == "train" else max(256, self.batch_size),
+            batch_size=self.batch_size if part == "train" else max(self.tested_together, self.batch_size),
             shuffle=shuffle,
             seed=self.seed,
             num_workers=self.num_workers,

@@ -12,8 +12,9 @@ import torch
 
 from integrand.apps.application import load
 from integrand.apps.cli import main
+from integrand.apps.series.classification.parts import SeriesOfPart, describe, standardised
 from integrand.apps.timeseries import APPLICATION
-from integrand.apps.timeseries.classification.data import ClassificationData, SeriesOfPart, describe, standardised
+from integrand.apps.timeseries.classification.data import ClassificationData
 from integrand.apps.timeseries.classification.module import ClassificationModule
 from integrand.apps.training.class_figures import confusion, reliability
 from integrand.core.errors import InputError

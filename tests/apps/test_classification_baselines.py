@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from integrand.apps.timeseries.classification.baselines import (
+from integrand.apps.series.classification.baselines import (
     BASELINES,
     Grid,
     Majority,
@@ -15,8 +15,8 @@ from integrand.apps.timeseries.classification.baselines import (
     RidgeClassifier,
     RocketRidge,
 )
-from integrand.apps.timeseries.classification.ridge import PENALTIES, ridge, temperature
-from integrand.apps.timeseries.classification.rocket import Rocket
+from integrand.apps.series.classification.ridge import PENALTIES, ridge, temperature
+from integrand.apps.series.classification.rocket import Rocket
 from integrand.core.errors import InputError
 from integrand.datasets.irregular import IrregularBatch
 

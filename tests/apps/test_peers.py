@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from integrand.apps.timeseries.gru_d import GRUD
-from integrand.apps.timeseries.multi_time_attention import MultiTimeAttention
+from integrand.apps.series.gru_d import GRUD
+from integrand.apps.series.multi_time_attention import MultiTimeAttention
 from integrand.core.errors import InputError
 
 Series = tuple[Tensor, Tensor, Tensor, Tensor]

@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from integrand.apps.cli import main
-from integrand.apps.timeseries.classification.data import describe
-from integrand.apps.timeseries.classification.models.sequence_classifiers import S5Classifier
+from integrand.apps.series.classification.models.sequence_classifiers import S5Classifier
+from integrand.apps.series.classification.parts import describe
 from integrand.apps.timeseries.classification.module import ClassificationModule
 from integrand.apps.timeseries.classification.prediction import predict as classify
 from integrand.apps.timeseries.classification.streaming import stream as stream_classes

@@ -7,7 +7,7 @@ import pytest
 import torch
 from peers import peer
 
-from integrand.apps.timeseries.classification.baselines import Majority, NearestNeighbour, RidgeClassifier, RocketRidge
+from integrand.apps.series.classification.baselines import Majority, NearestNeighbour, RidgeClassifier, RocketRidge
 from integrand.datasets.irregular import IrregularBatch
 
 aeon = peer("aeon")

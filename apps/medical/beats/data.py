@@ -1,5 +1,6 @@
 """The data module of beat classification: recordings by patient, cut into beats, in runs of neighbours."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from integrand.apps.medical.beats.batch import BeatBatch
+from integrand.apps.medical.beats.batch import BeatBatch, stack
 from integrand.apps.medical.beats.task import BeatTask
 from integrand.apps.training.parts_data import PartsData
 from integrand.core.errors import InputError, listed, unknown
@@ -17,7 +18,7 @@ from integrand.datasets.edf_files import SUFFIXES, read_edf
 from integrand.datasets.heart_beats import CLASSES
 from integrand.datasets.real import mit_bih
 from integrand.datasets.recording import Recording
-from integrand.datasets.splits import PARTS, IndexSplit, stratified
+from integrand.datasets.splits import PARTS, IndexSplit, spread
 from integrand.datasets.synthetic.ecg.patients import EcgSimulator
 from integrand.datasets.wfdb_files import read_wfdb, wfdb_records
 
@@ -30,7 +31,7 @@ DEFAULT_LEADS = {"mit_bih": ("MLII", ANY), SIMULATED: ("II", "V1")}
 class BeatData(PartsData):
     """Beats of recordings, split by patient into training, validation and test.
 
-    Means, deviations and shares are those of the training part.
+    Means, deviations and shares are those of the training part; with folds, of all its patients.
 
     Args:
         dataset: ``mit_bih``, ``simulated_ecg``, or a folder of records of WFDB or EDF with their beats marked.
@@ -44,6 +45,9 @@ class BeatData(PartsData):
         rate: Hz of the windows.
         causal: see ``beat_series``.
         context: beats of a training run.
+        folds: 1 for a validation part of its own. With more, no patient is set aside: all training patients are divided
+            into so many folds, a network learns from all but each, and validation is of every patient by the network
+            that never saw him.
         batch_size: runs a batch.
         num_workers: processes that load batches; 0 for the training process.
         seed: of the order and of where runs begin.
@@ -66,6 +70,7 @@ class BeatData(PartsData):
         rate: float = 125.0,
         causal: bool = False,
         context: int = 32,
+        folds: int = 1,
         batch_size: int = 32,
         num_workers: int = 0,
         seed: int = 0,
@@ -73,9 +78,13 @@ class BeatData(PartsData):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        self.tested_together = 4  # whole recordings
+        if len(fractions) != 3 or not all(0 < one < 1 for one in fractions) or abs(sum(fractions) - 1) > 1e-6:
+            raise InputError(f"data.fractions={fractions!r} must be three positive shares that add up to 1.")
         for name, value, least in (
             ("patients", patients, 3),
             ("context", context, 1),
+            ("folds", folds, 1),
             ("batch_size", batch_size, 1),
             ("num_workers", num_workers, 0),
         ):
@@ -84,7 +93,7 @@ class BeatData(PartsData):
         self.dataset, self.protocol, self.annotator = dataset, protocol, annotator
         self.leads = tuple(leads or DEFAULT_LEADS.get(dataset, ()))
         self.patients, self.seconds, self.fractions = patients, seconds, fractions
-        self.rate, self.causal, self.context = rate, causal, context
+        self.rate, self.causal, self.context, self.folds = rate, causal, context, folds
         self.batch_size, self.num_workers, self.seed, self.split_seed = batch_size, num_workers, seed, split_seed
         self.notices: list[str] = []
         self._parts: dict[str, BeatsOfPart] = {}
@@ -98,17 +107,44 @@ class BeatData(PartsData):
         self.series = [
             beat_series(_with_leads(each, self.leads), rate=self.rate, causal=self.causal) for each in recordings
         ]
+        told = "".join(each.content_hash for each in recordings).encode()
+        marked = [np.ascontiguousarray(each.labels).tobytes() for each in self.series]
+        self.checksum = hashlib.sha256(b"".join([told, *marked])).hexdigest()[:16]
         self.notices += sorted({notice for each in recordings for notice in each.notices})
         self.split = self._split(recordings)
         self.task = describe([self.series[row] for row in self.split.train], self)
+        folds = self._folds()
         for part in PARTS:
-            chosen = [self.series[row] for row in self.split.rows(part)]
-            self._parts[part] = BeatsOfPart(chosen, self.task, whole=part != "train", seed=self.seed)
+            rows = self.split.rows("train" if part == "validation" and self.folds > 1 else part)
+            self._parts[part] = BeatsOfPart(
+                [self.series[row] for row in rows],
+                self.task,
+                whole=part != "train",
+                folds=[folds.get(row, -1) for row in rows],
+                seed=self.seed,
+            )
 
     def part(self, name: str) -> "BeatsOfPart":
         """Return the beats of ``"train"``, ``"validation"`` or ``"test"``."""
         self.setup()
         return self._parts[name]
+
+    def _folds(self) -> dict[int, int]:
+        """Return the fold of each training recording, patients whole, so that classes lie evenly in the folds."""
+        if self.folds == 1:
+            return {}
+        rows, patients = list(self.split.train), [self.series[row].patient for row in self.split.train]
+        if len(set(patients)) < self.folds:
+            raise InputError(f"data.folds={self.folds} of {len(set(patients))} training patients: take fewer.")
+        of = spread(self._counts(rows), [1.0] * self.folds)
+        return {row: of[patient] for row, patient in zip(rows, patients, strict=True)}
+
+    def _counts(self, rows: list[int]) -> dict[str, np.ndarray]:
+        """Return how many beats of each class each patient of some recordings has, (K,) by patient."""
+        counts = {self.series[row].patient: np.zeros(len(CLASSES)) for row in rows}
+        for row in rows:
+            counts[self.series[row].patient] += np.bincount(self.series[row].labels, minlength=len(CLASSES))
+        return counts
 
     def _read(self) -> list[Recording]:
         if self.dataset == SIMULATED:
@@ -133,35 +169,28 @@ class BeatData(PartsData):
             "protocol": self.protocol if self.dataset == "mit_bih" else "random",
             "seed": self.split_seed,
         }
-        rows = range(len(recordings))
-        if self.dataset != "mit_bih":
-            return self._by_patient(list(rows), self.fractions, of)
-        train, test = mit_bih.PARTS[self.protocol]
-        kept = [row for row in rows if recordings[row].id in train]
-        share = self.fractions[1]
-        found = self._by_patient(kept, (1 - share, 0.0, share), of)
-        tested = tuple(row for row in rows if recordings[row].id in test)
-        return IndexSplit(found.train, found.test, tested, of)
+        rows = list(range(len(recordings)))
+        train, validation, test = self.fractions
+        if self.dataset == "mit_bih":
+            learned, tested = mit_bih.PARTS[self.protocol]
+            kept = [row for row in rows if recordings[row].id in learned]
+            test_rows = tuple(row for row in rows if recordings[row].id in tested)
+            parts = {0: tuple(kept)} if self.folds > 1 else self._by_patient(kept, (1 - validation, validation))
+            return IndexSplit(parts[0], parts.get(1, ()), test_rows, of)
+        if self.folds > 1:
+            parts = self._by_patient(rows, (train + validation, test))
+            return IndexSplit(parts[0], (), parts[1], of)
+        parts = self._by_patient(rows, (train, validation, test))
+        return IndexSplit(parts[0], parts[1], parts[2], of)
 
-    def _by_patient(self, rows: list[int], fractions: tuple[float, float, float], of: dict[str, Any]) -> IndexSplit:
+    def _by_patient(self, rows: list[int], fractions: Sequence[float]) -> dict[int, tuple[int, ...]]:
         """Divide recordings so that each patient is in one part, and each part has its share of every class's beats."""
-        chosen = [self.series[row] for row in rows]
-        found = stratified(
-            np.concatenate([each.labels for each in chosen]),
-            groups=[each.patient for each in chosen for _ in range(len(each))],
-            fractions=fractions,
-            seed=self.split_seed,
-            of=of,
-        )
-        first = np.cumsum([0, *(len(each) for each in chosen)])[:-1]
-        train, validation, test = ({*found.rows(part)} for part in PARTS)
-        return IndexSplit(
-            *(
-                tuple(row for row, beat in zip(rows, first, strict=True) if beat in part)
-                for part in (train, validation, test)
-            ),
-            of,
-        )
+        of = spread(self._counts(rows), fractions, seed=self.split_seed)
+        places = [of[self.series[row].patient] for row in rows]
+        return {
+            part: tuple(row for row, place in zip(rows, places, strict=True) if place == part)
+            for part in range(len(fractions))
+        }
 
 
 class BeatsOfPart(Dataset):
@@ -173,12 +202,25 @@ class BeatsOfPart(Dataset):
         series: of the recordings.
         task: how they are scaled.
         whole: whether a run is a whole recording.
+        folds: of each recording, -1 where it is in none.
         seed: of where runs begin.
     """
 
-    def __init__(self, series: list[BeatSeries], task: BeatTask, *, whole: bool, seed: int = 0) -> None:
+    def __init__(
+        self,
+        series: list[BeatSeries],
+        task: BeatTask,
+        *,
+        whole: bool,
+        folds: Sequence[int] | None = None,
+        seed: int = 0,
+    ) -> None:
         self.series, self.task, self.whole, self.seed = series, task, whole, seed
-        self._scaled = [_scaled(each, task) for each in series]
+        number = {name: place for place, name in enumerate(dict.fromkeys(each.patient for each in series))}
+        self._scaled = [
+            scaled(each, task, patient=number[each.patient], fold=fold)
+            for each, fold in zip(series, folds or [-1] * len(series), strict=True)
+        ]
         runs = [1 if whole else -(-len(each) // task.context) for each in series]
         self._of = [(number, run) for number, count in enumerate(runs) for run in range(count)]
 
@@ -195,14 +237,14 @@ class BeatsOfPart(Dataset):
     def _run(self, index: int) -> BeatBatch:
         epoch, place = divmod(index, len(self))
         number, run = self._of[place]
-        scaled, count = self._scaled[number], len(self.series[number])
+        whole, count = self._scaled[number], len(self.series[number])
         if self.whole:
-            return scaled
+            return whole
         context = self.task.context
         shift = int(np.random.Generator(np.random.Philox(key=[self.seed, epoch])).integers(context))
         # The last run ends with the recording, so that every beat is seen in nearly every epoch.
         first = max(0, min(run * context + shift, count - context))
-        return BeatBatch(*(value[:, first : first + context] for value in _values(scaled)))
+        return whole.between(first, first + context)
 
 
 def describe(series: list[BeatSeries], data: BeatData) -> BeatTask:
@@ -225,31 +267,19 @@ def describe(series: list[BeatSeries], data: BeatData) -> BeatTask:
         scale=np.where(deviation > 0, deviation, 1.0).tolist(),
         size=windows.std(axis=(0, 1), dtype=np.float64).tolist(),
         shares=shares.tolist(),
+        folds=data.folds,
     )
 
 
-def stack(runs: Sequence[BeatBatch]) -> BeatBatch:
-    """Return runs as one batch, the shorter ones padded at their ends."""
-    longest = max(run.mask.shape[1] for run in runs)
-    return BeatBatch(
-        *(
-            torch.cat([_padded(value, longest) for value in values])
-            for values in zip(*(_values(run) for run in runs), strict=True)
-        )
-    )
+def scaled(series: BeatSeries, task: BeatTask, *, patient: int = 0, fold: int = -1) -> BeatBatch:
+    """Return the beats of a recording as one run, (1, N, ...), in the units of a task.
 
-
-def _values(run: BeatBatch) -> tuple[torch.Tensor, ...]:
-    return run.windows, run.features, run.intervals, run.labels, run.mask
-
-
-def _padded(value: torch.Tensor, length: int) -> torch.Tensor:
-    missing = length - value.shape[1]
-    return value if not missing else torch.cat([value, value.new_zeros((1, missing, *value.shape[2:]))], dim=1)
-
-
-def _scaled(series: BeatSeries, task: BeatTask) -> BeatBatch:
-    """Return the beats of a recording as one run, (1, N, ...)."""
+    Args:
+        series: the beats.
+        task: means and deviations.
+        patient: number of the patient in his part.
+        fold: his fold, -1 for none.
+    """
     features = (series.features - np.array(task.location)) / np.array(task.scale)
     windows = series.windows / np.array(task.size)
     return BeatBatch(
@@ -258,6 +288,9 @@ def _scaled(series: BeatSeries, task: BeatTask) -> BeatBatch:
         torch.from_numpy(series.intervals.astype(np.float32)).unsqueeze(0),
         torch.from_numpy(series.labels).unsqueeze(0),
         torch.from_numpy(series.usable).unsqueeze(0),
+        torch.ones((1, len(series)), dtype=torch.bool),
+        torch.tensor([patient]),
+        torch.tensor([fold]),
     )
 
 

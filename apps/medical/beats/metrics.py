@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from integrand.apps.training.class_scores import Bootstrap, group_weights
 from integrand.core.errors import InputError
 
 Array = np.ndarray
 METRICS = {
+    "macro_f1": "mean over the classes that occur of the harmonic mean of sensitivity and positive predictivity",
     "jk": "half of Cohen's kappa and an eighth of the sum of sensitivities and positive predictivities of S and V",
     "accuracy": "share of beats named rightly",
     "kappa": "agreement beyond what chance would give, 1 where all agree (Cohen)",
-    "macro_f1": "mean over the classes that occur of the harmonic mean of sensitivity and positive predictivity",
     "f1_N": "harmonic mean of sensitivity and positive predictivity, normal beats",
     "f1_S": "the same, supraventricular ectopic beats",
     "f1_V": "the same, ventricular ectopic beats",
@@ -52,7 +53,7 @@ def beat_scores(counts: Array, classes: list[str]) -> dict[str, float]:
     Llamedo and Poll (2011), Optimization of ECG classification by means of feature selection, Eq. 5, for jk; Cohen
     (1960), A coefficient of agreement for nominal scales.
     """
-    return {name: float(value) for name, value in stacked_scores(counts[None], classes, only=None).items()}
+    return {name: float(value[0]) for name, value in stacked_scores(counts[None], classes, only=None).items()}
 
 
 def stacked_scores(counts: Array, classes: list[str], *, only: str | None) -> dict[str, Any]:
@@ -75,6 +76,39 @@ def stacked_scores(counts: Array, classes: list[str], *, only: str | None) -> di
         found["jk"] = kappa / 2 + (found["se_S"] + found["se_V"] + found["pp_S"] + found["pp_V"]) / 8
     chosen = METRICS if only is None else (only,)
     return {name: found[name] for name in chosen if name in found}
+
+
+def patient_bootstrap(
+    counts: dict[str, Array], classes: list[str], metric: str, *, better: str | None = None, resamples: int = 2000
+) -> Bootstrap:
+    """Interval of each namer's metric, by resampling patients with replacement.
+
+    Beats of one patient are no independent witnesses. All namers are resampled alike: intervals of gains are paired.
+
+    Args:
+        counts: (P, K, K) confusion matrix of each patient, by namer.
+        classes: names of the K classes.
+        metric: one of ``METRICS``.
+        better: the namer whose gain over every other is wanted, as a share of the other's, or None.
+        resamples: how many are drawn.
+    """
+    patients = len(next(iter(counts.values())))
+    weight = group_weights(np.arange(patients), resamples, np.random.default_rng(0))
+    draws, whole = {}, {}
+    for who, one in counts.items():
+        draws[who] = stacked_scores(np.tensordot(weight, one, axes=1), classes, only=metric)[metric]
+        whole[who] = stacked_scores(one.sum(axis=0)[None], classes, only=metric)[metric][0]
+    tails = [0.025, 0.975]
+    gains: dict[str, dict[str, float]] = {}
+    for other in [who for who in draws if better is not None and who != better]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            change = (draws[better] - draws[other]) / np.abs(draws[other])
+            gain = (whole[better] - whole[other]) / abs(whole[other])
+        change = change[np.isfinite(change)]
+        if len(change) and np.isfinite(gain):
+            low, high = np.quantile(change, tails).tolist()
+            gains[other] = {"gain": float(gain), "low": low, "high": high}
+    return Bootstrap(metric, {who: tuple(np.quantile(one, tails).tolist()) for who, one in draws.items()}, gains)
 
 
 def _mean(values: Array, chosen: Array) -> Array:

@@ -1,30 +1,38 @@
-"""The Lightning module of beat classification."""
+"""The Lightning module of beat classification.
+
+Dimension letters: B runs, N beats of a run, M beats that count, K classes.
+"""
 
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from integrand.apps.medical.beats.batch import BeatBatch
 from integrand.apps.medical.beats.data import BeatsOfPart
 from integrand.apps.medical.beats.models.beat_network import BeatNetwork
 from integrand.apps.medical.beats.task import BeatTask
-from integrand.apps.training.task_module import TaskModule
+from integrand.apps.medical.calibrated_module import CalibratedModule
 from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError
 
 
-class BeatModule(TaskModule):
+class BeatModule(CalibratedModule):
     """Names of beats, trained on the logarithm of the probability of the right class.
 
     Classes weigh by a power of one over their share in the training part, ``balance`` 0.5 for its root: with 0 rare
     beats are never named, with 1 common ones are named rare.
 
+    Where the patients of training are divided into folds, a network of its own learns from all but each fold. A new
+    patient is named by the mean of their probabilities; a training patient, for validation and calibration, by the one
+    that never saw him.
+
     Args:
         network: a network of beats; it is built for the data when training starts.
         learning_rate, weight_decay, warmup_steps, ema_decay: see ``BaseModule``.
+        coverage: see ``CalibratedModule``.
         balance: the power, from 0 to 1.
         label_smoothing: share of the target's probability that is spread over all classes.
     """
@@ -33,7 +41,6 @@ class BeatModule(TaskModule):
     monitor: ClassVar[str] = "validation/nll"
     networks: ClassVar[type[TaskNetwork]] = BeatNetwork
     described_by: ClassVar[type] = BeatTask
-    validated: ClassVar[tuple[str, ...]] = ("nll", "accuracy")
     network: BeatNetwork
 
     def __init__(
@@ -44,11 +51,13 @@ class BeatModule(TaskModule):
         weight_decay: float = 0.05,
         warmup_steps: int = 50,
         ema_decay: float = 0.99,
+        coverage: float = 0.9,
         balance: float = 0.5,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(
             network,
+            coverage=coverage,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             warmup_steps=warmup_steps,
@@ -58,34 +67,73 @@ class BeatModule(TaskModule):
             if not 0 <= value <= 1:
                 raise InputError(f"model.{name}={value!r} is out of range: it must lie in [0, 1].")
         self.balance, self.label_smoothing = balance, label_smoothing
+        self.others = nn.ModuleList()
+
+    @property
+    def members(self) -> list[BeatNetwork]:
+        """The networks, one for each fold."""
+        return [self.network, *self.others]  # pyright: ignore[reportReturnType]
+
+    def build_networks(self, task: BeatTask) -> None:
+        """Build the network, and one more for each further fold."""
+        super().build_networks(task)
+        while len(self.members) < task.folds:
+            another = type(self.network)(**self.network.hparams)
+            another.build(task)
+            self.others.append(another)
 
     def forward(self, batch: BeatBatch) -> Tensor:
-        """Return the probabilities of the classes, (B, N, K)."""
-        return self.network(batch).float().softmax(-1)
+        """Return the calibrated probabilities of the classes, (B, N, K): the mean over the members."""
+        return torch.stack([self.probabilities(member(batch)) for member in self.members]).mean(0)
 
     @torch.no_grad()
-    def named(self, part: BeatsOfPart) -> list[np.ndarray]:
-        """Return the probabilities of the beats of each recording, (N, K) float64 on the host."""
+    def named(self, part: BeatsOfPart, *, calibrated: bool = True) -> list[np.ndarray]:
+        """Return the probabilities of the beats of each recording, (N, K) float64 on the host.
+
+        Args:
+            part: of whole recordings; those of a fold are named by the network that never saw them.
+            calibrated: whether the temperature is applied.
+        """
         self.eval()
         found = []
         for place in range(len(part)):
             run = part[place].to(self.device)
-            found.append(self(run)[0].double().cpu().numpy())
+            fold = int(run.folds[0])
+            asked = self.members if fold < 0 else [self.members[fold]]
+            scores = torch.stack([member(run)[0] for member in asked])
+            p = self.probabilities(scores) if calibrated else scores.float().softmax(-1)
+            found.append(p.mean(0).cpu().double().numpy())
         return found
 
     def loss(self, batch: BeatBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Average the weighted cross entropy over the beats that are there."""
-        scores, labels = self._of_beats(batch)
-        shares = torch.tensor(self.network.built_for.shares, device=scores.device)
-        weight = torch.where(shares > 0, shares, 1.0) ** -self.balance
-        loss = F.cross_entropy(scores, labels, weight=weight, label_smoothing=self.label_smoothing)
-        return loss, {"accuracy": (scores.detach().argmax(-1) == labels).float().mean()}
+        """Average the weighted cross entropy over the beats that are there, and over the members' patients."""
+        weight = self.class_weights
+        losses, right = [], []
+        for fold, member in enumerate(self.members):
+            own = batch if len(self.members) == 1 else batch.runs(batch.folds != fold)
+            if not len(own):
+                continue
+            scores, labels = member(own).float()[own.mask], own.labels[own.mask]
+            losses.append(F.cross_entropy(scores, labels, weight=weight, label_smoothing=self.label_smoothing))
+            right.append((scores.detach().argmax(-1) == labels).float().mean())
+        return torch.stack(losses).mean(), {"accuracy": torch.stack(right).mean()}
 
-    def scores(self, batch: Any) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Return log-likelihood and whether the class is right, of each beat."""
-        scores, labels = self._of_beats(batch)
-        nll = F.cross_entropy(scores, labels, reduction="none")
-        return {"nll": nll, "accuracy": (scores.argmax(-1) == labels).float()}, None
+    @property
+    def class_weights(self) -> Tensor:
+        """One over the share of each class, to the power ``balance``, (K,)."""
+        shares = torch.tensor(self.network.built_for.shares, device=self.device)
+        return torch.where(shares > 0, shares, 1.0) ** -self.balance
 
-    def _of_beats(self, batch: BeatBatch) -> tuple[Tensor, Tensor]:
-        return self.network(batch).float()[batch.mask], batch.labels[batch.mask]
+    def class_scores(self, batch: Any) -> tuple[Tensor, Tensor, np.ndarray]:
+        """Return the scores of the beats that count, by members that did not learn from them; see the base class."""
+        scores = torch.zeros((*batch.mask.shape, len(self.network.built_for.classes)), device=self.device)
+        for fold in batch.folds.unique().tolist():
+            rows = batch.folds == fold
+            own = batch.runs(rows)
+            if fold >= 0:
+                scores[rows] = self.members[fold](own).float()
+            else:
+                members = torch.stack([member(own).float().log_softmax(-1) for member in self.members])
+                scores[rows] = members.exp().mean(0).log()
+        patients = batch.patients[:, None].expand_as(batch.mask)[batch.mask]
+        return scores[batch.mask], batch.labels[batch.mask], patients.cpu().numpy()

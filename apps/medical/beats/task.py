@@ -21,6 +21,7 @@ class BeatTask:
         location, scale: (F,) means and deviations of the features.
         size: (C,) deviation of the windows of each lead, mV.
         shares: (K,) of the classes.
+        folds: into which the training patients are divided, a network for each; 1 for one network of all.
     """
 
     classes: list[str]
@@ -34,6 +35,7 @@ class BeatTask:
     scale: list[float]
     size: list[float]
     shares: list[float]
+    folds: int = 1
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:

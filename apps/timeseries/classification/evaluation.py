@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from integrand.apps.timeseries.classification.baselines import BASELINES
-from integrand.apps.timeseries.classification.data import ClassificationData, SeriesOfPart
+from integrand.apps.series.classification.baselines import BASELINES
+from integrand.apps.series.classification.parts import SeriesOfPart
+from integrand.apps.timeseries.classification.data import ClassificationData
 from integrand.apps.timeseries.classification.module import ClassificationModule
 from integrand.apps.training.class_scores import METRICS, bootstrap, classification_scores
 from integrand.datasets.splits import PARTS

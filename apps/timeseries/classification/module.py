@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from integrand.apps.timeseries.classification.data import standardised
-from integrand.apps.timeseries.classification.models.classifier import Classifier
-from integrand.apps.timeseries.classification.task import ClassificationTask
+from integrand.apps.series.classification.models.classifier import Classifier
+from integrand.apps.series.classification.parts import standardised
+from integrand.apps.series.classification.task import ClassificationTask
 from integrand.apps.training.task_module import TaskModule
 from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError

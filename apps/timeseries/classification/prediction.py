@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from integrand.apps.series.classification.task import ClassificationTask
 from integrand.apps.timeseries.classification.module import ClassificationModule
-from integrand.apps.timeseries.classification.task import ClassificationTask
-from integrand.apps.timeseries.places import require_places
 from integrand.apps.training import figures
 from integrand.apps.training.files import write_atomically
+from integrand.apps.training.places import require_places
 from integrand.core.errors import InputError
 from integrand.datasets.labelled import LabelledSeries
 from integrand.datasets.static_columns import columns_of, columns_of_words, take_static

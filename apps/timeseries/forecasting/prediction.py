@@ -17,10 +17,10 @@ import torch
 from integrand.apps.timeseries.forecasting.evaluation import Example
 from integrand.apps.timeseries.forecasting.module import ForecastingModule
 from integrand.apps.timeseries.forecasting.queries import beyond_training, lead_times, read_queries, span
-from integrand.apps.timeseries.places import require_places
 from integrand.apps.timeseries.scores import Z_LEVEL
 from integrand.apps.timeseries.strangers import MOST, strangers
 from integrand.apps.training.files import write_atomically
+from integrand.apps.training.places import require_places
 from integrand.core.errors import InputError, listed
 from integrand.datasets.forecasting import ForecastTask, Windows
 from integrand.datasets.tables import Series, Table, read_table, require_span

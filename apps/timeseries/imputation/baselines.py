@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from integrand.apps.timeseries.neighbours import after, before, interpolated
+from integrand.apps.series.neighbours import after, before, interpolated
 from integrand.apps.timeseries.spread import spread
 from integrand.core.fields.periodic_forcing import harmonics
 from integrand.datasets.imputation import ImputationTask, ImputationWindows

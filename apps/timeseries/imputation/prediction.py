@@ -16,9 +16,9 @@ import torch
 
 from integrand.apps.timeseries.imputation.evaluation import Example
 from integrand.apps.timeseries.imputation.module import ImputationModule
-from integrand.apps.timeseries.places import require_places
 from integrand.apps.timeseries.strangers import strangers
 from integrand.apps.training.files import write_atomically
+from integrand.apps.training.places import require_places
 from integrand.core.errors import InputError
 from integrand.datasets.imputation import Cuts, ImputationTask
 from integrand.datasets.tables import Series, Table, read_table

@@ -13,6 +13,9 @@ from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.layers import S5, ResidualStack
 from integrand.core.models.read_backwards import read_backwards
 
+PIECE = 4096
+"""Beats that are encoded together where nothing is learned."""
+
 
 class BeatNetwork(TaskNetwork[BeatTask]):
     """Names the beats of a run; a subclass says by ``forward`` how. Returns scores (B, N, K)."""
@@ -106,7 +109,13 @@ class S5BeatNetwork(BeatNetwork):
             [self.encoder(batch.windows.flatten(0, 1)).view(b, n, -1), self.rhythm(batch.features)], dim=-1
         )
         x = self.merge(seen)
-        found = [self.forwards(x, batch.intervals, batch.mask).y]
+        found = [self.forwards(x, batch.intervals, batch.present).y]
         if self.backwards is not None:
-            found.append(read_backwards(self.backwards, x, batch.intervals, batch.mask))
+            found.append(read_backwards(self.backwards, x, batch.intervals, batch.present))
         return self.head(self.norm(torch.cat([*found, seen], dim=-1)))
+
+    def _waves(self, windows: Tensor) -> Tensor:
+        """Encode windows, (B N, C, L) to (B N, width); whole recordings piece by piece, to bound the memory."""
+        if torch.is_grad_enabled():
+            return self.encoder(windows)
+        return torch.cat([self.encoder(piece) for piece in windows.split(PIECE)])

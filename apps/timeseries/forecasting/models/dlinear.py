@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from integrand.apps.series.neighbours import after, before
 from integrand.apps.timeseries.forecasting.models.forecaster import Forecast, Forecaster
 from integrand.apps.timeseries.forecasting.models.readout import LEAST_STD
-from integrand.apps.timeseries.neighbours import after, before
 from integrand.core.errors import InputError
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from integrand.apps.timeseries.neighbours import before
+from integrand.apps.series.neighbours import before
 from integrand.apps.timeseries.network import GaussianAnswer
 from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError

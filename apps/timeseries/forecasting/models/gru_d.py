@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
+from integrand.apps.series.gru_d import GRUD
 from integrand.apps.timeseries.forecasting.models.forecaster import Forecast, Forecaster
 from integrand.apps.timeseries.forecasting.models.readout import GaussianReadout
-from integrand.apps.timeseries.gru_d import GRUD
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch
 

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
+from integrand.apps.series.multi_time_attention import MultiTimeAttention
 from integrand.apps.timeseries.forecasting.models.forecaster import Forecast, Forecaster
 from integrand.apps.timeseries.forecasting.models.readout import GaussianReadout
-from integrand.apps.timeseries.multi_time_attention import MultiTimeAttention
 from integrand.datasets.forecasting import ForecastTask
 from integrand.datasets.irregular import IrregularBatch
 

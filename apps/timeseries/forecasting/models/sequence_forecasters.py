@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from integrand.apps.series.layers import sequence_layer
+from integrand.apps.series.neighbours import before
 from integrand.apps.timeseries.forecasting.models.forecaster import Forecast, Forecaster
 from integrand.apps.timeseries.forecasting.models.readout import LEAST_STD
 from integrand.apps.timeseries.forecasting.models.window_scale import channels_apart, last_level, window_scale
-from integrand.apps.timeseries.layers import sequence_layer
-from integrand.apps.timeseries.neighbours import before
 from integrand.core.fields.periodic_forcing import harmonics
 from integrand.core.layers import LinOSS, SequenceLayer
 from integrand.datasets.forecasting import ForecastTask

@@ -6,7 +6,7 @@ Dimension letters: B batch, L context length, C channels seen.
 import torch
 from torch import Tensor
 
-from integrand.apps.timeseries.neighbours import before
+from integrand.apps.series.neighbours import before
 from integrand.datasets.irregular import IrregularBatch
 
 LEAST_SPREAD = 0.1

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from integrand.apps.timeseries.neighbours import Nearest, after, before, interpolated
+from integrand.apps.series.neighbours import Nearest, after, before, interpolated
 from integrand.apps.timeseries.network import GaussianAnswer
 from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError

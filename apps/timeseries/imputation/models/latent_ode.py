@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from integrand.apps.series.layers import sequence_layer
 from integrand.apps.timeseries.imputation.models.imputer import LEAST_STD, Imputer
-from integrand.apps.timeseries.layers import sequence_layer
 from integrand.apps.timeseries.network import GaussianAnswer
 from integrand.core.fields import MLP
 from integrand.core.layers import ResidualStack

@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from integrand.apps.timeseries.gru_d import GRUD
+from integrand.apps.series.gru_d import GRUD
+from integrand.apps.series.multi_time_attention import MultiTimeAttention
 from integrand.apps.timeseries.imputation.models.imputer import GaussianHead, Imputer
-from integrand.apps.timeseries.multi_time_attention import MultiTimeAttention
 from integrand.apps.timeseries.network import GaussianAnswer
 from integrand.datasets.imputation import ImputationTask
 from integrand.datasets.irregular import IrregularBatch

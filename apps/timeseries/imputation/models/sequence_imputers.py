@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from integrand.apps.series.layers import sequence_layer
 from integrand.apps.timeseries.imputation.models.imputer import GaussianHead, Imputer
-from integrand.apps.timeseries.layers import sequence_layer
 from integrand.apps.timeseries.network import GaussianAnswer
 from integrand.core.layers import ResidualStack
 from integrand.core.models.read_backwards import read_backwards

@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 from scipy.special import softmax
 
-from integrand.apps.timeseries.classification.ridge import ridge, temperature
-from integrand.apps.timeseries.classification.rocket import Rocket
+from integrand.apps.series.classification.ridge import ridge, temperature
+from integrand.apps.series.classification.rocket import Rocket
 from integrand.core.errors import InputError
 from integrand.datasets.irregular import IrregularBatch
 

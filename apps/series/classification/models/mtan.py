@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from integrand.apps.timeseries.classification.models.classifier import Classifier, Head
-from integrand.apps.timeseries.classification.models.controlled_classifiers import duration
-from integrand.apps.timeseries.classification.task import ClassificationTask
-from integrand.apps.timeseries.multi_time_attention import MultiTimeAttention
+from integrand.apps.series.classification.models.classifier import Classifier, Head
+from integrand.apps.series.classification.models.controlled_classifiers import duration
+from integrand.apps.series.classification.task import ClassificationTask
+from integrand.apps.series.multi_time_attention import MultiTimeAttention
 from integrand.datasets.irregular import IrregularBatch
 
 

@@ -4,8 +4,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from integrand.apps.timeseries.classification.models.classifier import Classifier, Head
-from integrand.apps.timeseries.classification.task import ClassificationTask
+from integrand.apps.series.classification.models.classifier import Classifier, Head
+from integrand.apps.series.classification.task import ClassificationTask
 from integrand.core.models import ControlledModel, LogNCDE, NeuralCDE, NeuralRDE
 from integrand.datasets.irregular import IrregularBatch
 

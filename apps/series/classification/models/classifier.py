@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from integrand.apps.timeseries.classification.task import ClassificationTask
-from integrand.apps.timeseries.neighbours import before
+from integrand.apps.series.classification.task import ClassificationTask
+from integrand.apps.series.neighbours import before
 from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError
 from integrand.datasets.irregular import IrregularBatch

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from integrand.apps.timeseries.neighbours import before
+from integrand.apps.series.neighbours import before
 from integrand.core.errors import InputError
 
 

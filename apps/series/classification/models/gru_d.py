@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
-from integrand.apps.timeseries.classification.models.classifier import Classifier, Head
-from integrand.apps.timeseries.classification.models.controlled_classifiers import duration
-from integrand.apps.timeseries.classification.task import ClassificationTask
-from integrand.apps.timeseries.gru_d import GRUD
+from integrand.apps.series.classification.models.classifier import Classifier, Head
+from integrand.apps.series.classification.models.controlled_classifiers import duration
+from integrand.apps.series.classification.task import ClassificationTask
+from integrand.apps.series.gru_d import GRUD
 from integrand.datasets.irregular import IrregularBatch
 
 

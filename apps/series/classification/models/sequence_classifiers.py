@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from integrand.apps.timeseries.classification.models.classifier import Classifier, Head
-from integrand.apps.timeseries.classification.task import ClassificationTask
-from integrand.apps.timeseries.layers import sequence_layer
+from integrand.apps.series.classification.models.classifier import Classifier, Head
+from integrand.apps.series.classification.task import ClassificationTask
+from integrand.apps.series.layers import sequence_layer
 from integrand.core.layers import LinOSS, ResidualStack, SequenceLayer
 from integrand.datasets.irregular import IrregularBatch
 

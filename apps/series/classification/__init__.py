@@ -1,0 +1,1 @@
+"""Classes of irregular series: their task, batches, networks, and classifiers in closed form."""
