@@ -5,8 +5,29 @@ from integrand.apps.application import Application, Task
 _BEATS_IN = "integrand.apps.medical.beats.models"
 BEAT_NETWORKS = {
     "s5": ("beat_network:S5BeatNetwork", "convolutions see each beat, S5 steps from beat to beat by RR (default)"),
+    "linoss": ("rhythm_networks:LinOSSBeatNetwork", "the same with forced oscillators in S5's place"),
+    "lru": ("rhythm_networks:LRUBeatNetwork", "the same with linear recurrent units"),
+    "mamba": ("rhythm_networks:MambaBeatNetwork", "the same with selective layers"),
+    "cfc": ("rhythm_networks:CfCBeatNetwork", "the same with closed-form continuous-time layers, one beat at a time"),
+    "ecg_ode": ("ecg_ode:EcgOdeBeatNetwork", "each beat told by the waves of McSharry's equation; S5 on them"),
+    "log_ncde": ("log_ncde:LogNCDEBeatNetwork", "a log neural CDE reads each beat's samples, S5 the rhythm; slow"),
+    "resnet": ("resnet:ResNetBeatNetwork", "residual convolutions on each beat by itself, with its RR features"),
 }
 """Networks that name heart beats: file and class, and a line on each."""
+
+_STAYS_IN = "integrand.apps.medical.icu.models"
+STAY_NETWORKS = {
+    "s5": ("stay_networks:S5Stays", "S5 over the hours, beside a regression on summaries (default)"),
+    "cfc": ("stay_networks:CfCStays", "CfC: a closed form of liquid time constants, beside the same"),
+    "latent_ode": ("stay_networks:LatentODEStays", "a latent ODE that explains the record, beside the same"),
+    "latent_sde": ("stay_networks:LatentSDEStays", "a latent SDE that explains the record, beside the same"),
+    "neural_cde": ("stay_networks:NeuralCDEStays", "a neural CDE driven by the record, beside the same"),
+    "mamba": ("stay_networks:MambaStays", "Mamba: state spaces that choose what they remember, beside the same"),
+    "linoss": ("stay_networks:LinOSSStays", "LinOSS: forced harmonic oscillators, beside the same"),
+    "gru_d": ("stay_networks:GRUDStays", "GRU-D: a GRU whose inputs and memory decay, beside the same (a peer)"),
+    "mtan": ("stay_networks:MTANStays", "attention at reference times, beside the same (a peer)"),
+}
+"""Networks that read stays in intensive care: file and class, and a line on each."""
 
 _WAVEFORMS_IN = "integrand.apps.medical.waveforms"
 WAVEFORM_NETWORKS = {
@@ -54,6 +75,22 @@ APPLICATION = Application(
             writes="annotations of WFDB or a CSV, and a figure",
             product="annotations",
             stream="integrand.apps.medical.beats.streaming:stream",
+        ),
+        Task(
+            name="icu",
+            summary="the risk of death from records of intensive care, calibrated, hour by hour",
+            module="integrand.apps.medical.icu.module:IcuModule",
+            data="integrand.apps.medical.icu.data:IcuData",
+            models={name: f"{_STAYS_IN}.{path}" for name, (path, _) in STAY_NETWORKS.items()},
+            model_summaries={name: summary for name, (_, summary) in STAY_NETWORKS.items()},
+            datasets=("physionet2012",),
+            default_recipe="physionet2012_mortality",
+            evaluate="integrand.apps.medical.icu.evaluation:evaluate",
+            figures="integrand.apps.medical.icu.figures:draw",
+            predict="integrand.apps.medical.icu.prediction:predict",
+            reads="a CSV of vitals in wide or long form",
+            writes="a CSV of risks with their sets, and a figure",
+            product="risks",
         ),
         Task(
             name="denoising",

@@ -81,13 +81,12 @@ class CalibratedModule(TaskModule):
             "nll": F.cross_entropy(scores, labels, reduction="none"),
             "accuracy": (scores.argmax(-1) == labels).float(),
         }
-        return found, self.class_weights[labels] if self.class_weights is not None else None
+        return found, self.sample_weights(labels)
 
-    @property
-    def class_weights(self) -> Tensor | None:
-        """How much a sample of each class counts, (K,), in the loss and in what the best weights are chosen by.
+    def sample_weights(self, labels: Tensor) -> Tensor | None:
+        """Return how much each sample counts where the best weights are chosen, (M,); None where all count alike.
 
-        None where all count alike. Calibration has nothing to do with it.
+        Calibration has nothing to do with it.
         """
         return None
 
