@@ -146,6 +146,11 @@ def _parser() -> CommandParser:
         default=None,  # an option that was not given is none that a task refuses
         help="tell how badly each observed value fits the others, in standard deviations; imputation alone",
     )
+    parser.add_argument(
+        "--annotator",
+        metavar="SUFFIX",
+        help="of the annotations of WFDB that mark a record's beats, such as atr (none)",
+    )
     parser.add_argument("--span", type=float, help="how long a trajectory of a system is (as long as trained)")
     parser.add_argument("--steps", type=int, help="how many steps a surrogate of fields makes (as many as trained)")
     parser.add_argument(
