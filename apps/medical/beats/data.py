@@ -12,19 +12,17 @@ from torch.utils.data import Dataset
 from integrand.apps.medical.beats.batch import BeatBatch, stack
 from integrand.apps.medical.beats.task import BeatTask
 from integrand.apps.training.parts_data import PartsData
-from integrand.core.errors import InputError, listed, unknown
+from integrand.core.errors import InputError, unknown
 from integrand.datasets.beat_series import BeatSeries, beat_series
 from integrand.datasets.edf_files import SUFFIXES, read_edf
 from integrand.datasets.heart_beats import CLASSES
 from integrand.datasets.real import mit_bih
-from integrand.datasets.recording import Recording
+from integrand.datasets.recording import ANY, Recording, with_leads
 from integrand.datasets.splits import PARTS, IndexSplit, stratified
 from integrand.datasets.synthetic.ecg.patients import EcgSimulator
 from integrand.datasets.wfdb_files import read_wfdb, wfdb_records
 
 SIMULATED = "simulated_ecg"
-ANY = "*"
-"""Stands for whichever lead is left, in the order of the recording."""
 DEFAULT_LEADS = {"mit_bih": ("MLII", ANY), SIMULATED: ("II", "V1")}
 
 
@@ -103,7 +101,7 @@ class BeatData(PartsData):
         recordings = self._read()
         _demand_each_once(recordings)
         self.series = [
-            beat_series(_with_leads(each, self.leads), rate=self.rate, causal=self.causal) for each in recordings
+            beat_series(with_leads(each, self.leads), rate=self.rate, causal=self.causal) for each in recordings
         ]
         told = "".join(each.content_hash for each in recordings).encode()
         marked = [np.ascontiguousarray(each.labels).tobytes() for each in self.series]
@@ -320,20 +318,6 @@ def even_folds(counts: dict[str, np.ndarray], folds: int) -> dict[str, int]:
         filled[place] += shares[name]
         of[name] = place
     return of
-
-
-def _with_leads(recording: Recording, leads: Sequence[str]) -> Recording:
-    """Return a recording with the leads asked for, each ``*`` whichever is left."""
-    if not leads:
-        return recording
-    left = [lead for lead in recording.leads if lead not in leads]
-    chosen = [left.pop(0) if lead == ANY and left else lead for lead in leads]
-    if ANY in chosen:
-        raise InputError(
-            f"recording {recording.id} has the leads {listed(recording.leads)}, fewer than data.leads {listed(leads)}: "
-            "ask for fewer."
-        )
-    return recording.select(chosen)
 
 
 def _demand_each_once(recordings: list[Recording]) -> None:
