@@ -97,9 +97,10 @@ def beat_series(recording: Recording, *, rate: float = 125.0, causal: bool = Fal
         recording: with at least three beats among its events.
         rate: Hz of the windows.
         causal: use nothing that comes after a beat's window, but for what the resampling filter reaches beyond it: the
-            filter runs forwards alone, a lead keeps its last value while it is missing, the local rhythm is of beats before, the next interval counts as this one, the
-            median window is that of the last ``RECENT_BEATS``, and a lead is judged by its last ``RECENT_SECONDS``.
-            What is not causal is for recordings that are whole, never for a stream.
+            filter runs forwards alone, a lead keeps its last value while it is missing, the local rhythm is of beats
+            before, the next interval counts as this one, the median window is that of the last ``RECENT_BEATS``, and a
+            lead is judged by its last ``RECENT_SECONDS``. What is not causal is for recordings that are whole, never
+            for a stream.
 
     Raises:
         InputError: fewer than three beats; a lead that is not in mV.

@@ -69,6 +69,9 @@ class BeatStream:
         to: Hz of the windows.
         detect: whether beats are found here, by ``OnlineBeatDetector``; else ``push`` is told where they are.
 
+    Attributes:
+        told: how many beats were told.
+
     Raises:
         InputError: a rate that is too low, or that does not become the other.
 
@@ -96,6 +99,7 @@ class BeatStream:
         self._origin: np.ndarray | None = None
         self._awaited: deque[int] = deque()
         self._windows: deque[np.ndarray] = deque(maxlen=RECENT_BEATS)
+        self.told = 0
         self._cut: _Cut | None = None  # the first beat, until the second comes
         self._rhythm = _RunningRhythm()
         self._time: float | None = None
@@ -111,9 +115,22 @@ class BeatStream:
         Raises:
             InputError: a beat is told too late, or not in its order.
         """
-        self._take(np.asarray(signal, dtype=np.float32))
+        x = np.asarray(signal, dtype=np.float32)
+        step = round(self.rate)  # long pieces in parts, since no more is kept than what is needed
+        if len(x) <= step:
+            return self._push(x, beats)
+        found: list[StreamedBeat] = []
+        for start in range(0, len(x), step):
+            end = self._signal.end + len(x[start : start + step])
+            now = None if beats is None else beats[beats < end]
+            beats = None if beats is None else beats[beats >= end]
+            found += self._push(x[start : start + step], now)
+        return found
+
+    def _push(self, x: np.ndarray, beats: np.ndarray | None) -> list[StreamedBeat]:
+        self._take(x)
         if self._detector is not None:
-            beats = self._detector.push(signal)
+            beats = self._detector.push(x)
         for beat in [] if beats is None else beats.tolist():
             if beat < self._signal.end - round(LATE * self.rate) or (self._awaited and beat <= self._awaited[-1]):
                 raise InputError(f"beat at sample {beat} is told too late or twice: tell beats as they come.")
@@ -125,8 +142,7 @@ class BeatStream:
         if self._detector is not None:
             self._awaited.extend(self._detector.finish().tolist())
         self._filter(self._resampler.finish())
-        found = self._complete(last=True)
-        return found
+        return self._complete(last=True)
 
     def _take(self, x: np.ndarray) -> None:
         if not len(x):
@@ -191,7 +207,9 @@ class BeatStream:
         time = cut.sample / self.rate
         gap, self._time = max(time - self._time, 1e-3), time
         held, self._cut = self._cut, None
-        return [self._told(each, gap) for each in (held, cut) if each is not None]
+        beats = [self._told(each, gap) for each in (held, cut) if each is not None]
+        self.told += len(beats)
+        return beats
 
     def _told(self, cut: _Cut, gap: float) -> StreamedBeat:
         features = np.concatenate([self._rhythm.push(gap), cut.shape]).astype(np.float32)

@@ -20,7 +20,7 @@ class BlockResampler:
         y_k = sum_i h(k down - i up) x_i,
 
     with h the windowed sinc of ``scipy.signal.resample_poly``. An answer waits for the samples that the filter reaches
-    beyond it, 10 of the slower rate. Before the first sample the signal is 0, so hand on what it is over its first value.
+    beyond it, 10 of the slower rate. Before the first sample the signal counts as 0: give it over its first value.
 
     Args:
         rate: Hz of what comes.

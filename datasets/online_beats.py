@@ -223,10 +223,9 @@ class OnlineBeatDetector:
         found = self._look_back(peak)
         if self._beat is not None and peak - self._beat < self._apart:
             return found
-        height, steepest = self._mean[self._at(peak)], self._steep(peak)
-        if height < self._threshold():
-            self._pass_over(peak)
-        elif self._beat is not None and peak - self._beat < T_WAVE * self.rate and steepest < self._steepest / 2:
+        near = self._beat is not None and peak - self._beat < T_WAVE * self.rate
+        wave = near and self._steep(peak) < self._steepest / 2
+        if wave or self._mean[self._at(peak)] < self._threshold():
             self._pass_over(peak)
         else:
             found += self._take_for_beat(peak)

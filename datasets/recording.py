@@ -219,9 +219,7 @@ def chosen_leads(name: str, there: Sequence[str], asked: Sequence[str]) -> list[
     chosen = [left.pop(0) if lead == ANY and left else lead for lead in asked]
     absent = [lead for lead in chosen if lead not in there and lead != ANY]
     if absent:
-        raise InputError(
-            f"recording {name} has no lead {absent[0]!r}, it has {listed(there)}: name others with leads."
-        )
+        raise InputError(f"recording {name} has no lead {absent[0]!r}, it has {listed(there)}: name others with leads.")
     if ANY in chosen:
         raise InputError(f"recording {name} has the leads {listed(there)}, fewer than {listed(asked)}: ask for fewer.")
     return chosen

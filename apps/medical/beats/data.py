@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -280,17 +281,36 @@ def scaled(series: BeatSeries, task: BeatTask, *, patient: int = 0, fold: int = 
         patient: number of the patient in his part.
         fold: his fold, -1 for none.
     """
-    features = (series.features - np.array(task.location)) / np.array(task.scale)
-    windows = series.windows / np.array(task.size)
+    return replace(
+        in_units(series.windows, series.features, series.intervals, task),
+        labels=torch.from_numpy(series.labels).unsqueeze(0),
+        mask=torch.from_numpy(series.usable).unsqueeze(0),
+        patients=torch.tensor([patient]),
+        folds=torch.tensor([fold]),
+    )
+
+
+def in_units(windows: np.ndarray, features: np.ndarray, intervals: np.ndarray, task: BeatTask) -> BeatBatch:
+    """Return beats of unknown class as one run, (1, N, ...), in the units of a task.
+
+    Args:
+        windows: (N, L, C) mV.
+        features: (N, F).
+        intervals: (N,) seconds.
+        task: means and deviations.
+    """
+    features = (features - np.array(task.location)) / np.array(task.scale)
+    windows = windows / np.array(task.size)
+    there = torch.ones((1, len(windows)), dtype=torch.bool)
     return BeatBatch(
         torch.from_numpy(windows.astype(np.float32)).transpose(1, 2).unsqueeze(0),
         torch.from_numpy(features.astype(np.float32)).clamp(-6, 6).unsqueeze(0),
-        torch.from_numpy(series.intervals.astype(np.float32)).unsqueeze(0),
-        torch.from_numpy(series.labels).unsqueeze(0),
-        torch.from_numpy(series.usable).unsqueeze(0),
-        torch.ones((1, len(series)), dtype=torch.bool),
-        torch.tensor([patient]),
-        torch.tensor([fold]),
+        torch.from_numpy(intervals.astype(np.float32)).unsqueeze(0),
+        torch.zeros(there.shape, dtype=torch.int64),
+        there,
+        there,
+        torch.zeros(1, dtype=torch.int64),
+        torch.full((1,), -1),
     )
 
 

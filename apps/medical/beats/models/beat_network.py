@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from integrand.apps.medical.beats.batch import BeatBatch
 from integrand.apps.medical.beats.task import BeatTask
 from integrand.apps.training.task_network import TaskNetwork
+from integrand.core.errors import InputError
 from integrand.core.layers import S5, ResidualStack
 from integrand.core.models.read_backwards import read_backwards
 
@@ -23,6 +24,16 @@ class BeatNetwork(TaskNetwork[BeatTask]):
     def forward(self, batch: BeatBatch) -> Tensor:
         """Return the scores of the classes, (B, N, K)."""
         raise NotImplementedError
+
+    def carry(self, batch: BeatBatch, state: Any) -> tuple[Tensor, Any]:
+        """Return the scores of beats that follow on others, and the state after them; None is that before the first.
+
+        Raises:
+            InputError: the network looks ahead, or has no such state.
+        """
+        raise InputError(
+            f"{type(self).__name__} does not name beats one after another: train s5 with --data.causal true."
+        )
 
 
 class WaveformEncoder(nn.Module):
@@ -104,15 +115,20 @@ class S5BeatNetwork(BeatNetwork):
 
     def forward(self, batch: BeatBatch) -> Tensor:
         """Return the scores of the classes, (B, N, K)."""
+        return self.carry(batch, None)[0]
+
+    def carry(self, batch: BeatBatch, state: Any) -> tuple[Tensor, Any]:
+        """Return the scores of beats that follow on others, (B, N, K), and the state after them; see the base class."""
         b, n = batch.mask.shape
         seen = torch.cat(
             [self.encoder(batch.windows.flatten(0, 1)).view(b, n, -1), self.rhythm(batch.features)], dim=-1
         )
         x = self.merge(seen)
-        found = [self.forwards(x, batch.intervals, batch.present).y]
+        ahead = self.forwards(x, batch.intervals, batch.present, state)
+        found = [ahead.y]
         if self.backwards is not None:
             found.append(read_backwards(self.backwards, x, batch.intervals, batch.present))
-        return self.head(self.norm(torch.cat([*found, seen], dim=-1)))
+        return self.head(self.norm(torch.cat([*found, seen], dim=-1))), ahead.state
 
     def _waves(self, windows: Tensor) -> Tensor:
         """Encode windows, (B N, C, L) to (B N, width); whole recordings piece by piece, to bound the memory."""
