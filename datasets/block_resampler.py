@@ -48,7 +48,7 @@ class BlockResampler:
         self._taps = 2 * self._reach // self.up + 1
         h = np.ones(1)
         if self._reach:
-            h = self.up * firwin(2 * self._reach + 1, 1 / max(self.up, self.down), window=("kaiser", KAISER))
+            h = self.up * firwin(2 * self._reach + 1, 1 / max(self.up, self.down), window=("kaiser", KAISER))  # pyright: ignore[reportArgumentType]
         self._weights = np.zeros((self.up, self._taps))
         for phase in range(self.up):
             part = h[phase :: self.up][: self._taps]

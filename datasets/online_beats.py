@@ -5,6 +5,7 @@ Dimension letters: L samples of a piece, C leads, N beats.
 
 from collections import deque
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -85,8 +86,8 @@ class OnlineBeatDetector:
         self.rate, self.leads = rate, leads
         self._hop, self._window = round(HOP * rate), round(INTEGRATED * rate)
         self._apart, self._stride = round(REFRACTORY * rate), max(1, round(rate / 200))
-        self._stages = butter(2, BAND, btype="bandpass", fs=rate, output="sos")
-        self._sharp = _without_delay(butter(2, SHARP_BAND, btype="bandpass", fs=rate, output="sos"), rate)
+        self._stages = np.asarray(butter(2, BAND, btype="bandpass", fs=rate, output="sos"))
+        self._sharp = _without_delay(np.asarray(butter(2, SHARP_BAND, btype="bandpass", fs=rate, output="sos")), rate)
         self._delay = _delay(self._stages, rate) + 2 * self._stride
         self._evenly = np.full(leads, 1 / leads)
         self._past = np.zeros((len(self._stages), 2, leads))
@@ -309,4 +310,5 @@ def _delay(stages: np.ndarray, rate: float) -> int:
     """Return the delay in samples of a band-pass at the middle of the band of complexes."""
     from scipy.signal import group_delay, sos2tf
 
-    return round(float(group_delay(sos2tf(stages), w=[sum(BAND) / 2], fs=rate)[1][0]))
+    middle: Any = [sum(BAND) / 2]
+    return round(float(group_delay(sos2tf(stages), w=middle, fs=rate)[1][0]))

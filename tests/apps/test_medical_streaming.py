@@ -43,9 +43,9 @@ def rows_of(recording: Recording, *, beats: bool = False, stamps: str = "{:.9f}"
         yield ",".join([*cells, *([str(int(place in marked))] if beats else [])]).encode() + b"\n"
 
 
-def streamed(module: BeatModule, lines: Iterator[bytes], **options: float) -> list[dict[str, str]]:
+def streamed(module: BeatModule, lines: Iterator[bytes], rate: float | None = None) -> list[dict[str, str]]:
     written: list[str] = []
-    stream(module, lines=lines, write=written.append, **options)
+    stream(module, lines=lines, write=written.append, rate=rate)
     return list(csv.DictReader("".join(written).splitlines()))
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from integrand.apps.medical.beats.answers import UNCERTAIN, Answer
 from integrand.apps.medical.beats.figures import COLOURS, STRIP
@@ -24,8 +25,15 @@ def picture(series: BeatSeries, said: list[Answer], suffix: str) -> bytes:
         said: of each beat.
         suffix: of the file, ``.png``, ``.pdf`` or ``.svg``.
     """
-    chosen = rarest(series.times, [one.name for one in said])
     content = io.BytesIO()
+    with style():
+        strips(series, said).savefig(content, format=suffix.lower().removeprefix("."))
+    return content.getvalue()
+
+
+def strips(series: BeatSeries, said: list[Answer]) -> Figure:
+    """Return the picture as a figure; see ``picture``."""
+    chosen = rarest(series.times, [one.name for one in said])
     with style():
         drawn = figure(WIDE, 1.9 * len(chosen) + 0.7)
         panels = drawn.subplots(len(chosen), 1, squeeze=False)[:, 0]
@@ -34,8 +42,7 @@ def picture(series: BeatSeries, said: list[Answer], suffix: str) -> bytes:
         panels[0].set_title(f"{'simulated ' if series.simulated else ''}recording {series.id}, lead {series.leads[0]}")
         panels[-1].set_xlabel("time (s); ? where the answer is uncertain, shaded where the signal cannot be used")
         drawn.supxlabel(RESEARCH_ONLY, fontsize=8, color=FAINT)
-        drawn.savefig(content, format=suffix.lower().removeprefix("."))
-    return content.getvalue()
+    return drawn
 
 
 def rarest(times: np.ndarray, names: list[str]) -> list[float]:
