@@ -77,10 +77,10 @@ def _draw(axes: Axes, series: BeatSeries, said: list[Answer], start: float) -> N
         mark = "?" if one.answer == UNCERTAIN else ""
         axes.plot([at], [high + room], "v", color=COLOURS.get(one.name, FAINT), markersize=5)
         axes.text(
-            *(at, low - room, f"{one.name}{mark} {one.probabilities.max():.0%}"),
+            *(at, low - 1.5 * room, f"{one.name}{mark}\n{one.probabilities.max():.0%}"),
             ha="center", va="center", color=COLOURS.get(one.name, FAINT), fontsize=8,
         )  # fmt: skip
-    axes.set_ylim(low - 2 * room, high + 2 * room)
+    axes.set_ylim(low - 3 * room, high + 2 * room)
     axes.set_xlim(start, end)
     axes.set_ylabel("mV")
     axes.grid(axis="x", visible=False)
