@@ -60,7 +60,7 @@ def detect_beats(recording: Recording, *, lead: int | str = 0, method: str = "gq
         )
     places = np.arange(len(x))
     whole = np.interp(places, places[~missing], x[~missing])
-    found = _on_peaks(whole, _detected(whole, recording.rate, method), recording.rate)
+    found = on_peaks(whole, _detected(whole, recording.rate, method), recording.rate)
     found = found[~missing[found]]
     return Events.of(found, ["N"] * len(found))
 
@@ -103,8 +103,8 @@ def _detected(x: np.ndarray, rate: float, method: str) -> np.ndarray:
     return np.rint(found * ratio).astype(np.int64)
 
 
-def _on_peaks(x: np.ndarray, found: np.ndarray, rate: float) -> np.ndarray:
-    """Move what was found, (N,), to the R peaks beside it, one for each."""
+def on_peaks(x: np.ndarray, found: np.ndarray, rate: float) -> np.ndarray:
+    """Move beats found in a signal, (N,) of (L,), to the R peaks beside them; of two that come too near one stays."""
     from scipy.signal import butter, sosfiltfilt
 
     if not len(found):

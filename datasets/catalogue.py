@@ -44,7 +44,10 @@ class Dataset:
         embedded: whether it comes with the package, or with one that it needs, and is not downloaded.
         synthetic: whether it is made when it is used, from a seed: there is no file.
         package: the Python package, one that integrand needs, that brings the data and needs no download.
-        files: what a download fetches; empty where ``embedded``, ``synthetic`` or of a ``package``.
+        files: what a download fetches; empty where ``embedded``, ``synthetic``, of a ``package`` or ``by_hand``.
+        by_hand: where the user gets it and where it belongs, in one line, of a data set that is not downloaded; its
+            size is that of the files it is read from.
+        folder: where the files of a set that is fetched ``by_hand`` lie, relative to the data directory.
         loader: ``"module:function"`` that returns the data, or ``"module:Class"`` of a simulator; None where there is
             none yet.
         table: the same for the data as a table, where ``loader`` gives labelled series.
@@ -62,6 +65,8 @@ class Dataset:
     synthetic: bool = False
     package: str = ""
     files: tuple[RemoteFile, ...] = ()
+    by_hand: str = ""
+    folder: str = ""
     loader: str | None = None
     table: str = ""
     notice: str = ""
@@ -362,6 +367,35 @@ _ENTRIES = (
         "201, whose patient is in the test part too, only in the division as published",
         files=_of_listing("mit_bih", "mitdb", "https://physionet.org/files/mitdb/1.0.0"),
         loader="integrand.datasets.real.mit_bih:load",
+        notice=RESEARCH_ONLY,
+    ),
+    Dataset(
+        name="ecg_five_minutes",
+        summary="five minutes of a real ECG, one lead at 360 Hz with its 509 beats: an excerpt of MIT-BIH record 208",
+        source="MIT-BIH Arrhythmia Database 1.0.0 (https://physionet.org/content/mitdb/1.0.0/), lead MLII of record "
+        "208 from 19 min 34.5 s on",
+        licence="ODC-By-1.0",
+        citation="Moody G. B. and Mark R. G. (2001). The impact of the MIT-BIH Arrhythmia Database. IEEE Engineering "
+        "in Medicine and Biology 20(3), 45-50.",
+        size=108_128,
+        splits="in time: there is one patient",
+        embedded=True,
+        loader="integrand.datasets.real.ecg_five_minutes:load",
+        notice=RESEARCH_ONLY,
+    ),
+    Dataset(
+        name="ptb_xl",
+        summary="21,799 electrocardiograms of 18,869 patients, 12 leads, 10 s, with 71 statements by cardiologists",
+        source="PTB-XL 1.0.3 (https://physionet.org/content/ptb-xl/1.0.3/)",
+        licence="CC-BY-4.0",
+        citation="Wagner P. et al. (2020). PTB-XL, a large publicly available electrocardiography dataset. Scientific "
+        "Data 7, 154.",
+        size=3_139_056_000,
+        splits="official: ten folds by patient, 1 to 8 training, 9 validation, 10 test",
+        by_hand="unpack the ZIP file of https://physionet.org/content/ptb-xl/1.0.3/ in the folder ptbxl of the data "
+        "directory",
+        folder="ptbxl",
+        loader="integrand.datasets.real.ptb_xl:load",
         notice=RESEARCH_ONLY,
     ),
     Dataset(

@@ -79,6 +79,8 @@ def locate(dataset: Dataset | str, *, directory: Path | str | None = None) -> li
         InputError: a file is missing or is not the published one.
     """
     entry, folder = _resolve(dataset, directory)
+    if entry.by_hand and not (folder / entry.folder).is_dir():
+        raise InputError(f"data set {entry.name!r} is not in {folder / entry.folder}: {entry.by_hand}.")
     paths = []
     for file in entry.files:
         path = folder / file.path

@@ -6,7 +6,7 @@ Dimension letters: N series, K classes, G groups, P parts.
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -220,6 +220,56 @@ def stratified(
         part_N = _by_group(labels_N, _per_series("groups", groups, len(labels_N)), fractions, seed)
     train, validation, test = (_sorted(np.flatnonzero(part_N == part)) for part in range(3))
     return IndexSplit(train, validation, test, of)
+
+
+def spread(counts: Mapping[str, np.ndarray], fractions: Sequence[float], *, seed: int | None = None) -> dict[str, int]:
+    """Place groups, such as patients with many samples each, whole into parts, so that every class is spread over them.
+
+    Groups choose one by one, the one with the largest share of any class first. Each goes where
+
+        sum over parts p and classes k of  filled_pk^2 / fraction_p
+
+    grows least, with ``filled`` the share of the samples of class k in part p; but the first group of each class goes
+    to the first part, so that there is something to learn it from. No part stays empty.
+
+    Args:
+        counts: (K,) samples of each class, by group.
+        fractions: of the parts, positive; folds have equal ones.
+        seed: of the order among groups of shares within a factor 2; None for the order of the shares alone.
+
+    Raises:
+        InputError: fewer groups than parts, or a fraction that is not positive.
+
+    Returns:
+        The number of each group's part.
+
+    Example:
+        >>> counts = {"a": np.array([10, 0]), "b": np.array([9, 0]), "c": np.array([1, 4]), "d": np.array([0, 4])}
+        >>> spread(counts, (1, 1))
+        {'a': 0, 'b': 1, 'c': 0, 'd': 1}
+    """
+    if min(fractions) <= 0:
+        raise InputError(f"fractions must be positive, got {tuple(fractions)}.")
+    if len(counts) < len(fractions):
+        raise InputError(f"{len(counts)} groups cannot fill {len(fractions)} parts: give more, or ask for fewer parts.")
+    of_part = np.asarray(fractions, dtype=np.float64) / sum(fractions)
+    total = np.maximum(np.sum(list(counts.values()), axis=0), 1)
+    shares = {name: count / total for name, count in counts.items()}
+    jitter = np.ones(len(shares)) if seed is None else np.random.default_rng(seed).uniform(0.5, 1, len(shares))
+    size = {name: float(share.max()) * factor for (name, share), factor in zip(shares.items(), jitter, strict=True)}
+    filled, of = np.zeros((len(of_part), len(total))), dict.fromkeys(counts, 0)
+    order = sorted(shares, key=lambda name: -size[name])
+    for left, name in zip(range(len(order), 0, -1), order, strict=True):
+        share = shares[name]
+        growth = (((filled + share) ** 2 - filled**2) / of_part[:, None]).sum(1)
+        empty = ~(filled > 0).any(1)
+        if left <= empty.sum():
+            growth[~empty] = np.inf
+        elif ((share > 0) & ~(filled > 0).any(0)).any():
+            growth[1:] = np.inf
+        of[name] = int(growth.argmin())
+        filled[of[name]] += share
+    return of
 
 
 def _per_series(what: str, items: Sequence | np.ndarray, count: int) -> np.ndarray:

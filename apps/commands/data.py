@@ -55,6 +55,9 @@ EMBEDDED: dict[str, EmbeddedFile] = {
     "planets": EmbeddedFile(
         "real/planets.csv.xz", "0ef4fb05d1eee72a316b7888f6bd98b3268f86cb968a1dacce256aa3a01c5121", 3_424
     ),
+    "ecg_five_minutes": EmbeddedFile(
+        "real/ecg_five_minutes.csv.xz", "cbff7123fac7a49e85a4e674e004f41784956b7634101b7cb9807be2f98d4bfb", 108_000
+    ),
     "digits": EmbeddedFile(
         "datasets/data/digits.csv.gz",
         "09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
@@ -119,6 +122,8 @@ def _show(entry: Dataset) -> None:
         ("splits", entry.splits),
         ("where", _where(entry, folder)),
     ]
+    if entry.by_hand:
+        rows.append(("get it", entry.by_hand))
     for file in entry.files:
         rows += [("file", str(folder / file.path)), ("", file.url), ("", f"sha256 {file.sha256}")]
     print(columns(rows, indent=0))
@@ -129,6 +134,8 @@ def _download(entry: Dataset) -> None:
         origin = "is made when it is used" if entry.synthetic else f"comes with {entry.package or 'the package'}"
         print(f"{entry.name} {origin}: there is nothing to download.")
         return
+    if entry.by_hand:
+        raise InputError(f"{entry.name} is not downloaded: {entry.by_hand}, {data_directory() / entry.folder}.")
     for path in download(entry):
         print(path)
 
@@ -144,6 +151,12 @@ def _check(entry: Dataset) -> None:
     if entry.package:
         assert entry.loader is not None, f"{entry.name} has no loader"
         print(f"{entry.name} loads: {len(load(entry.loader)()):,} rows, comes with {entry.package}")
+        return
+    if entry.by_hand:
+        place = data_directory() / entry.folder
+        if not place.is_dir():
+            raise InputError(f"{entry.name} is not in {place}: {entry.by_hand}.")
+        print(f"{entry.name} is in {place}; its signals are held against their own checksums when they are read")
         return
     result = check(entry)
     print(columns([(file.status, str(file.path)) for file in result.files], indent=0))
@@ -192,6 +205,8 @@ def _where(entry: Dataset, folder: Path) -> str:
         return f"in {entry.package}"
     if entry.synthetic:
         return "made when used"
+    if entry.by_hand:
+        return "placed by hand" if (folder / entry.folder).is_dir() else "not here"
     paths = [folder / file.path for file in entry.files]
     if not any(path.is_file() for path in paths):
         return "not here"

@@ -77,10 +77,18 @@ class CalibratedModule(TaskModule):
         """Return log-likelihood and whether the class is right, of each sample, and remember them for calibration."""
         scores, labels, patients = self.class_scores(batch)
         self._seen.append((scores.detach(), labels, patients))
-        return {
+        found = {
             "nll": F.cross_entropy(scores, labels, reduction="none"),
             "accuracy": (scores.argmax(-1) == labels).float(),
-        }, None
+        }
+        return found, self.sample_weights(labels)
+
+    def sample_weights(self, labels: Tensor) -> Tensor | None:
+        """Return how much each sample counts where the best weights are chosen, (M,); None where all count alike.
+
+        Calibration has nothing to do with it.
+        """
+        return None
 
     def on_validation_epoch_start(self) -> None:
         """Forget what was seen before."""

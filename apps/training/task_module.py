@@ -52,8 +52,10 @@ class TaskModule(BaseModule):
             self.network.build(task)
 
     def setup(self, stage: str) -> None:
-        """Build what is not built yet, from the trainer's data module."""
-        self.build(self.trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue]
+        """Build what is not built yet, from the trainer's data module, where it has one."""
+        data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        if data is not None:
+            self.build(data)
 
     def describe(self) -> dict[str, Any]:
         """Return the network's class and options, and the task."""

@@ -1,5 +1,6 @@
 """What stands on the right-hand side of an equation."""
 
+from integrand.core.fields.cardiac_cycle import CardiacCycle
 from integrand.core.fields.constant_diffusion import ConstantDiffusion
 from integrand.core.fields.contractive import ContractiveField
 from integrand.core.fields.convolutional import ConvolutionalField
@@ -29,6 +30,7 @@ from integrand.core.fields.universal import UniversalField
 
 __all__ = [
     "MLP",
+    "CardiacCycle",
     "ConstantDiffusion",
     "ContractiveField",
     "ConvexLyapunov",

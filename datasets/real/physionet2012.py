@@ -18,6 +18,7 @@ from integrand.core.errors import InputError
 from integrand.datasets.catalogue import RESEARCH_ONLY
 from integrand.datasets.download import locate
 from integrand.datasets.labelled import LabelledSeries
+from integrand.datasets.physiological_ranges import RANGES, Range, require_policy, told
 from integrand.datasets.tables import Series, Table
 
 CHANNELS = [
@@ -67,36 +68,23 @@ STATIC = (*AT_ADMISSION[:3], *UNITS_OF_CARE)
 """What is known at admission: years, 1 for men, centimetres, and the unit of care as 0 or 1."""
 CLASSES = ("survived", "died")
 UNITS: dict[str, str] = {}  # the publisher names them in a text of its own, not in the files
-POSSIBLE = {
-    "DiasABP": (10, 200),
-    "HR": (10, 300),
-    "MAP": (10, 250),
-    "NIDiasABP": (10, 200),
-    "NIMAP": (10, 250),
-    "NISysABP": (20, 300),
-    "PaCO2": (5, 200),
-    "PaO2": (10, 700),
-    "RespRate": (1, 100),
-    "SysABP": (20, 300),
-    "Temp": (25, 45),
-    "Weight": (20, 400),
-    "pH": (6.5, 8.0),
-    "Height": (100, 230),
-}
-"""Bounds beyond which a value is an error of entry (such as a pH of 735, or an arterial pressure of 0 from a line that
-came off), and counts as missing. A clinician's choice of what no patient shows, made without looking at outcomes."""
 
 
-def load() -> LabelledSeries:
+def load(outside: str = "missing") -> LabelledSeries:
     """Return the stays in the order of their numbers: 37 channels, 7 static features, times in hours since admission.
 
     Stamps are those of the record, to the minute; of two values of a variable at one stamp the mean is taken. -1 stands
-    for a missing value and values beyond ``POSSIBLE`` count as missing; a notice says how many. A stay without any
-    measurement has one element at admission with nothing observed. The class is death in hospital.
+    for a missing value, as does whatever is negative. A stay without any measurement has one element at admission with
+    nothing observed. The class is death in hospital.
+
+    Args:
+        outside: what becomes of values beyond ``physiological_ranges.RANGES``, one of its policies; a notice says how
+            many there were.
 
     Raises:
         InputError: the files are missing or damaged; the message tells how to get them.
     """
+    require_policy(outside)
     archive, outcomes = locate("physionet2012")
     died = _outcomes(outcomes)
     stays = _records(archive)
@@ -104,9 +92,7 @@ def load() -> LabelledSeries:
         raise InputError(f"{archive} and {outcomes} tell of different stays: run integrand data check physionet2012.")
     refused: dict[str, int] = defaultdict(int)
     names = sorted(stays)
-    read = [_stay(stays[name], refused) for name in names]
-    most = max(refused, key=refused.__getitem__, default="none")
-    notice = f"{sum(refused.values()):,} impossible values count as missing, most of {most}"
+    read = [_stay(stays[name], refused, outside) for name in names]
     return LabelledSeries(
         name="physionet2012",
         channels=list(CHANNELS),
@@ -118,7 +104,7 @@ def load() -> LabelledSeries:
         static=np.stack([static for _, _, static in read]),
         static_names=list(STATIC),
         time_unit="h",
-        notices=[RESEARCH_ONLY, notice],
+        notices=[RESEARCH_ONLY, *told(refused, outside)],
     )
 
 
@@ -143,7 +129,7 @@ def table_as_published() -> Table:
     archive, _ = locate("physionet2012")
     channels = [*AT_ADMISSION, *CHANNELS]
     texts = _records(archive)
-    anything = dict.fromkeys(channels, (-np.inf, np.inf))
+    anything = dict.fromkeys(channels, Range(-np.inf, np.inf, ""))
     read = [_cells(texts[name], channels, anything) for name in sorted(texts)]
     return _as_table(sorted(texts), [times for times, _ in read], [values for _, values in read], channels, [])
 
@@ -182,9 +168,9 @@ def _outcomes(path: Path) -> dict[str, int]:
         return {row["RecordID"]: int(row["In-hospital_death"]) for row in csv.DictReader(lines)}
 
 
-def _stay(text: str, refused: dict[str, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return times (L,), values (L, C) and static features (S,) of a record; count what is refused."""
-    times, values = _cells(text, [*AT_ADMISSION, *CHANNELS], POSSIBLE, refused)
+def _stay(text: str, refused: dict[str, int], outside: str = "missing") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return times (L,), values (L, C) and static features (S,) of a record; count what is beyond its range."""
+    times, values = _cells(text, [*AT_ADMISSION, *CHANNELS], RANGES, refused, outside)
     known, measured = values[:, : len(AT_ADMISSION)], values[:, len(AT_ADMISSION) :]
     first = dict(zip(AT_ADMISSION, known[0], strict=True)) if times[0] == 0 else dict.fromkeys(AT_ADMISSION, np.nan)
     unit = first.pop("ICUType")
@@ -196,20 +182,29 @@ def _stay(text: str, refused: dict[str, int]) -> tuple[np.ndarray, np.ndarray, n
 
 
 def _cells(
-    text: str, channels: list[str], possible: dict[str, tuple[float, float]], refused: dict[str, int] | None = None
+    text: str,
+    channels: list[str],
+    possible: dict[str, Range],
+    refused: dict[str, int] | None = None,
+    outside: str = "missing",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return times (L,) in hours and values (L, C) of a record; what is beyond the bounds is counted and left out."""
+    """Return times (L,) in hours and values (L, C) of a record; what is beyond its range is counted."""
     column = {name: place for place, name in enumerate(channels)}
     found: dict[tuple[int, str], list[float]] = defaultdict(list)
+    unbounded = Range(0.0, np.inf, "")
     for place, (stamp, name, word) in enumerate(csv.reader(io.StringIO(text))):
         if place == 0 or name not in column:
             continue
         value = float(word)
-        low, high = possible.get(name, (0.0, np.inf))
+        low, high, _ = possible.get(name, unbounded)
         if not low <= value <= high:
-            if refused is not None and value >= 0:  # -1 stands for a missing value
+            if value < 0 <= low:  # -1 stands for a missing value
+                continue
+            if refused is not None:
                 refused[name] += 1
-            continue
+            if outside == "missing":
+                continue
+            value = min(max(value, low), high) if outside == "clip" else value
         hours, minutes = stamp.split(":")
         found[60 * int(hours) + int(minutes), name].append(value)
     minutes = sorted({minute for minute, _ in found}) or [0]

@@ -23,8 +23,9 @@ def test_entry_is_complete(entry: Dataset):
         assert text.strip() == text != ""
         assert "\n" not in text
     assert re.fullmatch(r"[a-z0-9_]+", entry.name)
-    assert entry.embedded + entry.synthetic + bool(entry.package) + bool(entry.files) == 1
-    if not entry.embedded and not entry.package:
+    assert entry.embedded + entry.synthetic + bool(entry.package) + bool(entry.files) + bool(entry.by_hand) == 1
+    assert bool(entry.by_hand) == bool(entry.folder)
+    if not entry.embedded and not entry.package and not entry.by_hand:
         assert entry.size == sum(file.size for file in entry.files)
     for file in entry.files:
         assert re.fullmatch(r"[0-9a-f]{64}", file.sha256)

@@ -193,3 +193,22 @@ def test_peaks_that_do_not_reach_are_refused():
         voltages(np.array([0.5, 1.5]), PUBLISHED, np.zeros(2, int), seconds=1.0, rate=360.0)
     with pytest.raises(InputError, match="count=0"):
         rr_intervals(0, np.random.default_rng(0))
+
+
+def test_the_same_patients_can_be_had_without_noise():
+    """What is left out of a recording that has no noise but the wander is one sine, of the breathing."""
+    for number in range(3):
+        noisy = EcgSimulator(seconds=30.0, rate=100.0, noise=0.0)
+        one, other = noisy.recording(number, seed=1), noisy.without_noise().recording(number, seed=1)
+        assert one.events.samples.tolist() == other.events.samples.tolist()
+        assert one.events.symbols.tolist() == other.events.symbols.tolist()
+        left_out = (one.signal - other.signal).astype(np.float64)
+        assert np.allclose(left_out[:, 0], left_out[:, 1], atol=1e-6)
+        # Of a sine x, x(t + h) + x(t - h) = 2 cos(2 pi f h) x(t); h is a second here.
+        x, both = left_out[100:-100, 0], left_out[200:, 0] + left_out[:-200, 0]
+        factor = (x @ both) / (x @ x)
+        assert np.abs(both - factor * x).max() < 1e-5
+        assert 0.18 < math.acos(factor / 2) / (2 * math.pi) < 0.32
+    assert not np.allclose(
+        EcgSimulator(seconds=5.0).recording(0).signal, EcgSimulator(seconds=5.0).without_noise().recording(0).signal
+    )

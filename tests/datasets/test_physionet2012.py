@@ -81,3 +81,12 @@ def test_the_real_stays(monkeypatch: pytest.MonkeyPatch):
     observed = np.isfinite(np.concatenate(series.values))
     assert observed.any(0).all()
     assert max(times[-1] for times in series.times) <= 48
+
+
+@pytest.mark.parametrize(("policy", "found"), [("clip", 8.0), ("keep", 735.0)])
+def test_impossible_values_by_policy(policy: str, found: float):
+    refused: dict[str, int] = defaultdict(int)
+    times, values, static = physionet2012._stay(RECORD, refused, policy)
+    assert refused["pH"] == 1
+    assert values[times.tolist().index(1.75), physionet2012.CHANNELS.index("pH")] == found
+    assert np.isnan(static[2])  # a height of -1 is missing under any policy

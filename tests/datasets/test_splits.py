@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from integrand.core.errors import InputError
-from integrand.datasets.splits import PARTS, ChronologicalSplit, IndexSplit, chronological, official, stratified
+from integrand.datasets.splits import PARTS, ChronologicalSplit, IndexSplit, chronological, official, spread, stratified
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
 shares = st.floats(0.05, 0.45)
@@ -252,3 +252,33 @@ def test_the_labels_of_test_series_choose_nothing():
 def test_impossible_official_splits_are_refused(parts, labels, validation: float, message: str):
     with pytest.raises(InputError, match=message):
         official(parts, labels, validation=validation, seed=0, of={})
+
+
+def test_groups_are_spread_with_their_classes():
+    rng = np.random.default_rng(0)
+    counts = {f"p{i}": rng.poisson([500, 20 * (i % 4 == 0), 30]) for i in range(20)}
+    of = spread(counts, [1, 1, 1, 1])
+    held = np.array([sum(counts[name] for name in counts if of[name] == part) for part in range(4)])
+    assert sorted(of) == sorted(counts)
+    assert (held[:, 1] > 0).all()  # five groups hold the second class
+    assert (held.std(0) / held.mean(0)).max() < 0.5
+
+
+@given(
+    groups=st.lists(st.lists(st.integers(0, 50), min_size=3, max_size=3), min_size=3, max_size=12),
+    seed=st.one_of(st.none(), st.integers(0, 5)),
+)
+def test_spread_groups_fill_every_part_and_the_first_has_every_class(groups: list[list[int]], seed: int | None):
+    counts = {str(i): np.array(group) for i, group in enumerate(groups)}
+    assume(all(sum(group) for group in groups))
+    of = spread(counts, (0.6, 0.2, 0.2), seed=seed)
+    assert set(of.values()) == {0, 1, 2}
+    # Where groups are many enough, the first part has something of each class.
+    if len(groups) >= 6:
+        first = sum(counts[name] for name in counts if of[name] == 0)
+        assert ((first > 0) | (np.sum(groups, axis=0) == 0)).all()
+
+
+def test_too_few_groups_cannot_be_spread():
+    with pytest.raises(InputError, match="2 groups cannot fill 3 parts"):
+        spread({"a": np.ones(2), "b": np.ones(2)}, (0.6, 0.2, 0.2))

@@ -12,7 +12,7 @@ from integrand.apps.application import Application, recipe_summary
 from integrand.apps.registry import applications
 from integrand.apps.training.options import parse_options
 from integrand.apps.training.request import TrainRequest
-from integrand.datasets.catalogue import CATALOGUE, Dataset
+from integrand.datasets.catalogue import CATALOGUE, Dataset, data_directory
 from integrand.datasets.download import locate
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -48,6 +48,8 @@ def test_a_recipe_trains_two_steps(
         if not all((Path(os.environ["INTEGRAND_DATA"]) / file.path).is_file() for file in entry.files):
             pytest.skip(f"no {needed} in {os.environ['INTEGRAND_DATA']}: integrand data download {needed}")
         locate(needed)
+    if entry.by_hand and not (data_directory() / entry.folder).is_dir():
+        pytest.skip(f"no {needed} here: {entry.by_hand}")
     losses: list[float] = []
     cli.start(
         max_steps=2,

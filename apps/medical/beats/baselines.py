@@ -1,17 +1,28 @@
-"""Namers of beats without memory or without a network, to compare with.
+"""Namers of beats without memory from beat to beat, to compare with.
 
 Dimension letters: N beats, K classes, F features.
 """
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+import torch
+from lightning import Trainer
 
+from integrand.apps.medical.beats.data import BeatsOfPart, scaled
+from integrand.apps.medical.beats.models.resnet import ResNetBeatNetwork
+from integrand.apps.medical.beats.module import BeatModule
 from integrand.apps.medical.beats.task import BeatTask
+from integrand.apps.training.quiet import quiet
 from integrand.core.errors import InputError
 from integrand.datasets.beat_series import BeatSeries
+from integrand.datasets.loader import ResumableLoader
 
 Array = np.ndarray
+STEPS = 240
+"""Steps of the residual network's training."""
+BATCH = 32
 COMPONENTS = 16
 """Principal components of a lead's window that stand for its shape."""
 
@@ -86,4 +97,44 @@ class RhythmAndShape:
         return np.concatenate([series.features, *shapes], axis=1).astype(np.float64)
 
 
-BASELINES = (Majority, RhythmAndShape)
+class ResidualNetwork:
+    """A residual network in one dimension on each beat's window, beside its features; see ``ResNetBeatNetwork``.
+
+    It learns from the same runs of beats with the same weights of classes for ``STEPS`` steps, and its last average
+    counts. The random numbers of whoever asks stay as they were.
+    """
+
+    name = "residual network"
+
+    def fit(self, series: list[BeatSeries], task: BeatTask) -> None:
+        """Train on the host's accelerator."""
+        quiet()
+        task = replace(task, folds=1)
+        loader = ResumableLoader(
+            BeatsOfPart(series, task, whole=False), batch_size=BATCH, shuffle=True, seed=0, num_workers=0
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.module = BeatModule(ResNetBeatNetwork(width=32, stages=3))
+            self.module.build_networks(task)
+            trainer = Trainer(
+                max_steps=STEPS,
+                limit_val_batches=0,
+                devices=1,
+                logger=False,
+                gradient_clip_val=1.0,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+            trainer.fit(self.module, loader)
+        self.task = task
+
+    def predict(self, series: BeatSeries) -> Array:
+        """Return the probabilities of a recording's beats."""
+        with torch.no_grad():
+            run = scaled(series, self.task).to(self.module.device)
+            return self.module.eval()(run)[0].cpu().double().numpy()
+
+
+BASELINES = (Majority, RhythmAndShape, ResidualNetwork)

@@ -19,7 +19,7 @@ from integrand.datasets.edf_files import SUFFIXES, read_edf
 from integrand.datasets.heart_beats import CLASSES
 from integrand.datasets.real import mit_bih
 from integrand.datasets.recording import ANY, Recording, with_leads
-from integrand.datasets.splits import PARTS, IndexSplit, stratified
+from integrand.datasets.splits import PARTS, IndexSplit, spread
 from integrand.datasets.synthetic.ecg.patients import EcgSimulator
 from integrand.datasets.wfdb_files import read_wfdb, wfdb_records
 
@@ -78,6 +78,8 @@ class BeatData(PartsData):
         super().__init__()
         self.save_hyperparameters()
         self.tested_together = 4  # whole recordings
+        if len(fractions) != 3 or not all(0 < one < 1 for one in fractions) or abs(sum(fractions) - 1) > 1e-6:
+            raise InputError(f"data.fractions={fractions!r} must be three positive shares that add up to 1.")
         for name, value, least in (
             ("patients", patients, 3),
             ("context", context, 1),
@@ -133,11 +135,15 @@ class BeatData(PartsData):
         rows, patients = list(self.split.train), [self.series[row].patient for row in self.split.train]
         if len(set(patients)) < self.folds:
             raise InputError(f"data.folds={self.folds} of {len(set(patients))} training patients: take fewer.")
-        counts = {name: np.zeros(len(CLASSES)) for name in patients}
+        of = spread(self._counts(rows), [1.0] * self.folds)
+        return {row: of[patient] for row, patient in zip(rows, patients, strict=True)}
+
+    def _counts(self, rows: list[int]) -> dict[str, np.ndarray]:
+        """Return how many beats of each class each patient of some recordings has, (K,) by patient."""
+        counts = {self.series[row].patient: np.zeros(len(CLASSES)) for row in rows}
         for row in rows:
             counts[self.series[row].patient] += np.bincount(self.series[row].labels, minlength=len(CLASSES))
-        of = even_folds(counts, self.folds)
-        return {row: of[patient] for row, patient in zip(rows, patients, strict=True)}
+        return counts
 
     def _read(self) -> list[Recording]:
         if self.dataset == SIMULATED:
@@ -162,36 +168,28 @@ class BeatData(PartsData):
             "protocol": self.protocol if self.dataset == "mit_bih" else "random",
             "seed": self.split_seed,
         }
-        rows = range(len(recordings))
-        if self.dataset != "mit_bih":
-            train, validation, test = self.fractions
-            fractions = self.fractions if self.folds == 1 else (train + validation, 0.0, test)
-            return self._by_patient(list(rows), fractions, of)
-        train, test = mit_bih.PARTS[self.protocol]
-        kept = [row for row in rows if recordings[row].id in train]
-        tested = tuple(row for row in rows if recordings[row].id in test)
+        rows = list(range(len(recordings)))
+        train, validation, test = self.fractions
+        if self.dataset == "mit_bih":
+            learned, tested = mit_bih.PARTS[self.protocol]
+            kept = [row for row in rows if recordings[row].id in learned]
+            test_rows = tuple(row for row in rows if recordings[row].id in tested)
+            parts = {0: tuple(kept)} if self.folds > 1 else self._by_patient(kept, (1 - validation, validation))
+            return IndexSplit(parts[0], parts.get(1, ()), test_rows, of)
         if self.folds > 1:
-            return IndexSplit(tuple(kept), (), tested, of)
-        share = self.fractions[1]
-        found = self._by_patient(kept, (1 - share, 0.0, share), of)
-        return IndexSplit(found.train, found.test, tested, of)
+            parts = self._by_patient(rows, (train + validation, test))
+            return IndexSplit(parts[0], (), parts[1], of)
+        parts = self._by_patient(rows, (train, validation, test))
+        return IndexSplit(parts[0], parts[1], parts[2], of)
 
-    def _by_patient(self, rows: list[int], fractions: tuple[float, float, float], of: dict[str, Any]) -> IndexSplit:
+    def _by_patient(self, rows: list[int], fractions: Sequence[float]) -> dict[int, tuple[int, ...]]:
         """Divide recordings so that each patient is in one part, and each part has its share of every class's beats."""
-        chosen = [self.series[row] for row in rows]
-        found = stratified(
-            np.concatenate([each.labels for each in chosen]),
-            groups=[each.patient for each in chosen for _ in range(len(each))],
-            fractions=fractions,
-            seed=self.split_seed,
-            of=of,
-        )
-        first = np.cumsum([0, *(len(each) for each in chosen)])[:-1]
-        train, validation, test = (
-            tuple(row for row, beat in zip(rows, first, strict=True) if beat in chosen)
-            for chosen in ({*found.rows(part)} for part in PARTS)
-        )
-        return IndexSplit(train, validation, test, of)
+        of = spread(self._counts(rows), fractions, seed=self.split_seed)
+        places = [of[self.series[row].patient] for row in rows]
+        return {
+            part: tuple(row for row, place in zip(rows, places, strict=True) if place == part)
+            for part in range(len(fractions))
+        }
 
 
 class BeatsOfPart(Dataset):
@@ -312,32 +310,6 @@ def in_units(windows: np.ndarray, features: np.ndarray, intervals: np.ndarray, t
         torch.zeros(1, dtype=torch.int64),
         torch.full((1,), -1),
     )
-
-
-def even_folds(counts: dict[str, np.ndarray], folds: int) -> dict[str, int]:
-    """Return the fold of each patient, so that every class is spread over the folds as evenly as whole patients allow.
-
-    Patients are placed from the one with the largest share of any class on, each where the sum over classes of squared
-    shares grows least.
-
-    Args:
-        counts: (K,) samples of each class, by patient.
-        folds: how many.
-
-    Example:
-        >>> even_folds({"a": np.array([10, 0]), "b": np.array([9, 0]), "c": np.array([1, 4]), "d": np.array([0, 4])}, 2)
-        {'a': 0, 'b': 1, 'c': 1, 'd': 0}
-    """
-    total = np.maximum(sum(counts.values()), 1)
-    shares = {name: count / total for name, count in counts.items()}
-    filled, of = np.zeros((folds, len(total))), dict.fromkeys(counts, 0)
-    for name in sorted(shares, key=lambda one: -float(shares[one].max())):
-        growth = ((filled + shares[name]) ** 2 - filled**2).sum(1)
-        empty = filled.sum(1) == 0
-        place = int(np.where(empty, growth - 1e-9, growth).argmin())
-        filled[place] += shares[name]
-        of[name] = place
-    return of
 
 
 def _demand_each_once(recordings: list[Recording]) -> None:

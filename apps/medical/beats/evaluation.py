@@ -145,7 +145,15 @@ def by_patient(said: Array, labels: Array, patients: Array, classes: int) -> Arr
 
 
 def _table(caption: str, rows: dict[str, dict[str, Any]], note: str, better: dict[str, str] | None = None) -> Any:
-    return {"caption": caption, "rows": rows, "note": note, "better": better or {}}
+    """Return a table as the report takes it; a figure that there is not is a dash."""
+    told = {
+        name: {
+            column: None if isinstance(value, float) and not np.isfinite(value) else value
+            for column, value in row.items()
+        }
+        for name, row in rows.items()
+    }
+    return {"caption": caption, "rows": told, "note": note, "better": better or {}}
 
 
 def _by_class(p: Array, labels: Array, classes: list[str]) -> Any:

@@ -126,10 +126,10 @@ def draw_strip(axes: Axes, series: BeatSeries, start: float, p: Array, classes: 
         axes.text(at, high + room, true, ha="center", va="center", color=COLOURS[true], fontweight="bold")
         frame = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": OBSERVED} if said != true else None
         axes.text(
-            *(at, low - room, f"{said} {p[beat].max():.0%}"),
+            *(at, low - 1.3 * room, f"{said}\n{p[beat].max():.0%}"),
             ha="center", va="center", color=COLOURS[said], fontsize=8, bbox=frame,
         )  # fmt: skip
-    axes.set_ylim(low - 2 * room, high + 2 * room)
+    axes.set_ylim(low - 2.6 * room, high + 2 * room)
     axes.set_xlim(start, start + STRIP)
     axes.set_ylabel("mV")
     axes.grid(axis="x", visible=False)
@@ -179,7 +179,7 @@ def draw_attribution(evaluation: BeatEvaluation, run: RunFolder, task: BeatTask)
         right.axvline(0, color=FAINT, linewidth=0.8)
         right.grid(axis="y", visible=False)
     panels[-1, 0].set_xlabel("time (s)")
-    panels[-1, 1].set_xlabel("nats for the class, against the rest")
+    panels[-1, 1].set_xlabel("nats for the class")
     save(
         drawn,
         run.figures / "attribution.png",
@@ -243,10 +243,11 @@ def _draw_parts(axes: Axes, series: BeatSeries, beat: int, parts: Array) -> None
     x, y, value = shown / rate, series.trace[shown, 0], total[shown]
     points = np.stack([x, y], axis=1)
     limit = float(np.abs(value).max()) or 1.0
-    lines = LineCollection(np.stack([points[:-1], points[1:]], axis=1), cmap="coolwarm", linewidths=2.2)  # pyright: ignore[reportArgumentType]
+    lines = LineCollection(np.stack([points[:-1], points[1:]], axis=1), cmap="coolwarm", linewidths=2.6)  # pyright: ignore[reportArgumentType]
     lines.set_array(value[:-1])
     lines.set_clim(-limit, limit)
-    axes.plot(x, y, color=FAINT, linewidth=0.6)
+    axes.plot(x, y, color=OBSERVED, linewidth=0.6)
+    lines.set_alpha(np.minimum(1.0, 0.15 + np.abs(value[:-1]) / (0.3 * limit)).tolist())
     axes.add_collection(lines)
     axes.axvspan(series.times[beat] - BEFORE, series.times[beat] + 0.45, fill=False, edgecolor=OBSERVED, linewidth=0.8)
     axes.set_xlim(x[0], x[-1])

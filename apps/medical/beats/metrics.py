@@ -53,7 +53,7 @@ def beat_scores(counts: Array, classes: list[str]) -> dict[str, float]:
     Llamedo and Poll (2011), Optimization of ECG classification by means of feature selection, Eq. 5, for jk; Cohen
     (1960), A coefficient of agreement for nominal scales.
     """
-    return {name: float(value) for name, value in stacked_scores(counts[None], classes, only=None).items()}
+    return {name: float(value[0]) for name, value in stacked_scores(counts[None], classes, only=None).items()}
 
 
 def stacked_scores(counts: Array, classes: list[str], *, only: str | None) -> dict[str, Any]:

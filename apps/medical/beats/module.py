@@ -106,18 +106,32 @@ class BeatModule(CalibratedModule):
         return found
 
     def loss(self, batch: BeatBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Average the weighted cross entropy over the beats that are there, and over the members' patients."""
-        shares = torch.tensor(self.network.built_for.shares, device=self.device)
-        weight = torch.where(shares > 0, shares, 1.0) ** -self.balance
-        losses, right = [], []
+        """Average the weighted cross entropy of the beats that count over the members, beside their penalties."""
+        weight = self.class_weights()
+        losses, right, penalties = [], [], []
         for fold, member in enumerate(self.members):
             own = batch if len(self.members) == 1 else batch.runs(batch.folds != fold)
             if not len(own):
                 continue
-            scores, labels = member(own).float()[own.mask], own.labels[own.mask]
+            scores, penalty = member.learn(own)
+            scores, labels = scores.float()[own.mask], own.labels[own.mask]
             losses.append(F.cross_entropy(scores, labels, weight=weight, label_smoothing=self.label_smoothing))
             right.append((scores.detach().argmax(-1) == labels).float().mean())
-        return torch.stack(losses).mean(), {"accuracy": torch.stack(right).mean()}
+            penalties += [] if penalty is None else [penalty]
+        loss, logged = torch.stack(losses).mean(), {"accuracy": torch.stack(right).mean()}
+        if not penalties:
+            return loss, logged
+        penalty = torch.stack(penalties).mean()
+        return loss + penalty, {**logged, "penalty": penalty.detach()}
+
+    def class_weights(self) -> Tensor:
+        """Return one over the share of each class, to the power ``balance``, (K,)."""
+        shares = torch.tensor(self.network.built_for.shares, device=self.device)
+        return torch.where(shares > 0, shares, 1.0) ** -self.balance
+
+    def sample_weights(self, labels: Tensor) -> Tensor:
+        """Return how much each beat counts where the best weights are chosen, as in the loss, (M,)."""
+        return self.class_weights()[labels]
 
     def class_scores(self, batch: Any) -> tuple[Tensor, Tensor, np.ndarray]:
         """Return the scores of the beats that count, by members that did not learn from them; see the base class."""

@@ -5,7 +5,7 @@ Nothing here was measured; every recording says so.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class EcgSimulator:
         mains: Hz, of the power supply.
         ectopic: largest share of ectopic beats in a patient.
         fibrillating: share of patients with atrial fibrillation.
+        intervals: s, shortest and longest mean interval between the beats of a patient without it.
 
     Example:
         >>> made = EcgSimulator(seconds=10).recording(0, seed=0)
@@ -60,6 +61,7 @@ class EcgSimulator:
     mains: float = 50.0
     ectopic: float = 0.3
     fibrillating: float = 0.1
+    intervals: tuple[float, float] = (0.65, 1.1)
 
     def __post_init__(self) -> None:
         for name, least in (("seconds", 1.0), ("rate", 100.0), ("noise", 0.0), ("wander", 0.0), ("mains", 1.0)):
@@ -68,6 +70,19 @@ class EcgSimulator:
         for name in ("ectopic", "fibrillating"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name}={getattr(self, name):g} is out of range: it must be from 0 to 1.")
+        if not SHORTEST < self.intervals[0] <= self.intervals[1]:
+            raise InputError(f"intervals={self.intervals} must be above {SHORTEST:g} s, the shorter first.")
+
+    def without_noise(self) -> "EcgSimulator":
+        """Return the simulator of the same patients, beat for beat, without noise and without the baseline's wander.
+
+        Example:
+            >>> noisy = EcgSimulator(seconds=10)
+            >>> clean = noisy.without_noise()
+            >>> bool((noisy.recording(3).events.samples == clean.recording(3).events.samples).all())
+            True
+        """
+        return replace(self, noise=0.0, wander=0.0)
 
     def recordings(self, count: int, *, seed: int = 0) -> Iterator[Recording]:
         """Yield the recordings of patients 0 to ``count`` - 1, one each."""
@@ -123,7 +138,7 @@ class EcgSimulator:
 
     def _beats(self, generator: np.random.Generator, fibrillates: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return the times of all beats that shape the recording, from before 0 to after its end, and their kinds."""
-        mean = generator.uniform(0.6, 0.8) if fibrillates else generator.uniform(0.65, 1.1)
+        mean = generator.uniform(0.6, 0.8) if fibrillates else generator.uniform(*self.intervals)
         # As many as there can be, were every one the shortest.
         count = math.ceil(1.2 * (self.seconds + 10) / mean) + 20
         if fibrillates:

@@ -1,6 +1,6 @@
 """A convolutional look at each beat, and a state-space memory from beat to beat whose step is the time between them."""
 
-import itertools
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from integrand.apps.medical.beats.batch import BeatBatch
 from integrand.apps.medical.beats.task import BeatTask
 from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError
-from integrand.core.layers import S5, ResidualStack
+from integrand.core.layers import S5, ResidualStack, SequenceLayer
 from integrand.core.models.read_backwards import read_backwards
 
 PIECE = 4096
@@ -25,11 +25,16 @@ class BeatNetwork(TaskNetwork[BeatTask]):
         """Return the scores of the classes, (B, N, K)."""
         raise NotImplementedError
 
-    def carry(self, batch: BeatBatch, state: Any) -> tuple[Tensor, Any]:
-        """Return the scores of beats that follow on others, and the state after them; None is that before the first.
+    def learn(self, batch: BeatBatch) -> tuple[Tensor, Tensor | None]:
+        """Return the scores, and what training is to keep low beside their cross entropy, a scalar, or None."""
+        return self(batch), None
 
-        Raises:
-            InputError: the network looks ahead, or has no such state.
+    def carry(self, batch: BeatBatch, state: Any) -> tuple[Tensor, Any]:
+        """Return the scores of beats that follow on others, (B, N, K), and the state after them.
+
+        Args:
+            batch: the beats that come next, of a causal task.
+            state: what was returned with the beats before; None where there are none.
         """
         raise InputError(
             f"{type(self).__name__} does not name beats one after another: train s5 with --data.causal true."
@@ -59,7 +64,7 @@ class WaveformEncoder(nn.Module):
                     "short": nn.Conv1d(narrow, wide, 1, stride=2),
                 }
             )
-            for narrow, wide in itertools.pairwise(widths)
+            for narrow, wide in pairwise(widths)
         )
         self.norm, self.dropout = nn.GroupNorm(1, width), nn.Dropout1d(dropout)
 
@@ -73,39 +78,44 @@ class WaveformEncoder(nn.Module):
         return F.gelu(self.norm(x)).mean(-1)
 
 
-class S5BeatNetwork(BeatNetwork):
-    """Convolutions see each beat, S5 layers carry what was seen from beat to beat, forwards and backwards.
+class RhythmBeatNetwork(BeatNetwork):
+    """Base of the networks whose layers carry what was seen of each beat along the rhythm, forwards and backwards.
 
-        e_n = [encoder(window_n), W features_n],
+        e_n = [look(beat_n), W features_n],
         h = [stack(e, RR), reversed stack(reversed e, reversed RR)],      scores_n = head([h_n, e_n]),
 
-    where the step of the linear equation in a stack is the real interval RR between two beats, so that a pause counts
-    as long as it lasts. A causal task has the forward stack alone.
+    where the step of the equation in a stack is the real interval RR between two beats, so that a pause counts as
+    long as it lasts. A causal task has the forward stack alone.
+
+    A subclass says by ``make_layer`` which layer steps from beat to beat; by default the look is that of convolutions.
 
     Args:
-        width: channels of the encoder and the layers.
-        d_state: states of a layer.
+        width: channels of the look and of the layers.
         layers: how many, in each direction.
         stages: halvings of the window's resolution.
         dropout: of the convolutions' channels, in the layers and before the head.
     """
 
-    def __init__(
-        self, *, width: int = 48, d_state: int = 32, layers: int = 2, stages: int = 3, dropout: float = 0.2
-    ) -> None:
+    def __init__(self, *, width: int, layers: int, stages: int, dropout: float) -> None:
         super().__init__()
-        self.save_hyperparameters()
-        self.width, self.d_state, self.layers, self.stages, self.dropout = width, d_state, layers, stages, dropout
+        self.width, self.layers, self.stages, self.dropout = width, layers, stages, dropout
+
+    def make_layer(self) -> SequenceLayer:
+        """Return one layer of ``width`` channels that counts time in seconds."""
+        raise NotImplementedError
+
+    def make_encoder(self, task: BeatTask) -> nn.Module:
+        """Return what looks at windows, (M, C, L) to (M, width)."""
+        return WaveformEncoder(len(task.leads), self.width, self.stages, self.dropout)
 
     def build_network(self, task: BeatTask) -> None:
         """Make encoder, stacks and head."""
-        self.encoder = WaveformEncoder(len(task.leads), self.width, self.stages, self.dropout)
+        self.encoder = self.make_encoder(task)
         self.rhythm = nn.Sequential(nn.Linear(len(task.features), self.width), nn.GELU(), nn.Dropout(self.dropout))
         self.merge = nn.Linear(2 * self.width, self.width)
 
         def stack() -> ResidualStack:
-            made = [S5(self.width, d_state=self.d_state, dt_min=0.02, dt_max=1.0) for _ in range(self.layers)]
-            return ResidualStack(made, dropout=self.dropout)
+            return ResidualStack([self.make_layer() for _ in range(self.layers)], dropout=self.dropout)
 
         self.forwards = stack()
         self.backwards = None if task.causal else stack()
@@ -118,11 +128,23 @@ class S5BeatNetwork(BeatNetwork):
         return self.carry(batch, None)[0]
 
     def carry(self, batch: BeatBatch, state: Any) -> tuple[Tensor, Any]:
-        """Return the scores of beats that follow on others, (B, N, K), and the state after them; see the base class."""
+        """Return the scores of beats that follow on others, and the state of the layers after them."""
+        windows = batch.windows.flatten(0, 1)
+        if torch.is_grad_enabled():
+            return self._named(self.look(windows), batch, state)
+        return self._named(torch.cat([self.look(piece) for piece in windows.split(PIECE)]), batch, state)
+
+    def look(self, windows: Tensor) -> Tensor:
+        """Return what is seen of each window, (M, C, L) to (M, width)."""
+        return self.encoder(windows)
+
+    def name(self, looks: Tensor, batch: BeatBatch) -> Tensor:
+        """Return the scores (B, N, K) of beats by what was seen of each, (B N, width), and by their rhythm."""
+        return self._named(looks, batch, None)[0]
+
+    def _named(self, looks: Tensor, batch: BeatBatch, state: Any) -> tuple[Tensor, Any]:
         b, n = batch.mask.shape
-        seen = torch.cat(
-            [self.encoder(batch.windows.flatten(0, 1)).view(b, n, -1), self.rhythm(batch.features)], dim=-1
-        )
+        seen = torch.cat([looks.view(b, n, -1), self.rhythm(batch.features)], dim=-1)
         x = self.merge(seen)
         ahead = self.forwards(x, batch.intervals, batch.present, state)
         found = [ahead.y]
@@ -130,8 +152,22 @@ class S5BeatNetwork(BeatNetwork):
             found.append(read_backwards(self.backwards, x, batch.intervals, batch.present))
         return self.head(self.norm(torch.cat([*found, seen], dim=-1))), ahead.state
 
-    def _waves(self, windows: Tensor) -> Tensor:
-        """Encode windows, (B N, C, L) to (B N, width); whole recordings piece by piece, to bound the memory."""
-        if torch.is_grad_enabled():
-            return self.encoder(windows)
-        return torch.cat([self.encoder(piece) for piece in windows.split(PIECE)])
+
+class S5BeatNetwork(RhythmBeatNetwork):
+    """Convolutions see each beat, S5 layers step from beat to beat, see ``RhythmBeatNetwork``.
+
+    Args:
+        d_state: states of a layer.
+        width, layers, stages, dropout: see there.
+    """
+
+    def __init__(
+        self, *, width: int = 48, d_state: int = 32, layers: int = 2, stages: int = 3, dropout: float = 0.2
+    ) -> None:
+        super().__init__(width=width, layers=layers, stages=stages, dropout=dropout)
+        self.save_hyperparameters()
+        self.d_state = d_state
+
+    def make_layer(self) -> SequenceLayer:
+        """Return an S5 layer whose states remember from a few beats to many."""
+        return S5(self.width, d_state=self.d_state, dt_min=0.02, dt_max=1.0)

@@ -1,0 +1,1 @@
+"""Networks that read stays in intensive care."""

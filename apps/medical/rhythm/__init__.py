@@ -1,0 +1,1 @@
+"""Rhythm classification: which rhythm holds in each segment of a recording."""

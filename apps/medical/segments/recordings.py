@@ -1,0 +1,109 @@
+"""A user's recording, cut for a trained network, and where what is said of it is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from integrand.apps.medical.segments.task import SegmentTask
+from integrand.apps.training import figures
+from integrand.core.errors import InputError
+from integrand.datasets.edf_files import SUFFIXES, read_edf
+from integrand.datasets.recording import Recording
+from integrand.datasets.segments import Segments, segments_of, with_leads
+from integrand.datasets.wfdb_files import read_wfdb
+
+QUALITY = 0.9
+"""Least share of usable samples of every lead in a segment of which something is said."""
+PICTURES = (".png", ".pdf", ".svg")
+
+
+@dataclass(frozen=True)
+class CutRecording:
+    """A recording and its segments.
+
+    Attributes:
+        recording: as it was read.
+        starts: (M,) seconds of all segments, one after the other.
+        segments: those of good quality, (N <= M).
+        told: (M,) which of all they are, as bool.
+    """
+
+    recording: Recording
+    starts: np.ndarray
+    segments: Segments
+    told: np.ndarray
+
+
+def cut_recording(path: Path, task: SegmentTask, *, annotator: str | None) -> CutRecording:
+    """Read a record of WFDB or EDF and cut it as a task's segments are.
+
+    Args:
+        path: a header ``NAME.hea``, a record ``NAME`` or a file of EDF.
+        task: what the network was trained on.
+        annotator: suffix of the annotations that mark its beats; None for none.
+
+    Raises:
+        InputError: the record cannot be read, lacks a lead, is too short, or no segment of it can be used.
+    """
+    edf = path.suffix.lower() in SUFFIXES
+    recording = read_edf(path) if edf else read_wfdb(path, annotator=annotator)
+    chosen = with_leads(recording, task.leads)
+
+    def said(_: Recording):  # what holds is not known, which is no reason to leave it out
+        return lambda start, end: ()
+
+    segments = segments_of(chosen, task.classes, said, seconds=task.seconds, rate=task.rate, quality=QUALITY)
+    if not len(segments):
+        raise InputError(f"record {recording.id}: no segment has a usable signal in all of {', '.join(task.leads)}.")
+    starts = np.arange(int(recording.seconds / task.seconds + 1e-9)) * task.seconds
+    return CutRecording(recording, starts, segments, np.isin(np.round(starts, 6), np.round(segments.starts, 6)))
+
+
+def require_outputs(input: Path, output: Path, figure: Path | None, *, kinds: Sequence[str]) -> None:
+    """Refuse places to write that would not do, before anything is computed.
+
+    Raises:
+        InputError: a folder that is not there, a file onto the input, a picture of an unknown kind.
+    """
+    for name, place in (("output", output), ("figure", figure)):
+        if place is None:
+            continue
+        if not place.parent.is_dir():
+            raise InputError(f"--{name} {place}: there is no folder {str(place.parent)!r}: make it first.")
+        if place.resolve() == input.resolve():
+            raise InputError(f"--{name} {place} is the input: name another file.")
+    if figure is not None and figure.suffix.lower() not in PICTURES:
+        raise InputError(f"--figure {figure} must end in {', '.join(PICTURES)}.")
+    if output.suffix.lower() != ".csv" and not output.suffix[1:].isalpha():
+        raise InputError(f"--output {output} must end in {', '.join(kinds)}.")
+
+
+def draw_along(content: BytesIO, cut: CutRecording, found: np.ndarray, task: SegmentTask, *, suffix: str) -> None:
+    """Draw the probabilities (N, K) of a recording's segments along its time, and write the picture.
+
+    Where the signal cannot be used the picture is empty.
+    """
+    shown = np.full((len(task.classes), len(cut.starts)), np.nan)
+    shown[:, cut.told] = found.T
+    end = float(cut.starts[-1]) + task.seconds
+    with figures.style():
+        drawn = figures.figure(figures.WIDE, 1.2 + 0.4 * len(task.classes))
+        axes = drawn.add_subplot()
+        image = axes.imshow(
+            shown,
+            cmap="Blues",
+            vmin=0,
+            vmax=1,
+            aspect="auto",
+            extent=(0.0, end, len(task.classes) - 0.5, -0.5),
+            interpolation="nearest",
+        )
+        axes.set_yticks(range(len(task.classes)), task.classes)
+        axes.set_xlabel("time (s)")
+        axes.grid(visible=False)
+        axes.set_title(f"{cut.recording.id}: for research only")
+        drawn.colorbar(image, ax=axes, label="probability")
+        drawn.savefig(content, format=suffix.lower().removeprefix("."))

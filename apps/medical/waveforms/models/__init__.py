@@ -1,0 +1,1 @@
+"""Networks that read a waveform sample by sample."""
