@@ -1,7 +1,9 @@
 """A stream of beats: the answers of ``predict``, whatever the pieces; and rows that cannot be read are refused."""
 
 import csv
+import io
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +12,16 @@ import numpy as np
 import pytest
 import torch
 
+from integrand.apps.application import load
+from integrand.apps.cli import main
+from integrand.apps.medical import BEAT_NETWORKS
 from integrand.apps.medical.beats.answers import columns
-from integrand.apps.medical.beats.models.beat_network import S5BeatNetwork
+from integrand.apps.medical.beats.data import scaled
+from integrand.apps.medical.beats.models.beat_network import BeatNetwork, S5BeatNetwork
 from integrand.apps.medical.beats.module import BeatModule
 from integrand.apps.medical.beats.prediction import named, predict
 from integrand.apps.medical.beats.streaming import BeatNamer, stream
+from integrand.apps.training.files import write_json
 from integrand.core.errors import InputError
 from integrand.datasets.beat_series import beat_series
 from integrand.datasets.beat_stream import BeatStream
@@ -218,3 +225,50 @@ def test_stamps_that_are_rounded_tell_the_rate():
     rows = SignalRows([b"time,II\n", *(b"%.3f,1\n" % (5 + i / 360) for i in range(1200))])
     assert sum(len(piece.signal) for piece in rows) == 1200
     assert (rows.rate, rows.start) == (360.0, 5.0)
+
+
+@pytest.mark.parametrize("name", sorted(BEAT_NETWORKS))
+def test_every_network_names_beats_one_after_another(causal_beats: BeatModule, patient: Recording, name: str):
+    """Its scores of a run of beats are those of the beats in pieces, the state handed on."""
+    task = causal_beats.network.built_for
+    torch.manual_seed(1)
+    network: BeatNetwork = load(f"integrand.apps.medical.beats.models.{BEAT_NETWORKS[name][0]}")()
+    network.build(task)
+    network.eval()
+    run = scaled(beat_series(patient, rate=task.rate, causal=True), task)
+    with torch.inference_mode():
+        whole = network(run)
+        pieces, state = [], None
+        for first, end in ((0, 1), (1, 2), (2, 7), (7, run.mask.shape[1])):
+            scores, state = network.carry(run.between(first, end), state)
+            pieces.append(scores)
+    torch.testing.assert_close(torch.cat(pieces, dim=1), whole, atol=2e-5, rtol=1e-4)
+    assert whole.std(dim=1).min() > 1e-3
+
+
+def test_the_command_answers_a_stream_as_it_answers_a_file(
+    causal_beats: BeatModule,
+    patient: Recording,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    run = tmp_path / "1"
+    causal_beats.trainer.save_checkpoint(run / "checkpoints" / "best.ckpt")
+    (run / "config.yaml").write_text("")
+    write_json(run / "environment.json", {"app": "medical", "task": "beats"})
+    table = tmp_path / "p1.csv"
+    table.write_bytes(b"".join(rows_of(patient, beats=True)))
+    words = ["predict", str(run), "--accelerator", "cpu", "--rate", "360"]
+    output = tmp_path / "whole.csv"
+    assert main([*words, "--input", str(table), "--output", str(output)]) == 0
+    assert (tmp_path / "whole.png").stat().st_size > 5_000
+    assert RESEARCH_ONLY in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(table.read_bytes())))
+    assert main([*words, "--stream"]) == 0
+    told = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    whole = list(csv.DictReader(output.read_text().splitlines()))
+    np.testing.assert_allclose(shares(told), shares(whole), atol=1e-5)
+    assert [row["answer"] for row in told] == [row["answer"] for row in whole]
+    assert main([*words, "--stream", "--annotator", "atr"]) == 2
+    assert "option --annotator is not for beats" in capsys.readouterr().err
