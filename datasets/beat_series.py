@@ -11,7 +11,7 @@ import numpy as np
 from integrand.core.errors import InputError
 from integrand.datasets.heart_beats import beats_of
 from integrand.datasets.recording import Events, Recording
-from integrand.datasets.signal_quality import signal_quality
+from integrand.datasets.signal_quality import signal_quality, usable_samples
 
 BAND = (0.5, 40.0)
 """Hz, what is kept: below lies the wander of the baseline, above the mains and the noise of muscles."""
@@ -206,7 +206,7 @@ def _usable(recording: Recording, times: np.ndarray, causal: bool) -> np.ndarray
 
 def end_is_usable(recent: Recording, start: int) -> bool:
     """Return whether every lead can be used from a sample on, judged by a recording that goes no further."""
-    return bool(signal_quality(recent).usable[start:].all())
+    return bool(usable_samples(recent)[start:].all())
 
 
 def held(signal: np.ndarray) -> np.ndarray:

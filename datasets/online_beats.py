@@ -15,7 +15,7 @@ BAND = (5.0, 15.0)
 """Hz, in which a QRS complex has its energy, and P waves, T waves and muscles have little of theirs."""
 SHARP_BAND = (5.0, 40.0)
 """Hz, in which its R wave is placed."""
-HOP = 0.1
+HOP = 0.2
 """Seconds that are looked at together."""
 INTEGRATED = 0.15
 """Seconds of the moving mean, the length of the widest complex."""

@@ -16,7 +16,7 @@ from integrand.datasets.recording import Events, Recording
 TIME, SAMPLE, BEAT = "time", "sample", "beat"
 """Names of columns: seconds; number of the sample; 1 or a code of WFDB where a beat lies, empty or 0 elsewhere."""
 SEPARATORS = (b",", b";", b"\t")
-PIECE = 0.1
+PIECE = 0.2
 """Seconds of rows that are handed on together."""
 RATE_ROWS = 1000
 """Rows that the rate is taken of, where it is not told."""
@@ -140,10 +140,7 @@ class SignalRows:
 
     def _piece(self, rows: list[list[bytes]]) -> Piece:
         assert self.rate is not None
-        stamps = np.array([self._number(row[self._stamp], self._stamp) for row in rows])
-        signal = np.array(
-            [[self._value(row[place], place) for place in self._places] for row in rows], dtype=np.float32
-        )
+        stamps, signal = self._values(rows)
         if not self._count:
             self.start = float(stamps[0]) / (self.rate if self._in_samples else 1.0)
             if self.start < 0:
@@ -160,6 +157,19 @@ class SignalRows:
         self._count += len(rows)
         marks = [] if self._mark is None else [i for i, row in enumerate(rows) if _marks(row[self._mark])]
         return Piece(signal, places[np.array(marks, dtype=np.int64)])
+
+    def _values(self, rows: list[list[bytes]]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the stamps (L,) and the signal (L, C) of rows."""
+        places = [self._stamp, *self._places]
+        try:
+            values = np.array([[row[place] for place in places] for row in rows]).astype(np.float64)
+        except ValueError:  # an empty cell, or one that is no number: each by itself
+            values = np.full((1, 1), np.nan)
+        if not np.isfinite(values).all():
+            values = np.array([[self._value(row[place], place) for place in places] for row in rows])
+            for row in rows:
+                self._number(row[self._stamp], self._stamp)
+        return values[:, 0], values[:, 1:].astype(np.float32)
 
     def _number(self, cell: bytes, column: int) -> float:
         value = self._value(cell, column)

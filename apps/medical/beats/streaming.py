@@ -59,7 +59,7 @@ def stream(
 ) -> None:
     """Name the beats of rows as they come; written as CSV: the beat's time, and what is said of it.
 
-    Rows are taken up in pieces of 0.1 seconds. A beat is told when its window is complete, some half a second after it,
+    Rows are taken up in pieces of 0.2 seconds. A beat is told when its window is complete, some 0.6 seconds after it,
     or when it is found, if that is later; the first one together with the second.
 
     Args:
