@@ -79,7 +79,7 @@ def _masks(recording: Recording) -> dict[str, np.ndarray]:
     x = recording.signal
     masks = {"missing": np.isnan(x), **{reason: np.zeros(x.shape, dtype=bool) for reason in REASONS[1:]}}
     for place in range(x.shape[1]):
-        lead = x[:, place]
+        lead = np.ascontiguousarray(x[:, place])
         seen = lead[~masks["missing"][:, place]]
         if not len(seen):
             continue
