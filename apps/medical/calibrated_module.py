@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from integrand.apps.medical.calibration import temperature
-from integrand.apps.medical.conformal import threshold
+from integrand.apps.medical.conformal import class_thresholds, threshold
 from integrand.apps.training.task_module import TaskModule
 from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError
@@ -24,7 +24,8 @@ class CalibratedModule(TaskModule):
     from, and are buffers: a checkpoint holds those of its own weights. Without a validation part T is 1 and q is NaN:
     there are no sets.
 
-    A subclass writes ``loss``, and ``class_scores`` of a batch.
+    A subclass writes ``loss``, and ``class_scores`` of a batch. Where it names by ``covered`` how many classes there
+    are, each has a q of its own and the promise is kept class by class, see ``class_thresholds``.
 
     Args:
         network: the network.
@@ -33,6 +34,7 @@ class CalibratedModule(TaskModule):
     """
 
     validated: ClassVar[tuple[str, ...]] = ("nll", "accuracy")
+    covered: ClassVar[int | None] = None
     temperature: Tensor
     least_probability: Tensor
 
@@ -57,7 +59,7 @@ class CalibratedModule(TaskModule):
             raise InputError(f"model.coverage={coverage!r} is out of range: it must lie in (0, 1).")
         self.coverage = coverage
         self.register_buffer("temperature", torch.ones(()))
-        self.register_buffer("least_probability", torch.full((), torch.nan))
+        self.register_buffer("least_probability", torch.full((self.covered,) if self.covered else (), torch.nan))
         self._seen: list[tuple[Tensor, Tensor, np.ndarray]] = []
 
     def class_scores(self, batch: Any) -> tuple[Tensor, Tensor, np.ndarray]:
@@ -70,8 +72,8 @@ class CalibratedModule(TaskModule):
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray | None:
         """Return which classes belong into each set, (..., K) bool; None where nothing was calibrated."""
-        least = float(self.least_probability)
-        return None if np.isnan(least) else probabilities >= least
+        least = self.least_probability.cpu().numpy()
+        return None if np.isnan(least).any() else probabilities >= least
 
     def scores(self, batch: Any) -> tuple[dict[str, Tensor], Tensor | None]:
         """Return log-likelihood and whether the class is right, of each sample, and remember them for calibration."""
@@ -114,4 +116,6 @@ class CalibratedModule(TaskModule):
         _, number, count = np.unique(patients, return_inverse=True, return_counts=True)
         self.temperature.fill_(temperature(scores, labels, weights=1 / count[number]))
         found = self.probabilities(torch.from_numpy(scores).to(self.temperature.device)).cpu().numpy()
-        self.least_probability.fill_(threshold(found, labels, coverage=self.coverage, groups=patients))
+        least = class_thresholds if self.covered else threshold
+        told = least(found, labels, coverage=self.coverage, groups=patients)
+        self.least_probability.copy_(torch.as_tensor(told))

@@ -57,6 +57,36 @@ def threshold(probabilities: Array, labels: Array, *, coverage: float, groups: A
     return float(own[order[place]]) if place < len(own) else 0.0
 
 
+def class_thresholds(probabilities: Array, labels: Array, *, coverage: float, groups: Array | None = None) -> Array:
+    """Return the least probability with which each class belongs into a set, (K,): the promise kept class by class.
+
+    As ``threshold``, of the samples of each class alone, so that the rare ones are covered as often as the common. Of a
+    class with fewer than 1 / (1 - coverage) samples nothing can be promised, and its entry is infinite: no set holds
+    it.
+
+    Args:
+        probabilities: (N, K) of samples that the network did not learn from.
+        labels: (N,).
+        coverage: the share promised, in (0, 1).
+        groups: (N,) of which patient each is; each its own where None.
+
+    Example:
+        >>> p = np.tile(np.linspace(0.01, 1, 100)[:, None], (1, 2))
+        >>> class_thresholds(p, np.r_[np.zeros(95, int), np.ones(5, int)], coverage=0.9).round(2).tolist()
+        [0.09, inf]
+
+    Source: Vovk, Gammerman and Shafer (2005), Algorithmic learning in a random world, Section 4.5 (Mondrian conformal
+    predictors).
+    """
+    least = np.full(probabilities.shape[1], np.inf)
+    for k in range(len(least)):
+        own = labels == k
+        if own.sum() * (1 - coverage) >= 1:
+            part = None if groups is None else groups[own]
+            least[k] = threshold(probabilities[own], labels[own], coverage=coverage, groups=part)
+    return least
+
+
 @dataclass(frozen=True)
 class SetQuality:
     """How good sets are.

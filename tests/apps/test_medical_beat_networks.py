@@ -115,7 +115,7 @@ def test_ventricular_beats_of_new_patients_are_told_after_a_few_dozen_steps(name
     part, others = data.part("train"), [data.part(name) for name in ("validation", "test")]
     test = [other[row] for other in others for row in range(len(other))]
     order = torch.Generator().manual_seed(0)
-    for _ in range(40):
+    for _ in range(30):
         rows = torch.randperm(len(part), generator=order)[:6].tolist()
         loss, _ = module.loss(part.__getitems__(rows))
         optimizer.zero_grad()

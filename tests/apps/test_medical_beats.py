@@ -172,12 +172,14 @@ def test_the_checkpoint_keeps_its_calibration():
     kept = {"state_dict": asked.state_dict(), "integrand": {**asked.describe(), "app": "medical"}}
     again = BeatModule.from_checkpoint(kept)
     assert float(again.temperature) == float(asked.temperature) != 1.0
-    assert float(again.least_probability) == float(asked.least_probability)
+    torch.testing.assert_close(again.least_probability, asked.least_probability)
     p = again.probabilities(torch.from_numpy(scores)).numpy()
     sets = again.sets(p)
     assert sets is not None
-    of_patient = [sets[np.arange(300), scores.argmax(1)][np.arange(300) % 7 == one].mean() for one in range(7)]
-    assert np.mean(of_patient) == pytest.approx(0.9, abs=0.02)
+    held = sets[np.arange(300), scores.argmax(1)]
+    for k in range(5):  # each class for itself, the mean over seven patients
+        own = [held[(scores.argmax(1) == k) & (np.arange(300) % 7 == one)].mean() for one in range(7)]
+        assert 0.9 <= np.mean(own) <= 0.97  # one beat more of one patient is 0.03
 
 
 def test_logistic_regression_tells_broad_beats_from_narrow_ones():
@@ -200,6 +202,14 @@ def test_attributions_add_up_to_the_answer():
     assert float(sum(one.sum() for one in given)) == pytest.approx(float(change), abs=1e-4)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_steps():
+    """Train the residual network of the comparison for a moment alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("integrand.apps.medical.beats.baselines.STEPS", 8)
+        yield
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
@@ -210,7 +220,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_is_complete(run: Path):
     results = json.loads((run / "results.json").read_text())
-    assert set(results["metrics"]) == {"s5", "majority", "logistic regression"}
+    assert set(results["metrics"]) == {"s5", "majority", "logistic regression", "residual network"}
     assert all(np.isfinite(value) for scores in results["metrics"].values() for value in scores.values())
     assert [table["caption"] for table in results["tables"]][:3] == ["By class", "By patient", "Calibration"]
     report = (run / "report.html").read_text()

@@ -39,6 +39,8 @@ class BeatData(PartsData):
         annotator: suffix of the annotations of a folder's WFDB records.
         patients: patients that are simulated.
         seconds: of each simulated recording.
+        fibrillating: share of simulated patients whose atria fibrillate.
+        noise: factor of the simulated noise, see ``EcgSimulator``.
         fractions: shares of patients for training, validation and test; of a published division the second alone
             counts, a share of its training patients.
         rate: Hz of the windows.
@@ -65,6 +67,8 @@ class BeatData(PartsData):
         annotator: str = "atr",
         patients: int = 60,
         seconds: float = 120.0,
+        fibrillating: float = 0.1,
+        noise: float = 1.0,
         fractions: tuple[float, float, float] = (0.6, 0.15, 0.25),
         rate: float = 125.0,
         causal: bool = False,
@@ -91,7 +95,8 @@ class BeatData(PartsData):
                 raise InputError(f"data.{name}={value!r} is out of range: it must be at least {least}.")
         self.dataset, self.protocol, self.annotator = dataset, protocol, annotator
         self.leads = tuple(leads or DEFAULT_LEADS.get(dataset, ()))
-        self.patients, self.seconds, self.fractions = patients, seconds, fractions
+        self.patients, self.fractions = patients, fractions
+        self.simulator = EcgSimulator(seconds=seconds, fibrillating=fibrillating, noise=noise)
         self.rate, self.causal, self.context, self.folds = rate, causal, context, folds
         self.batch_size, self.num_workers, self.seed, self.split_seed = batch_size, num_workers, seed, split_seed
         self.notices: list[str] = []
@@ -147,8 +152,7 @@ class BeatData(PartsData):
 
     def _read(self) -> list[Recording]:
         if self.dataset == SIMULATED:
-            simulator = EcgSimulator(seconds=self.seconds)
-            return list(simulator.recordings(self.patients, seed=self.split_seed))
+            return list(self.simulator.recordings(self.patients, seed=self.split_seed))
         if self.dataset == "mit_bih":
             if self.protocol not in mit_bih.PARTS:
                 raise unknown("protocol of mit_bih", self.protocol, mit_bih.PARTS)

@@ -31,7 +31,9 @@ CALIBRATED = ("nll", "ece", "brier")
 SHARES = (1.0, 0.98, 0.95, 0.9, 0.8)
 """Shares answered, in the table of abstention."""
 DOMINANT = 0.5
-"""Share of a class's beats above which its patient is left out once, to see what stands without him."""
+"""Share of a class's beats above which its patient is left out once, to see what stands without that patient."""
+WITHOUT = ("jk", "accuracy", "f1_S", "f1_V")
+"""Metrics told without that patient, too."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def evaluate(module: BeatModule, data: BeatData, *, name: str, seed: int, notify
         *_subgroups(found[name], labels, test.series, data.task.classes),
     ]
     results["remarks"] = [
-        *_without_dominant(found, labels, patients, data.task.classes),
+        *_without_dominant(labels, patients, data.task.classes),
         *_unusable(test.series),
         *(["Every patient here is simulated: nothing was measured."] if any(s.simulated for s in test.series) else []),
     ]
@@ -109,8 +111,13 @@ def _results(
     classes = data.task.classes
     counts = {who: by_patient(p.argmax(1), labels, patients, len(classes)) for who, p in found.items()}
     scored = {who: beat_scores(one.sum(axis=0), classes) for who, one in counts.items()}
+    largest = dominant(labels, patients)
     for who, p in found.items():
-        scored[who] |= {metric: classification_scores(p, labels)[metric] for metric in CALIBRATED}
+        probable = classification_scores(p, labels)
+        scored[who] |= {metric: probable[metric] for metric in CALIBRATED}
+        if largest is not None:
+            rest = beat_scores(confusion(p[patients != largest].argmax(1), labels[patients != largest], 5), classes)
+            scored[who] |= {f"{metric}_without": rest[metric] for metric in WITHOUT}
     drawn = {metric: patient_bootstrap(counts, classes, metric, better=name) for metric in COMPARED}
     return {
         "app": "medical",
@@ -127,9 +134,16 @@ def _results(
             for who in found
             if who != name
         },
-        "better": dict.fromkeys(METRICS, "higher") | dict.fromkeys(CALIBRATED, "lower"),
+        "better": {
+            **dict.fromkeys((*METRICS, *(f"{metric}_without" for metric in WITHOUT)), "higher"),
+            **dict.fromkeys(CALIBRATED, "lower"),
+        },
         "bootstrap": {"of": "patients", "resamples": 2000, "level": 0.95},
-        "about": METRICS | {metric: OF_PROBABILITIES[metric] for metric in CALIBRATED},
+        "about": {
+            **METRICS,
+            **{metric: OF_PROBABILITIES[metric] for metric in CALIBRATED},
+            **({f"{metric}_without": f"{metric} without patient {largest}" for metric in WITHOUT} if largest else {}),
+        },
         "samples": {
             "name": "beats",
             **{part: int(sum(len(each) for each in data.part(part).series)) for part in PARTS},
@@ -224,7 +238,8 @@ def _sets(sets: Array, labels: Array, patients: Array, classes: list[str], cover
         f"Conformal sets, {coverage:.0%} promised",
         rows,
         "Mean over patients of the share of beats whose set holds the true class, with its 95 % interval by resampling "
-        "patients. The promise is for all beats of a new patient together, not for each class.",
+        "patients. The promise is made for each class, by patients of validation; of a class with fewer than ten beats "
+        "there nothing is promised, and no set holds it.",
     )
 
 
@@ -256,35 +271,27 @@ def _subgroups(p: Array, labels: Array, series: list[BeatSeries], classes: list[
     return [_table("By age and sex", rows, "A difference between few patients is no evidence of one between groups.")]
 
 
-def _without_dominant(found: dict[str, Array], labels: Array, patients: Array, classes: list[str]) -> list[str]:
-    """Tell what stands without the patient who holds most of a class."""
-    told = []
-    for place, name in enumerate(classes):
+def dominant(labels: Array, patients: Array) -> str | None:
+    """Return the patient who holds more than half of the beats of a class of 100 or more; None where none does."""
+    for place in range(1, int(labels.max()) + 1):
         own = labels == place
-        if not own.any():
-            continue
         who, count = np.unique(patients[own], return_counts=True)
-        first = int(count.argmax())
-        if len(who) > 1 and count[first] > DOMINANT * own.sum() and own.sum() >= 100:
-            rest = patients != who[first]
-            figures = []
-            for model, p in found.items():
-                scores = beat_scores(confusion(p[rest].argmax(1), labels[rest], len(classes)), classes)
-                if model != "majority":
-                    figures.append(
-                        f"{model} has jk {scores['jk']:.3f}, accuracy {scores['accuracy']:.3f} and F1 "
-                        f"{_f1(p[rest].argmax(1), labels[rest], place):.3f} of {name}"
-                    )
-            told.append(
-                f"Patient {who[first]} alone holds {count[first]:,} of the {own.sum():,} beats of {name}; without that "
-                f"patient {'; '.join(figures)}."
-            )
-    return told
+        if own.sum() >= 100 and len(who) > 1 and count.max() > DOMINANT * own.sum():
+            return str(who[count.argmax()])
+    return None
 
 
-def _f1(said: Array, labels: Array, place: int) -> float:
-    both = (said == place).sum() + (labels == place).sum()
-    return float(2 * ((said == place) & (labels == place)).sum() / both) if both else float("nan")
+def _without_dominant(labels: Array, patients: Array, classes: list[str]) -> list[str]:
+    """Tell who holds most of a class."""
+    largest = dominant(labels, patients)
+    if largest is None:
+        return []
+    held, whole = np.bincount(labels[patients == largest], minlength=len(classes)), np.bincount(labels)
+    place = max(range(1, len(whole)), key=lambda k: held[k] / max(whole[k], 1) if whole[k] >= 100 else 0)
+    return [
+        f"Patient {largest} alone holds {held[place]:,} of the {whole[place]:,} beats of {classes[place]}: metrics "
+        "named without are of all other patients."
+    ]
 
 
 def _unusable(series: list[BeatSeries]) -> list[str]:

@@ -13,7 +13,9 @@ from integrand.apps.medical.beats.batch import BeatBatch
 from integrand.apps.medical.beats.data import scaled
 from integrand.apps.medical.beats.evaluation import BeatEvaluation
 from integrand.apps.medical.beats.metrics import confusion
+from integrand.apps.medical.beats.models.ecg_ode import EcgOdeBeatNetwork
 from integrand.apps.medical.beats.task import BeatTask
+from integrand.apps.medical.beats.waves import draw_waves
 from integrand.apps.training.class_figures import draw_abstention, draw_confusion, draw_curves, draw_reliability
 from integrand.apps.training.figures import FAINT, MODEL, NARROW, OBSERVED, WIDE, figure, save, style
 from integrand.apps.training.run_folder import RunFolder
@@ -58,6 +60,9 @@ def draw(evaluation: BeatEvaluation, run: RunFolder, task: BeatTask) -> None:
         abstaining = {who: risk_coverage(p.max(1), (p.argmax(1) != labels).astype(float)) for who, p in shown.items()}
         draw_abstention(run, abstaining, samples="test beats", what="share of wrong names")
         draw_attribution(evaluation, run, task)
+        if isinstance(evaluation.module.network, EcgOdeBeatNetwork):
+            richest = max(evaluation.series, key=lambda each: len(np.unique(each.labels[each.usable])))
+            draw_waves(evaluation.module, richest, run.figures / "waves.png")
 
 
 def _draw_comparison(evaluation: BeatEvaluation, run: RunFolder) -> None:

@@ -17,6 +17,7 @@ from integrand.apps.medical.beats.task import BeatTask
 from integrand.apps.medical.calibrated_module import CalibratedModule
 from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError
+from integrand.datasets.heart_beats import CLASSES
 
 
 class BeatModule(CalibratedModule):
@@ -41,6 +42,7 @@ class BeatModule(CalibratedModule):
     monitor: ClassVar[str] = "validation/nll"
     networks: ClassVar[type[TaskNetwork]] = BeatNetwork
     described_by: ClassVar[type] = BeatTask
+    covered: ClassVar[int | None] = len(CLASSES)
     network: BeatNetwork
 
     def __init__(

@@ -11,7 +11,7 @@ from integrand.apps.medical.beats.data import scaled
 from integrand.apps.medical.beats.models.beat_network import PIECE
 from integrand.apps.medical.beats.models.ecg_ode import WAVES, BeatWaves, EcgOdeBeatNetwork, WaveReader
 from integrand.apps.medical.beats.module import BeatModule
-from integrand.apps.training.figures import BASELINES, FAINT, MODEL, OBSERVED, WIDE, figure, save, style
+from integrand.apps.training.figures import BASELINES, FAINT, MODEL, OBSERVED, TEXT, WIDE, figure, save, style
 from integrand.core.errors import InputError
 from integrand.datasets.beat_series import BEFORE, BeatSeries
 from integrand.datasets.catalogue import RESEARCH_ONLY
@@ -78,7 +78,7 @@ def draw_waves(module: BeatModule, series: BeatSeries, path: Path, *, lead: int 
     parts = _parts(module.network.reader, waves)[:, lead].numpy() * task.size[lead]  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
     seen, drawn = (each[:, lead].numpy() * task.size[lead] for each in (windows, waves.drawn))
     with style():
-        made = figure(WIDE, 4.4)
+        made = figure(WIDE, 4.8)
         above, below = made.subplots(2, len(chosen), sharex=True, sharey="row", height_ratios=(3, 1), squeeze=False)
         for column, beat in enumerate(chosen):
             _draw_beat(above[column], t, seen[beat], parts[beat], drawn[beat])
@@ -87,7 +87,8 @@ def draw_waves(module: BeatModule, series: BeatSeries, path: Path, *, lead: int 
             _draw_left(below[column], t, seen[beat] - drawn[beat])
         above[0].set_ylabel(f"{series.leads[lead]} (mV)")
         below[0].set_ylabel("left (mV)")
-        above[-1].legend(loc="upper right")
+        made.legend(*above[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(WAVES) + 2)
+        made.supxlabel("time from the beat's mark (s)", size=TEXT)
         source = SIMULATED if series.simulated else RESEARCH_ONLY
         return save(
             made,
@@ -134,4 +135,3 @@ def _draw_beat(axes: Axes, t: np.ndarray, seen: np.ndarray, parts: np.ndarray, d
 def _draw_left(axes: Axes, t: np.ndarray, left: np.ndarray) -> None:
     axes.axhline(0, color=FAINT, linewidth=0.8)
     axes.plot(t, left, color=OBSERVED, linewidth=1.0)
-    axes.set_xlabel("time from the beat's mark (s)")

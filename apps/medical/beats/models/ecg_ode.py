@@ -121,8 +121,9 @@ class WaveReader(nn.Module):
 
     def say(self, windows: Tensor) -> Tensor:
         """Return what the network says of times and widths, (M, 2, W, C), 0 in the middle of their ranges."""
-        size = windows.square().mean(-1, keepdim=True).sqrt()
-        return precise(self.look(windows / (size + 1e-3))).view(len(windows), 2, len(WAVES), self.leads)
+        # Never the root of 0, whose slope is infinite: an attribution starts from windows that are empty.
+        size = (windows.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+        return precise(self.look(windows / size)).view(len(windows), 2, len(WAVES), self.leads)
 
     def fit(self, said: Tensor, windows: Tensor) -> BeatWaves:
         """Return the waves of times and widths that were said, and whatever heights fit the windows best."""
