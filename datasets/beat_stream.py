@@ -90,7 +90,7 @@ class BeatStream:
         self.rate, self.leads, self.to = rate, leads, to
         self._detector = OnlineBeatDetector(rate, len(leads)) if detect else None
         self._resampler = BlockResampler(rate, to, leads=len(leads))
-        self._stages = butter(2, BAND, btype="bandpass", fs=to, output="sos")
+        self._stages = np.asarray(butter(2, BAND, btype="bandpass", fs=to, output="sos"))
         self._past = np.zeros((len(self._stages), 2, len(leads)))
         self._before, self._after = round(BEFORE * to), round(AFTER * to)
         self._signal = RecentSamples(round((RECENT_SECONDS + LATE) * rate), len(leads), np.float32)

@@ -66,9 +66,9 @@ def test_the_table_says_what_the_network_says(causal_beats: BeatModule, record: 
     np.testing.assert_allclose(p, named(causal_beats, found.series), atol=1e-6)
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
     assert [row["class"] for row in rows] == ["NSVFQ"[k] for k in p.argmax(1)]
-    least = float(causal_beats.least_probability)
-    for row, shares in zip(rows, found.answers, strict=True):
-        held = {name for name, share in zip("NSVFQ", shares.probabilities, strict=True) if share >= least}
+    least = np.broadcast_to(causal_beats.least_probability.numpy(), 5)
+    for row, one in zip(rows, found.answers, strict=True):
+        held = {name for name, share, bound in zip("NSVFQ", one.probabilities, least, strict=True) if share >= bound}
         assert set(row["set"].split()) == held
         assert row["answer"] == (row["class"] if len(held) == 1 else "uncertain")
     marked = beats_of(read_events(record.with_suffix(""), "atr"), where="p1").samples

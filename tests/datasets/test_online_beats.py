@@ -131,7 +131,7 @@ def test_what_cannot_be_is_refused():
 
 @pytest.mark.parametrize("record", ["114", "208", "223"])
 def test_beats_of_real_patients_are_found(record: str):
-    """Records for learning (DS1) alone; the whole database's is in the page of the application."""
+    """Records for learning (DS1) alone."""
     pytest.importorskip("wfdb")
     if not os.path.exists(os.path.join(os.environ.get("INTEGRAND_DATA", ""), "mitdb", "100.hea")):
         pytest.skip("no MIT-BIH database here: integrand data download mit_bih")
