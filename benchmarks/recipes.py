@@ -245,7 +245,7 @@ def main() -> None:
 def _measure(recipe: str, what: Recipe, given: argparse.Namespace) -> None:
     seeds = list(range(given.seeds))
     options = what.options + (what.quick if given.quick else ())
-    runs = [_run(what, what.recipe or recipe, seed, options) for seed in seeds]
+    runs = [_kept(what, what.recipe or recipe, seed, options, given.keep) for seed in seeds]
     results = [run["results"] for run in runs]
     model = results[0]["model"]
     hashes = sorted({result["split_hash"] for result in results})
@@ -287,6 +287,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--recipes", metavar="GLOB", default="weather", help="which recipes (weather)")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0 on (3)")
     parser.add_argument("--quick", action="store_true", help="a few steps only, to try this script; needs --output")
+    parser.add_argument("--keep", type=Path, help="keep the runs here, and take those already made here (none)")
     parser.add_argument("--output", type=Path, default=PUBLISHED, help="folder of the rows (benchmarks/published)")
     given = parser.parse_args()
     if given.seeds < 1:
@@ -296,25 +297,41 @@ def _parse() -> argparse.Namespace:
     return given
 
 
-def _run(what: Recipe, recipe: str, seed: int, options: tuple[str, ...]) -> dict[str, Any]:
+def _kept(what: Recipe, recipe: str, seed: int, options: tuple[str, ...], keep: Path | None) -> dict[str, Any]:
+    """Run a seed in a folder that is kept, unless it was run there before at this commit; or in one that is not."""
+    if keep is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return _run(what, recipe, seed, options, Path(folder))
+    folder = keep / recipe / str(seed)
+    told = folder / "measured.json"
+    if told.is_file():
+        found = json.loads(told.read_text(encoding="utf-8"))
+        if found["commit"] != commit():
+            raise SystemExit(f"{folder} was measured at {found['commit']}, this is {commit()}: give another folder.")
+        return found
+    found = {**_run(what, recipe, seed, options, folder), "commit": commit()}
+    told.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def _run(what: Recipe, recipe: str, seed: int, options: tuple[str, ...], folder: Path) -> dict[str, Any]:
     """Train and evaluate once; the seconds are those a user waits, from command to report."""
-    with tempfile.TemporaryDirectory() as folder:
 
-        def carry_out(*words: str) -> None:
-            own = ("--seed", str(seed), "--runs", folder, *options)
-            subprocess.run([sys.executable, "-m", "integrand", *words, *own], check=True)
+    def carry_out(*words: str) -> None:
+        own = ("--seed", str(seed), "--runs", str(folder), *options)
+        subprocess.run([sys.executable, "-m", "integrand", *words, *own], check=True)
 
-        began = time.perf_counter()
-        if what.teacher is None:
-            carry_out("train", what.app, "--recipe", recipe)
-        else:
-            carry_out("train", what.app, "--recipe", what.teacher)
-            (taught,) = Path(folder, what.app, what.teacher).iterdir()
-            carry_out("distill", str(taught))
-        seconds = time.perf_counter() - began
-        (run,) = Path(folder, what.app, recipe).iterdir()
-        results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-        threads = json.loads((run / "environment.json").read_text(encoding="utf-8"))["threads"]
+    began = time.perf_counter()
+    if what.teacher is None:
+        carry_out("train", what.app, "--recipe", recipe)
+    else:
+        carry_out("train", what.app, "--recipe", what.teacher)
+        (taught,) = Path(folder, what.app, what.teacher).iterdir()
+        carry_out("distill", str(taught))
+    seconds = time.perf_counter() - began
+    (run,) = Path(folder, what.app, recipe).iterdir()
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    threads = json.loads((run / "environment.json").read_text(encoding="utf-8"))["threads"]
     return {"results": results, "seconds": seconds, "threads": threads}
 
 

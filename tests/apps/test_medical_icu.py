@@ -377,7 +377,7 @@ def test_a_run_is_complete_learns_and_says_what_it_is_for(run: Path):
     low, high = results["intervals"]["s5"]["auroc"]
     assert low < metrics["s5"]["auroc"] <= high
     tables = {one["caption"]: one["rows"] for one in results["tables"]}
-    assert list(tables["Calibration"]) == ["as trained", "temperature", "isotonic"]
+    assert list(tables["Calibration"]) == ["as trained", "temperature", "isotonic", "were it perfect"]
     assert tables["Calibration"]["temperature"]["ece"] == pytest.approx(metrics["s5"]["ece"])
     held = tables["Sets promised to hold what happened for 90% of patients"]["all stays"]
     assert held["coverage, low"] <= held["coverage"] <= held["coverage, high"]

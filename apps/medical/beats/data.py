@@ -13,8 +13,14 @@ from torch.utils.data import Dataset
 from integrand.apps.medical.beats.batch import BeatBatch, stack
 from integrand.apps.medical.beats.task import BeatTask
 from integrand.apps.training.parts_data import PartsData
+<<<<<<< HEAD
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.beat_series import BeatSeries, beat_series
+=======
+from integrand.core.errors import InputError, listed, unknown
+from integrand.datasets.beat_cache import cached_beat_series
+from integrand.datasets.beat_series import BeatSeries
+>>>>>>> 20437da64c23ea67df9125c07e6914658ddbefbe
 from integrand.datasets.edf_files import SUFFIXES, read_edf
 from integrand.datasets.heart_beats import CLASSES
 from integrand.datasets.real import mit_bih
@@ -45,6 +51,7 @@ class BeatData(PartsData):
             counts, a share of its training patients.
         rate: Hz of the windows.
         causal: see ``beat_series``.
+        cache: folder in which the series of each recording is kept, so that it is filtered and cut once; None for none.
         context: beats of a training run.
         folds: 1 for a validation part of its own. With more, no patient is set aside: all training patients are divided
             into so many folds, a network learns from all but each, and validation is of every patient by the network
@@ -72,6 +79,7 @@ class BeatData(PartsData):
         fractions: tuple[float, float, float] = (0.6, 0.15, 0.25),
         rate: float = 125.0,
         causal: bool = False,
+        cache: str | None = None,
         context: int = 32,
         folds: int = 1,
         batch_size: int = 32,
@@ -98,6 +106,7 @@ class BeatData(PartsData):
         self.patients, self.fractions = patients, fractions
         self.simulator = EcgSimulator(seconds=seconds, fibrillating=fibrillating, noise=noise)
         self.rate, self.causal, self.context, self.folds = rate, causal, context, folds
+        self.cache = None if cache is None else Path(cache)
         self.batch_size, self.num_workers, self.seed, self.split_seed = batch_size, num_workers, seed, split_seed
         self.notices: list[str] = []
         self._parts: dict[str, BeatsOfPart] = {}
@@ -109,7 +118,12 @@ class BeatData(PartsData):
         recordings = self._read()
         _demand_each_once(recordings)
         self.series = [
+<<<<<<< HEAD
             beat_series(with_leads(each, self.leads), rate=self.rate, causal=self.causal) for each in recordings
+=======
+            cached_beat_series(_with_leads(each, self.leads), rate=self.rate, causal=self.causal, folder=self.cache)
+            for each in recordings
+>>>>>>> 20437da64c23ea67df9125c07e6914658ddbefbe
         ]
         told = "".join(each.content_hash for each in recordings).encode()
         marked = [np.ascontiguousarray(each.labels).tobytes() for each in self.series]

@@ -86,7 +86,7 @@ def _draw_observed(axes: Axes, times: Array, values: Array, channels: list[str])
                 label=channels[channel],
             )
     if seen.any():
-        axes.legend(fontsize=7, loc="upper right", handlelength=1.0, frameon=True, framealpha=0.8, edgecolor="none")
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, handlelength=1.0)
     axes.tick_params(labelbottom=False)
 
 
