@@ -13,14 +13,9 @@ from torch.utils.data import Dataset
 from integrand.apps.medical.beats.batch import BeatBatch, stack
 from integrand.apps.medical.beats.task import BeatTask
 from integrand.apps.training.parts_data import PartsData
-<<<<<<< HEAD
 from integrand.core.errors import InputError, unknown
-from integrand.datasets.beat_series import BeatSeries, beat_series
-=======
-from integrand.core.errors import InputError, listed, unknown
 from integrand.datasets.beat_cache import cached_beat_series
 from integrand.datasets.beat_series import BeatSeries
->>>>>>> 20437da64c23ea67df9125c07e6914658ddbefbe
 from integrand.datasets.edf_files import SUFFIXES, read_edf
 from integrand.datasets.heart_beats import CLASSES
 from integrand.datasets.real import mit_bih
@@ -118,12 +113,8 @@ class BeatData(PartsData):
         recordings = self._read()
         _demand_each_once(recordings)
         self.series = [
-<<<<<<< HEAD
-            beat_series(with_leads(each, self.leads), rate=self.rate, causal=self.causal) for each in recordings
-=======
-            cached_beat_series(_with_leads(each, self.leads), rate=self.rate, causal=self.causal, folder=self.cache)
+            cached_beat_series(with_leads(each, self.leads), rate=self.rate, causal=self.causal, folder=self.cache)
             for each in recordings
->>>>>>> 20437da64c23ea67df9125c07e6914658ddbefbe
         ]
         told = "".join(each.content_hash for each in recordings).encode()
         marked = [np.ascontiguousarray(each.labels).tobytes() for each in self.series]
