@@ -24,7 +24,12 @@ RECENT_BEATS = 64
 RECENT_SECONDS = 30.0
 """Seconds by which a lead of a stream is judged."""
 RHYTHM = ("rr", "rr_to_past", "next_to_past", "rr_to_local", "next_to_rr", "irregularity")
-SHAPE = ("likeness", "size")
+PIECES = {"": (-BEFORE, AFTER), "p_": (-0.25, -0.07), "qrs_": (-0.07, 0.1), "t_": (0.1, AFTER)}
+"""Seconds about the mark between which a window, and in it P wave, QRS complex and T wave, are compared."""
+MEASURES = ("likeness", "size", "difference")
+SHAPE = tuple(f"{piece}{measure}" for piece in PIECES for measure in MEASURES)
+QUIET = 0.05
+"""Of the template's root mean square, added to each size, so that noise where there is no wave tells nothing."""
 
 
 class Rhythm(NamedTuple):
@@ -91,7 +96,12 @@ def beat_series(recording: Recording, *, rate: float = 125.0, causal: bool = Fal
     - ``next_to_rr``: the next interval over this one, log;
     - ``irregularity``: the deviation of the local intervals over their mean;
     - ``likeness`` of each lead: the correlation of the window with the median window of the recording;
-    - ``size`` of each lead: its root mean square over that of the median window, log.
+    - ``size`` of each lead: its root mean square about its mean over that of the median window, log;
+    - ``difference`` of each lead: the root mean square of the two's difference over that of the median window, log;
+    - the same of the pieces of P wave, QRS complex and T wave, ``p_likeness`` and so on, sizes in units of the whole
+      median window's.
+
+    What is told in units of a patient's own usual beat is the same for patients whose beats differ.
 
     Args:
         recording: with at least three beats among its events.
@@ -226,7 +236,7 @@ def held(signal: np.ndarray) -> np.ndarray:
 
 
 def _shape(windows: np.ndarray, causal: bool) -> np.ndarray:
-    """Return likeness and size of every lead, (N, 2 C)."""
+    """Return ``SHAPE`` of every lead, (N, 12 C)."""
     if causal:
         spans = ((max(0, n + 1 - RECENT_BEATS), n + 1) for n in range(len(windows)))
         templates = np.stack([np.median(windows[first:end], axis=0) for first, end in spans])
@@ -236,12 +246,23 @@ def _shape(windows: np.ndarray, causal: bool) -> np.ndarray:
 
 
 def shape_of(windows: np.ndarray, templates: np.ndarray) -> np.ndarray:
-    """Return likeness and size of every lead, (N, 2 C), of windows (N, L, C) beside templates, N or one."""
-    tiny = 1e-6
-    x, y = (each - each.mean(axis=1, keepdims=True) for each in (windows, templates))
-    size_x, size_y = (np.sqrt((each**2).mean(axis=1)) + tiny for each in (x, y))
-    likeness = (x * y).mean(axis=1) / (size_x * size_y)
-    return np.concatenate([likeness, np.log(size_x / size_y)], axis=1)
+    """Return ``SHAPE`` of every lead, (N, 12 C), of windows (N, L, C) beside templates, N or one."""
+    length, found = windows.shape[1], []
+    whole = _spread(templates)[:, None] + 1e-6
+    windows, templates = windows / whole, templates / whole
+    for start, end in PIECES.values():
+        first, last = (round((time + BEFORE) / (BEFORE + AFTER) * length) for time in (start, end))
+        x, y = windows[:, first:last], templates[:, first:last]
+        difference = np.log(np.sqrt(((x - y) ** 2).mean(axis=1)) + QUIET)
+        size_x, size_y = _spread(x) + QUIET, _spread(y) + QUIET
+        joint = ((x - x.mean(axis=1, keepdims=True)) * (y - y.mean(axis=1, keepdims=True))).mean(axis=1)
+        found += [joint / (size_x * size_y), np.log(size_x / size_y), difference]
+    return np.concatenate(found, axis=1)
+
+
+def _spread(x: np.ndarray) -> np.ndarray:
+    """Return the root mean square about the mean along windows, (N, C)."""
+    return np.sqrt(((x - x.mean(axis=1, keepdims=True)) ** 2).mean(axis=1))
 
 
 def _moving(values: np.ndarray, first: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
