@@ -84,7 +84,7 @@ def evaluate(module: IcuModule, data: IcuData, *, name: str, seed: int, notify: 
             notify(f"note: {notice}")
     ways = {"as trained": _softmax(scores), "temperature": found[name]}
     if len(validation):
-        known = _softmax(module.judge(validation.made, validation.rows))
+        known = _softmax(module.judge(validation.made, validation.rows, folds=validation.folds))
         ways["isotonic"] = Isotonic.fit(known, validation.labels)(ways["as trained"])
     notify("telling a few test stays hour by hour")
     chosen = [int(test.rows[place]) for place in _chosen(found[name][:, -1], labels)]
@@ -136,9 +136,10 @@ def _results(
 
 
 def _softmax(scores: Array) -> Array:
+    """Return the probabilities (N, K) of scores (N, G, K) that nothing was calibrated for."""
     from scipy.special import softmax
 
-    return softmax(scores, axis=1)
+    return softmax(scores, axis=-1).mean(1)
 
 
 def _chosen(risk: Array, labels: Array) -> list[int]:
