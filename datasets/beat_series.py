@@ -11,7 +11,7 @@ import numpy as np
 from integrand.core.errors import InputError
 from integrand.datasets.heart_beats import beats_of
 from integrand.datasets.recording import Events, Recording
-from integrand.datasets.signal_quality import signal_quality
+from integrand.datasets.signal_quality import signal_quality, usable_samples
 
 BAND = (0.5, 40.0)
 """Hz, what is kept: below lies the wander of the baseline, above the mains and the noise of muscles."""
@@ -24,7 +24,12 @@ RECENT_BEATS = 64
 RECENT_SECONDS = 30.0
 """Seconds by which a lead of a stream is judged."""
 RHYTHM = ("rr", "rr_to_past", "next_to_past", "rr_to_local", "next_to_rr", "irregularity")
-SHAPE = ("likeness", "size")
+PIECES = {"": (-BEFORE, AFTER), "p_": (-0.25, -0.07), "qrs_": (-0.07, 0.1), "t_": (0.1, AFTER)}
+"""Seconds about the mark between which a window, and in it P wave, QRS complex and T wave, are compared."""
+MEASURES = ("likeness", "size", "difference")
+SHAPE = tuple(f"{piece}{measure}" for piece in PIECES for measure in MEASURES)
+QUIET = 0.05
+"""Of the template's root mean square, added to each size, so that noise where there is no wave tells nothing."""
 
 
 class Rhythm(NamedTuple):
@@ -91,15 +96,21 @@ def beat_series(recording: Recording, *, rate: float = 125.0, causal: bool = Fal
     - ``next_to_rr``: the next interval over this one, log;
     - ``irregularity``: the deviation of the local intervals over their mean;
     - ``likeness`` of each lead: the correlation of the window with the median window of the recording;
-    - ``size`` of each lead: its root mean square over that of the median window, log.
+    - ``size`` of each lead: its root mean square about its mean over that of the median window, log;
+    - ``difference`` of each lead: the root mean square of the two's difference over that of the median window, log;
+    - the same of the pieces of P wave, QRS complex and T wave, ``p_likeness`` and so on, sizes in units of the whole
+      median window's.
+
+    What is told in units of a patient's own usual beat is the same for patients whose beats differ.
 
     Args:
         recording: with at least three beats among its events.
         rate: Hz of the windows.
         causal: use nothing that comes after a beat's window, but for what the resampling filter reaches beyond it: the
-            filter runs forwards alone, the local rhythm is of beats before, the next interval counts as this one, the
-            median window is that of the last ``RECENT_BEATS``, and a lead is judged by its last ``RECENT_SECONDS``.
-            What is not causal is for recordings that are whole, never for a stream.
+            filter runs forwards alone, a lead keeps its last value while it is missing, the local rhythm is of beats
+            before, the next interval counts as this one, the median window is that of the last ``RECENT_BEATS``, and a
+            lead is judged by its last ``RECENT_SECONDS``. What is not causal is for recordings that are whole, never
+            for a stream.
 
     Raises:
         InputError: fewer than three beats; a lead that is not in mV.
@@ -168,6 +179,8 @@ def _trace(recording: Recording, rate: float, causal: bool) -> np.ndarray:
     """Return the signal at another rate, band-passed, (T, C) float64."""
     from scipy.signal import butter, sosfilt, sosfiltfilt
 
+    if causal:
+        recording = replace(recording, signal=held(recording.signal), events=Events.of([], []))
     changed = recording.resampled(rate)
     whole = np.where(np.isfinite(changed.signal), changed.signal, 0.0).astype(np.float64)
     stages = butter(2, BAND, btype="bandpass", fs=rate, output="sos")
@@ -197,23 +210,59 @@ def _usable(recording: Recording, times: np.ndarray, causal: bool) -> np.ndarray
     bare = replace(recording, events=Events.of([], []))
     for beat, (start, end) in enumerate(zip(first, last, strict=True)):
         past = max(0, end - recent)
-        judged = signal_quality(replace(bare, signal=recording.signal[past:end]))
-        found[beat] = judged.usable[start - past :].all()
+        found[beat] = end_is_usable(replace(bare, signal=recording.signal[past:end]), start - past)
     return found
 
 
+def end_is_usable(recent: Recording, start: int) -> bool:
+    """Return whether every lead can be used from a sample on, judged by a recording that goes no further."""
+    return bool(usable_samples(recent)[start:].all())
+
+
+def held(signal: np.ndarray) -> np.ndarray:
+    """Return a signal, (L, C), with the last value of a lead where it is missing; before its first value that one.
+
+    Example:
+        >>> held(np.array([[np.nan], [2.0], [np.nan], [3.0]])).ravel()
+        array([2., 2., 2., 3.])
+    """
+    missing = np.isnan(signal)
+    if not missing.any():
+        return signal
+    place = np.maximum.accumulate(np.where(missing, -1, np.arange(len(signal))[:, None]), axis=0)
+    first = np.where(missing.all(axis=0), 0, (~missing).argmax(axis=0))
+    found = np.take_along_axis(signal, np.where(place < 0, first, place), axis=0)
+    return np.where(missing.all(axis=0), np.zeros_like(found), found)
+
+
 def _shape(windows: np.ndarray, causal: bool) -> np.ndarray:
-    """Return likeness and size of every lead, (N, 2 C)."""
+    """Return ``SHAPE`` of every lead, (N, 12 C)."""
     if causal:
         spans = ((max(0, n + 1 - RECENT_BEATS), n + 1) for n in range(len(windows)))
         templates = np.stack([np.median(windows[first:end], axis=0) for first, end in spans])
     else:
         templates = np.median(windows, axis=0, keepdims=True)
-    tiny = 1e-6
-    x, y = (each - each.mean(axis=1, keepdims=True) for each in (windows, templates))
-    size_x, size_y = (np.sqrt((each**2).mean(axis=1)) + tiny for each in (x, y))
-    likeness = (x * y).mean(axis=1) / (size_x * size_y)
-    return np.concatenate([likeness, np.log(size_x / size_y)], axis=1)
+    return shape_of(windows, templates)
+
+
+def shape_of(windows: np.ndarray, templates: np.ndarray) -> np.ndarray:
+    """Return ``SHAPE`` of every lead, (N, 12 C), of windows (N, L, C) beside templates, N or one."""
+    length, found = windows.shape[1], []
+    whole = _spread(templates)[:, None] + 1e-6
+    windows, templates = windows / whole, templates / whole
+    for start, end in PIECES.values():
+        first, last = (round((time + BEFORE) / (BEFORE + AFTER) * length) for time in (start, end))
+        x, y = windows[:, first:last], templates[:, first:last]
+        difference = np.log(np.sqrt(((x - y) ** 2).mean(axis=1)) + QUIET)
+        size_x, size_y = _spread(x) + QUIET, _spread(y) + QUIET
+        joint = ((x - x.mean(axis=1, keepdims=True)) * (y - y.mean(axis=1, keepdims=True))).mean(axis=1)
+        found += [joint / (size_x * size_y), np.log(size_x / size_y), difference]
+    return np.concatenate(found, axis=1)
+
+
+def _spread(x: np.ndarray) -> np.ndarray:
+    """Return the root mean square about the mean along windows, (N, C)."""
+    return np.sqrt(((x - x.mean(axis=1, keepdims=True)) ** 2).mean(axis=1))
 
 
 def _moving(values: np.ndarray, first: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,8 @@ MILLIVOLTS = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "μv": 1e-3, "µv": 1e-3, "nv": 1
 """Millivolts of one of each unit of voltage, in lower case."""
 LARGEST_FACTOR = 1000
 """Largest whole numbers that a change of rate is a quotient of: 360 Hz becomes 257 Hz by 257 / 360."""
+ANY = "*"
+"""Stands for whichever lead is left, in the order of the recording."""
 KAISER = 8.0
 """Shape of the filter's window: a ripple of 81 dB (Kaiser's formula, 8.7 + beta / 0.1102), 1e-4 of the signal."""
 
@@ -164,20 +166,63 @@ class Recording:
         Raises:
             InputError: the rate is not positive, or the quotient of the rates is not one of small whole numbers.
         """
-        if not rate > 0:
-            raise InputError(f"rate={rate:g} is out of range: it must be above 0 Hz.")
-        if rate == self.rate:
+        up, down = quotient(self.rate, rate)
+        if up == down:
             return self
-        ratio = Fraction(rate / self.rate).limit_denominator(LARGEST_FACTOR)
-        up, down = ratio.numerator, ratio.denominator
-        if not 0 < up <= LARGEST_FACTOR or abs(up / down * self.rate / rate - 1) > 1e-9:
-            raise InputError(
-                f"rate={rate:g} Hz is no quotient of whole numbers up to {LARGEST_FACTOR} of {self.rate:g} Hz: take "
-                f"{up / down * self.rate:g}."
-            )
         signal = _filtered(self.signal, up, down)
         places = np.rint(self.events.samples * (up / down)).astype(np.int64).clip(max=len(signal) - 1)
         return replace(self, signal=signal, rate=float(rate), events=replace(self.events, samples=places))
+
+
+def quotient(rate: float, to: float) -> tuple[int, int]:
+    """Return the whole numbers by which one rate becomes another, the factor and the divisor.
+
+    Raises:
+        InputError: the new rate is not positive, or there are none up to ``LARGEST_FACTOR``.
+
+    Example:
+        >>> quotient(360, 125)
+        (25, 72)
+    """
+    if not to > 0:
+        raise InputError(f"rate={to:g} is out of range: it must be above 0 Hz.")
+    ratio = Fraction(to / rate).limit_denominator(LARGEST_FACTOR)
+    up, down = ratio.numerator, ratio.denominator
+    if not 0 < up <= LARGEST_FACTOR or abs(up / down * rate / to - 1) > 1e-9:
+        raise InputError(
+            f"rate={to:g} Hz is no quotient of whole numbers up to {LARGEST_FACTOR} of {rate:g} Hz: take "
+            f"{up / down * rate:g}."
+        )
+    return up, down
+
+
+def with_leads(recording: Recording, leads: Sequence[str]) -> Recording:
+    """Return a recording with the leads asked for, each ``*`` whichever is left.
+
+    Raises:
+        InputError: it has no such lead, or too few.
+    """
+    return recording.select(chosen_leads(recording.id, recording.leads, leads)) if leads else recording
+
+
+def chosen_leads(name: str, there: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """Return the leads of a recording that are asked for by name, or by ``*`` for whichever is left.
+
+    Raises:
+        InputError: it has no such lead, or too few.
+
+    Example:
+        >>> chosen_leads("114", ["V5", "MLII"], ["MLII", "*"])
+        ['MLII', 'V5']
+    """
+    left = [lead for lead in there if lead not in asked]
+    chosen = [left.pop(0) if lead == ANY and left else lead for lead in asked]
+    absent = [lead for lead in chosen if lead not in there and lead != ANY]
+    if absent:
+        raise InputError(f"recording {name} has no lead {absent[0]!r}, it has {listed(there)}: name others with leads.")
+    if ANY in chosen:
+        raise InputError(f"recording {name} has the leads {listed(there)}, fewer than {listed(asked)}: ask for fewer.")
+    return chosen
 
 
 def in_millivolts(signal: np.ndarray, units: Sequence[str]) -> tuple[np.ndarray, list[str]]:

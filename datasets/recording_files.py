@@ -11,7 +11,7 @@ import numpy as np
 
 from integrand.core.errors import InputError, first_line, listed
 from integrand.datasets.edf_files import SUFFIXES, read_edf
-from integrand.datasets.recording import MILLIVOLTS, Recording, in_millivolts
+from integrand.datasets.recording import Recording, in_millivolts
 from integrand.datasets.wfdb_files import HEADER, read_wfdb
 
 TIMES = ("time", "t", "seconds", "second", "s", "timestamp", "datetime")
@@ -84,13 +84,10 @@ def read_csv(path: Path, *, time_column: str | None = None) -> Recording:
             raise InputError(f"{path.name}: {table[lead].iloc[row]!r} in row {row + 2} of {lead!r} is no number.")
         columns.append(numbers.to_numpy(dtype=np.float64))
     parts = [UNIT.match(lead) for lead in leads]
-    known = [part is not None and part[2].lower() in MILLIVOLTS for part in parts]
-    units = [part[2] if part is not None and held else "mV" for part, held in zip(parts, known, strict=True)]
+    names = [lead if part is None else part[1] for lead, part in zip(leads, parts, strict=True)]
+    units = ["mV" if part is None else part[2] for part in parts]
     signal, told = in_millivolts(np.stack(columns, axis=1), units)
-    bare = [lead for lead, held in zip(leads, known, strict=True) if not held]
-    names = [
-        part[1] if part is not None and held else lead for part, held, lead in zip(parts, known, leads, strict=True)
-    ]
+    bare = [lead for lead, part in zip(leads, parts, strict=True) if part is None]
     return Recording(
         id=path.name.split(".")[0],
         patient=path.name.split(".")[0],
@@ -98,7 +95,7 @@ def read_csv(path: Path, *, time_column: str | None = None) -> Recording:
         rate=rate,
         leads=names,
         units=told,
-        notices=[f"{path.name}: {listed(bare)} without a unit of voltage counts as mV"] if bare else [],
+        notices=[f"{path.name}: {listed(bare)} without a unit counts as mV"] if bare else [],
     )
 
 

@@ -45,7 +45,7 @@ class Quality(NamedTuple):
 
 
 def signal_quality(recording: Recording) -> Quality:
-    """Tell sample by sample which leads of a recording in millivolts can be used.
+    """Tell sample by sample which leads of a recording in millivolts can be used, and why others cannot.
 
     - missing: NaN.
     - flat: the lead stays within a thousandth of its own spread for ``FLAT_SECONDS`` or longer.
@@ -55,6 +55,21 @@ def signal_quality(recording: Recording) -> Quality:
     Raises:
         InputError: a lead is not in mV.
     """
+    masks = _masks(recording)
+    return Quality(_none(masks), {reason: mask.mean(axis=0) for reason, mask in masks.items()})
+
+
+def usable_samples(recording: Recording) -> np.ndarray:
+    """Return which samples of which leads can be used, (L, C) bool; see ``signal_quality``."""
+    return _none(_masks(recording))
+
+
+def _none(masks: dict[str, np.ndarray]) -> np.ndarray:
+    return ~np.logical_or.reduce(list(masks.values()))
+
+
+def _masks(recording: Recording) -> dict[str, np.ndarray]:
+    """Return for each of ``REASONS`` where a lead cannot be used, (L, C) bool."""
     for lead, unit in zip(recording.leads, recording.units, strict=True):
         if unit != "mV":
             raise InputError(
@@ -64,7 +79,7 @@ def signal_quality(recording: Recording) -> Quality:
     x = recording.signal
     masks = {"missing": np.isnan(x), **{reason: np.zeros(x.shape, dtype=bool) for reason in REASONS[1:]}}
     for place in range(x.shape[1]):
-        lead = x[:, place]
+        lead = np.ascontiguousarray(x[:, place])
         seen = lead[~masks["missing"][:, place]]
         if not len(seen):
             continue
@@ -77,8 +92,7 @@ def signal_quality(recording: Recording) -> Quality:
             masks["saturated"][:, place] |= _held(lead, end, centre, (low, high))
         with np.errstate(invalid="ignore"):
             masks["off"][:, place] = np.abs(lead - centre) > OFF_MILLIVOLTS
-    unusable = np.logical_or.reduce(list(masks.values()))
-    return Quality(~unusable, {reason: mask.mean(axis=0) for reason, mask in masks.items()})
+    return masks
 
 
 def _held(lead: np.ndarray, end: float, centre: float, ends: tuple[float, float]) -> np.ndarray:

@@ -97,6 +97,7 @@ def _parser() -> CommandParser:
             "tail -n +1 -f station.csv | integrand predict runs/timeseries/weather/1 --stream --at 1,6",
             "integrand predict runs/timeseries/weather_imputation/1 --input gaps.csv --scores",
             "integrand predict runs/physics/burgers/1 --input starts.npy --steps 1",
+            "integrand predict runs/medical/simulated_beats/1 --input 100.hea --output 100.pred",
             "integrand predict runs/physics/pendulum/1 --input starts.csv --span 100 --every 0.1",
         ),
     )
@@ -146,6 +147,11 @@ def _parser() -> CommandParser:
         default=None,  # an option that was not given is none that a task refuses
         help="tell how badly each observed value fits the others, in standard deviations; imputation alone",
     )
+    parser.add_argument(
+        "--annotator",
+        metavar="SUFFIX",
+        help="of the annotations of WFDB that mark a record's beats, such as atr (none)",
+    )
     parser.add_argument("--span", type=float, help="how long a trajectory of a system is (as long as trained)")
     parser.add_argument("--steps", type=int, help="how many steps a surrogate of fields makes (as many as trained)")
     parser.add_argument(
@@ -155,6 +161,14 @@ def _parser() -> CommandParser:
         action="append",
         dest="parameters",
         help="of the equation, where the network is told it and the file does not say; once for each",
+    )
+    parser.add_argument(
+        "--annotator",
+        metavar="SUFFIX",
+        help="of the file with the beats of a WFDB record, such as atr (they are found in the signal)",
+    )
+    parser.add_argument(
+        "--rate", metavar="HZ", type=float, help="samples a second of a signal in rows (told by its stamps)"
     )
     add_accelerator(parser)
     return parser

@@ -154,7 +154,7 @@ APPLICATION = Application(
             predict="integrand.apps.medical.diagnosis.prediction:predict",
             reads="a record of WFDB or EDF",
             writes="a CSV of segments, and a figure",
-            product="diagnoses",
+            product="findings",
         ),
     ),
 )

@@ -14,6 +14,7 @@ def quiet() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*smaller than the logging interval.*",
         ".*module.s. in eval mode at the start of training.*",  # what is given trained stays as it is
+        ".*You defined a `validation_step` but have no `val_dataloader`.*",
         ".*Total length of `list` across ranks is zero.*",  # no validation part, as asked
     ):
         warnings.filterwarnings("ignore", pattern)

@@ -55,7 +55,7 @@ def _cells(
 ) -> list[Cell]:
     """Write one column, intervals or deviations below; what is best is so by its unrounded value."""
     numbers = [v for v in values if is_number(v)]
-    digits = _decimals(numbers)
+    digits = 0 if numbers and all(isinstance(v, int) for v in numbers) else _decimals(numbers)
     best = min((distance(v, aim) for v in numbers), default=None) if aim is not None and len(numbers) > 1 else None
     cells = []
     none = [None] * len(values)

@@ -128,7 +128,7 @@ def _read_table(place: Path, rate: int) -> Any:
 
     columns = [*USED, FILE_OF[rate]]
     try:
-        table = pd.read_csv(place / DATABASE, usecols=columns)
+        table: Any = pd.read_csv(place / DATABASE, usecols=columns)
     except ValueError as error:
         raise InputError(f"{DATABASE} lacks a column of {listed(columns)}: fetch version 1.0.3 again.") from error
     strange = sorted({int(fold) for fold in table["strat_fold"]} - {*TRAIN, *VALIDATION, *TEST})

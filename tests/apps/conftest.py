@@ -11,6 +11,9 @@ import torch
 from lightning import Trainer
 
 from integrand.apps.cli import main
+from integrand.apps.medical.beats.data import BeatData
+from integrand.apps.medical.beats.models.beat_network import S5BeatNetwork
+from integrand.apps.medical.beats.module import BeatModule
 from integrand.apps.timeseries.forecasting.data import ForecastingData
 from integrand.apps.timeseries.forecasting.models.ssm_ode import SSMODE
 from integrand.apps.timeseries.forecasting.module import ForecastingModule
@@ -146,3 +149,21 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("few") / "few.npz"
     np.savez(path, images=digits.values[rows], labels=digits.labels[rows])
     return path
+
+
+@pytest.fixture(scope="session")
+def causal_beats() -> BeatModule:
+    """A small namer of beats that never looks ahead, trained for some seconds on simulated patients."""
+    torch.manual_seed(0)
+    data = BeatData(patients=16, seconds=40.0, causal=True, batch_size=4, split_seed=1)
+    module = BeatModule(S5BeatNetwork(width=16, d_state=8, layers=1, stages=2), warmup_steps=5)
+    trainer = Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data)
+    return module.eval()

@@ -28,7 +28,6 @@ from integrand.apps.training.run_folder import RunFolder
 from integrand.core.errors import InputError
 from integrand.datasets.real import ptb_xl
 from integrand.datasets.segment_labels import FINDINGS
-from integrand.datasets.segments import Segments
 from integrand.datasets.synthetic.ecg.patients import EcgSimulator
 
 wfdb = pytest.importorskip("wfdb")
@@ -46,7 +45,7 @@ def test_area_under_the_curve_is_the_library_s_for_any_weights():
     weights = np.random.default_rng(1).integers(0, 4, (5, len(p))).astype(float)
     for k in range(3):
         found = weighted_auroc(p[:, k], labels[:, k], weights)
-        wanted = [roc_auc_score(labels[:, k], p[:, k], sample_weight=weight) for weight in weights]
+        wanted = [float(roc_auc_score(labels[:, k], p[:, k], sample_weight=weight)) for weight in weights]
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
     assert np.isnan(weighted_auroc(p[:, 0], np.zeros(len(p), bool), weights)).all()
 
@@ -219,28 +218,38 @@ def test_predictions_are_those_of_the_module(evaluated: DiagnosisEvaluation, tmp
         predict(evaluated.module, input=tmp_path / "one", output=tmp_path / "one.dia")
 
 
-def test_the_published_folds_are_kept(monkeypatch: pytest.MonkeyPatch):
-    count = 20
-    held = Segments(
-        signal=np.random.default_rng(0).standard_normal((count, 1000, 12)).astype("f4"),
-        labels=np.arange(count)[:, None] % 2 == np.arange(2),
-        classes=["HYP", "MI"],
-        leads=list(ptb_xl.LEADS),
-        rate=100.0,
-        records=[str(row) for row in range(count)],
-        patients=[str(row) for row in range(count)],
-        starts=np.zeros(count),
-        ages=np.full(count, 50.0),
-        sexes=["F"] * count,
-        beats=[np.zeros(0)] * count,
-        folds=np.arange(count) // 2 + 1,
+def test_the_published_folds_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    place = tmp_path / ptb_xl.FOLDER / "records100"
+    place.mkdir(parents=True)
+    for number in range(20):
+        drawn = np.random.default_rng(number).standard_normal((1000, 12))
+        wfdb.wrsamp(
+            f"{number}_lr", fs=100, units=["mV"] * 12, sig_name=list(ptb_xl.LEADS), p_signal=drawn, fmt=["16"] * 12,
+            adc_gain=[1000.0] * 12, baseline=[0] * 12, write_dir=str(place),
+        )  # fmt: skip
+    table = {
+        "ecg_id": range(20),
+        "patient_id": [100.0 + number // 2 for number in range(20)],
+        "age": [50.0] * 20,
+        "sex": [1] * 20,
+        "scp_codes": ["{'LVH': 100.0}", "{'IMI': 100.0, 'LVH': 0.0}"] * 10,
+        "strat_fold": [1 + number // 2 for number in range(20)],
+        "filename_lr": [f"records100/{number}_lr" for number in range(20)],
+        "filename_hr": [""] * 20,
+    }
+    pd.DataFrame(table).to_csv(place.parent / ptb_xl.DATABASE, index=False)
+    (place.parent / ptb_xl.STATEMENTS).write_text(
+        ",diagnostic,form,rhythm,diagnostic_class,diagnostic_subclass\nLVH,1,,,HYP,LVH\nIMI,1,,,MI,IMI\n"
     )
-    monkeypatch.setattr(ptb_xl, "load", lambda label_set, *, rate: held)
+    monkeypatch.setenv("INTEGRAND_DATA", str(tmp_path))
     data = DiagnosisData("ptb_xl")
     data.setup()
     assert data.split.train == tuple(range(16))
     assert data.split.validation == (16, 17)
     assert data.split.test == (18, 19)
+    assert data.task.classes == ["HYP", "MI"]
+    assert data.task.shares == [1.0, 0.5]
+    assert (len(data.task.leads), data.task.samples, data.task.beats) == (12, 1000, False)
     with pytest.raises(InputError, match=r"data\.leads is for recordings that are cut"):
         DiagnosisData("ptb_xl", leads=["II"]).setup()
 

@@ -165,6 +165,16 @@ def test_places_that_would_not_do_are_refused(trained: RhythmModule, tmp_path: P
             predict(trained, input=place, output=output, figure=figure)
 
 
+def test_a_record_without_the_leads_of_the_run_is_refused(trained: RhythmModule, tmp_path: Path):
+    drawn = np.random.default_rng(0).standard_normal((2000, 2))
+    wfdb.wrsamp(
+        "other", fs=100, units=["mV"] * 2, sig_name=["MLII", "V5"], p_signal=drawn, fmt=["16"] * 2,
+        adc_gain=[2000.0] * 2, baseline=[0, 0], write_dir=str(tmp_path),
+    )  # fmt: skip
+    with pytest.raises(InputError, match="has the leads MLII, V5, where the run was trained on II, V1"):
+        predict(trained, input=tmp_path / "other.hea", output=tmp_path / "out.csv")
+
+
 def test_intervals_need_beats_that_are_marked(data: RhythmData, tmp_path: Path):
     module = RhythmModule(S5IntervalNetwork(width=8, d_state=8, layers=1))
     module.build(data)

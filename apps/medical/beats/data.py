@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,18 @@ from torch.utils.data import Dataset
 from integrand.apps.medical.beats.batch import BeatBatch, stack
 from integrand.apps.medical.beats.task import BeatTask
 from integrand.apps.training.parts_data import PartsData
-from integrand.core.errors import InputError, listed, unknown
-from integrand.datasets.beat_series import BeatSeries, beat_series
+from integrand.core.errors import InputError, unknown
+from integrand.datasets.beat_cache import cached_beat_series
+from integrand.datasets.beat_series import BeatSeries
 from integrand.datasets.edf_files import SUFFIXES, read_edf
 from integrand.datasets.heart_beats import CLASSES
 from integrand.datasets.real import mit_bih
-from integrand.datasets.recording import Recording
+from integrand.datasets.recording import ANY, Recording, with_leads
 from integrand.datasets.splits import PARTS, IndexSplit, spread
 from integrand.datasets.synthetic.ecg.patients import EcgSimulator
 from integrand.datasets.wfdb_files import read_wfdb, wfdb_records
 
 SIMULATED = "simulated_ecg"
-ANY = "*"
-"""Stands for whichever lead is left, in the order of the recording."""
 DEFAULT_LEADS = {"mit_bih": ("MLII", ANY), SIMULATED: ("II", "V1")}
 
 
@@ -46,6 +46,7 @@ class BeatData(PartsData):
             counts, a share of its training patients.
         rate: Hz of the windows.
         causal: see ``beat_series``.
+        cache: folder in which the series of each recording is kept, so that it is filtered and cut once; None for none.
         context: beats of a training run.
         folds: 1 for a validation part of its own. With more, no patient is set aside: all training patients are divided
             into so many folds, a network learns from all but each, and validation is of every patient by the network
@@ -73,6 +74,7 @@ class BeatData(PartsData):
         fractions: tuple[float, float, float] = (0.6, 0.15, 0.25),
         rate: float = 125.0,
         causal: bool = False,
+        cache: str | None = None,
         context: int = 32,
         folds: int = 1,
         batch_size: int = 32,
@@ -99,6 +101,7 @@ class BeatData(PartsData):
         self.patients, self.fractions = patients, fractions
         self.simulator = EcgSimulator(seconds=seconds, fibrillating=fibrillating, noise=noise)
         self.rate, self.causal, self.context, self.folds = rate, causal, context, folds
+        self.cache = None if cache is None else Path(cache)
         self.batch_size, self.num_workers, self.seed, self.split_seed = batch_size, num_workers, seed, split_seed
         self.notices: list[str] = []
         self._parts: dict[str, BeatsOfPart] = {}
@@ -110,7 +113,8 @@ class BeatData(PartsData):
         recordings = self._read()
         _demand_each_once(recordings)
         self.series = [
-            beat_series(_with_leads(each, self.leads), rate=self.rate, causal=self.causal) for each in recordings
+            cached_beat_series(with_leads(each, self.leads), rate=self.rate, causal=self.causal, folder=self.cache)
+            for each in recordings
         ]
         told = "".join(each.content_hash for each in recordings).encode()
         marked = [np.ascontiguousarray(each.labels).tobytes() for each in self.series]
@@ -284,32 +288,37 @@ def scaled(series: BeatSeries, task: BeatTask, *, patient: int = 0, fold: int = 
         patient: number of the patient in his part.
         fold: his fold, -1 for none.
     """
-    features = (series.features - np.array(task.location)) / np.array(task.scale)
-    windows = series.windows / np.array(task.size)
-    return BeatBatch(
-        torch.from_numpy(windows.astype(np.float32)).transpose(1, 2).unsqueeze(0),
-        torch.from_numpy(features.astype(np.float32)).clamp(-6, 6).unsqueeze(0),
-        torch.from_numpy(series.intervals.astype(np.float32)).unsqueeze(0),
-        torch.from_numpy(series.labels).unsqueeze(0),
-        torch.from_numpy(series.usable).unsqueeze(0),
-        torch.ones((1, len(series)), dtype=torch.bool),
-        torch.tensor([patient]),
-        torch.tensor([fold]),
+    return replace(
+        in_units(series.windows, series.features, series.intervals, task),
+        labels=torch.from_numpy(series.labels).unsqueeze(0),
+        mask=torch.from_numpy(series.usable).unsqueeze(0),
+        patients=torch.tensor([patient]),
+        folds=torch.tensor([fold]),
     )
 
 
-def _with_leads(recording: Recording, leads: Sequence[str]) -> Recording:
-    """Return a recording with the leads asked for, each ``*`` whichever is left."""
-    if not leads:
-        return recording
-    left = [lead for lead in recording.leads if lead not in leads]
-    chosen = [left.pop(0) if lead == ANY and left else lead for lead in leads]
-    if ANY in chosen:
-        raise InputError(
-            f"recording {recording.id} has the leads {listed(recording.leads)}, fewer than data.leads {listed(leads)}: "
-            "ask for fewer."
-        )
-    return recording.select(chosen)
+def in_units(windows: np.ndarray, features: np.ndarray, intervals: np.ndarray, task: BeatTask) -> BeatBatch:
+    """Return beats of unknown class as one run, (1, N, ...), in the units of a task.
+
+    Args:
+        windows: (N, L, C) mV.
+        features: (N, F).
+        intervals: (N,) seconds.
+        task: means and deviations.
+    """
+    features = (features - np.array(task.location)) / np.array(task.scale)
+    windows = windows / np.array(task.size)
+    there = torch.ones((1, len(windows)), dtype=torch.bool)
+    return BeatBatch(
+        torch.from_numpy(windows.astype(np.float32)).transpose(1, 2).unsqueeze(0),
+        torch.from_numpy(features.astype(np.float32)).clamp(-6, 6).unsqueeze(0),
+        torch.from_numpy(intervals.astype(np.float32)).unsqueeze(0),
+        torch.zeros(there.shape, dtype=torch.int64),
+        there,
+        there,
+        torch.zeros(1, dtype=torch.int64),
+        torch.full((1,), -1),
+    )
 
 
 def _demand_each_once(recordings: list[Recording]) -> None:

@@ -45,7 +45,7 @@ def draw(evaluation: DiagnosisEvaluation, run: RunFolder, task: SegmentTask) -> 
         draw_abstention(
             run,
             {who: _abstention(one, labels, evaluation.thresholds[who]) for who, one in shown.items()},
-            samples="labels of test segments",
+            samples="test labels",
             what="share of wrong answers",
         )
 

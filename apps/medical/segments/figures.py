@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from integrand.apps.training.figures import FAINT, MODEL, OBSERVED, WIDE, figure, save
 from integrand.apps.training.run_folder import RunFolder
-from integrand.datasets.segments import Segments
+from integrand.datasets.segments import ANY, Segments
 
 Array = np.ndarray
 MOST_LEADS = 3
@@ -69,13 +69,19 @@ def _draw_strip(axes: Axes, strip: Strip) -> None:
     signal = strip.segment.signal[0]
     leads = strip.segment.leads[:MOST_LEADS]
     times = np.arange(len(signal)) / strip.segment.rate
-    step = 1.15 * max(1e-3, float(np.quantile(np.ptp(signal[:, : len(leads)], axis=0), 1.0)))
+    step = 1.15 * max(1e-3, float(np.ptp(signal[:, : len(leads)], axis=0).max()))
     if strip.places is not None and strip.weights is not None:
         _shade(axes, strip.places, strip.weights, strip.segment.seconds)
     for place, lead in enumerate(leads):
         axes.plot(times, signal[:, place] - place * step, color=OBSERVED, linewidth=0.8)
         axes.annotate(
-            lead, (0, -place * step), xytext=(-4, 0), textcoords="offset points", ha="right", va="center", color=FAINT
+            "any" if lead == ANY else lead,
+            (0, -place * step),
+            xytext=(-4, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            color=FAINT,
         )
     beats = strip.segment.beats[0]
     if len(beats):

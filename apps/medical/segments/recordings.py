@@ -9,10 +9,10 @@ import numpy as np
 
 from integrand.apps.medical.segments.task import SegmentTask
 from integrand.apps.training import figures
-from integrand.core.errors import InputError
+from integrand.core.errors import InputError, listed
 from integrand.datasets.edf_files import SUFFIXES, read_edf
 from integrand.datasets.recording import Recording
-from integrand.datasets.segments import Segments, segments_of, with_leads
+from integrand.datasets.segments import ANY, Segments, segments_of, with_leads
 from integrand.datasets.wfdb_files import read_wfdb
 
 QUALITY = 0.9
@@ -50,6 +50,12 @@ def cut_recording(path: Path, task: SegmentTask, *, annotator: str | None) -> Cu
     """
     edf = path.suffix.lower() in SUFFIXES
     recording = read_edf(path) if edf else read_wfdb(path, annotator=annotator)
+    lost = [lead for lead in task.leads if lead != ANY and lead not in recording.leads]
+    if lost or len(recording.leads) < len(task.leads):
+        raise InputError(
+            f"record {recording.id} has the leads {listed(recording.leads)}, where the run was trained on "
+            f"{listed(task.leads)}: give a record that has them."
+        )
     chosen = with_leads(recording, task.leads)
 
     def said(_: Recording):  # what holds is not known, which is no reason to leave it out

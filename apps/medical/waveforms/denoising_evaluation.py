@@ -13,15 +13,13 @@ import torch
 from integrand.apps.medical.waveforms.batch import WaveformBatch
 from integrand.apps.medical.waveforms.data import WaveformData
 from integrand.apps.medical.waveforms.denoising_baselines import bridged, fitted, improvement
-from integrand.apps.medical.waveforms.module import AT_A_TIME, DenoisingModule
+from integrand.apps.medical.waveforms.module import AT_A_TIME, Z_90, DenoisingModule
 from integrand.apps.medical.waveforms.patient_bootstrap import compared
 from integrand.apps.medical.waveforms.sources import MEASURED
 from integrand.datasets.splits import PARTS
 
 Array = np.ndarray
 Notify = Callable[[str], None]
-Z_90 = 1.6448536269514722
-"""Deviations of a normal distribution that hold 90 % about its mean."""
 MOST_TRAINING_PIECES = 256
 """Of which the baselines take their options."""
 METRICS = {

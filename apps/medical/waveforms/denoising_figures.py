@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from integrand.apps.medical.waveforms.denoising_evaluation import Z_90, DenoisingEvaluation
+from integrand.apps.medical.waveforms.denoising_evaluation import DenoisingEvaluation
+from integrand.apps.medical.waveforms.module import Z_90
 from integrand.apps.medical.waveforms.task import WaveformTask
 from integrand.apps.training.figures import BASELINES, FAINT, MODEL, NARROW, OBSERVED, WIDE, figure, save, style
 from integrand.apps.training.run_folder import RunFolder
@@ -76,9 +77,9 @@ def _draw_improvement(evaluation: DenoisingEvaluation, run: RunFolder) -> None:
     snr = evaluation.batch.snr.numpy()
     edges = np.quantile(snr, np.linspace(0, 1, min(BINS, max(1, len(snr) // 4)) + 1))
     which = np.clip(np.searchsorted(edges, snr, side="right") - 1, 0, len(edges) - 2)
-    drawn = figure(NARROW, 3.4)
+    drawn = figure(NARROW, 4.0)
     axes = drawn.add_subplot()
-    others = [who for who in evaluation.gains if who != evaluation.name]
+    others = [who for who in evaluation.gains if who not in (evaluation.name, "noisy")]
     looks = [(evaluation.name, MODEL, "solid"), *((w, *look) for w, look in zip(others, BASELINES, strict=False))]
     for who, colour, dashes in looks:
         means = [evaluation.gains[who][which == place].mean() for place in range(len(edges) - 1)]
@@ -86,7 +87,7 @@ def _draw_improvement(evaluation: DenoisingEvaluation, run: RunFolder) -> None:
         axes.plot(middles, means, color=colour, linestyle=dashes, marker="o", markersize=4, label=who)
     axes.set_xlabel("signal-to-noise ratio given, dB")
     axes.set_ylabel("improvement, dB")
-    axes.legend(loc="best")
+    drawn.legend(loc="outside upper left", ncols=2)
     save(
         drawn,
         run.figures / "improvement.png",

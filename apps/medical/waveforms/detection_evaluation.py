@@ -202,7 +202,7 @@ def _results(
             *(["There is one patient, and so no interval."] if len(names) == 1 else []),
         ],
         "tables": [_by_patient(name, found, names, groups)],
-        "samples": {"name": "pieces", **{part: len(data.part(part)) for part in PARTS}},
+        "samples": {"name": "recordings", **{part: len(data.whole(part)) for part in PARTS}},
     }
 
 

@@ -146,7 +146,7 @@ def _draw_heart_rate(evaluation: DetectionEvaluation, run: RunFolder, task: Wave
     axes.plot(minutes, true, color=OBSERVED, linewidth=1.0, label="marked beats")
     axes.set_xlabel("minutes")
     axes.set_ylabel("heart rate, 1/min")
-    axes.legend(loc="best", ncols=4)
+    drawn.legend(loc="outside upper right", ncols=4)
     save(
         drawn,
         run.figures / "heart_rate.png",

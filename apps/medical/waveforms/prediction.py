@@ -20,6 +20,7 @@ from integrand.datasets.beat_detection import on_peaks
 from integrand.datasets.catalogue import RESEARCH_ONLY
 from integrand.datasets.recording import Events, Recording
 from integrand.datasets.recording_files import read_recording
+from integrand.datasets.signal_quality import signal_quality
 from integrand.datasets.wfdb_files import write_events
 
 Array = np.ndarray
@@ -69,7 +70,7 @@ def denoise(
         InputError: the recording cannot be read, or has no lead in mV; a place to write is not right.
     """
     require_places(input, output, figure)
-    recording = _electric(_read(input, time_column, notify))
+    recording = _electric(_read(input, time_column, notify), notify)
     readings = [_reading(module, recording, lead, notify) for lead in range(len(recording.leads))]
     columns: dict[str, Array] = {"time": np.arange(len(recording.signal)) / recording.rate}
     for name, reading in zip(recording.leads, readings, strict=True):
@@ -106,7 +107,7 @@ def find_beats(
             to write as annotations.
     """
     require_places(input, output, figure)
-    recording = _electric(_read(input, time_column, notify))
+    recording = _electric(_read(input, time_column, notify), notify)
     reading = _reading(module, recording, 0, notify)
     found = _beats(module, recording, reading, lead=0)
     picture = None if figure is None else _beats_picture(recording, reading, found.events.samples)
@@ -158,12 +159,15 @@ def _read(path: Path, time_column: str | None, notify: Notify) -> Recording:
     return recording
 
 
-def _electric(recording: Recording) -> Recording:
-    """Return a recording with its leads in millivolts alone."""
+def _electric(recording: Recording, notify: Notify) -> Recording:
+    """Return a recording with its leads in millivolts alone, and tell where they show nothing of the heart."""
     kept = [lead for lead, unit in zip(recording.leads, recording.units, strict=True) if unit == "mV"]
     if not kept:
         raise InputError(f"recording {recording.id} has no lead in mV: name the units in its header.")
-    return recording.select(kept)
+    chosen = recording.select(kept)
+    for line in signal_quality(chosen).told(kept):
+        notify(line)
+    return chosen
 
 
 def _reading(module: WaveformModule, recording: Recording, lead: int, notify: Notify) -> Reading:

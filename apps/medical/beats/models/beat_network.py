@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from integrand.apps.medical.beats.batch import BeatBatch
 from integrand.apps.medical.beats.task import BeatTask
 from integrand.apps.training.task_network import TaskNetwork
+from integrand.core.errors import InputError
 from integrand.core.layers import S5, ResidualStack, SequenceLayer
 from integrand.core.models.read_backwards import read_backwards
 
@@ -27,6 +28,17 @@ class BeatNetwork(TaskNetwork[BeatTask]):
     def learn(self, batch: BeatBatch) -> tuple[Tensor, Tensor | None]:
         """Return the scores, and what training is to keep low beside their cross entropy, a scalar, or None."""
         return self(batch), None
+
+    def carry(self, batch: BeatBatch, state: Any) -> tuple[Tensor, Any]:
+        """Return the scores of beats that follow on others, (B, N, K), and the state after them.
+
+        Args:
+            batch: the beats that come next, of a causal task.
+            state: what was returned with the beats before; None where there are none.
+        """
+        raise InputError(
+            f"{type(self).__name__} does not name beats one after another: train s5 with --data.causal true."
+        )
 
 
 class WaveformEncoder(nn.Module):
@@ -113,10 +125,14 @@ class RhythmBeatNetwork(BeatNetwork):
 
     def forward(self, batch: BeatBatch) -> Tensor:
         """Return the scores of the classes, (B, N, K)."""
+        return self.carry(batch, None)[0]
+
+    def carry(self, batch: BeatBatch, state: Any) -> tuple[Tensor, Any]:
+        """Return the scores of beats that follow on others, and the state of the layers after them."""
         windows = batch.windows.flatten(0, 1)
         if torch.is_grad_enabled():
-            return self.name(self.look(windows), batch)
-        return self.name(torch.cat([self.look(piece) for piece in windows.split(PIECE)]), batch)
+            return self._named(self.look(windows), batch, state)
+        return self._named(torch.cat([self.look(piece) for piece in windows.split(PIECE)]), batch, state)
 
     def look(self, windows: Tensor) -> Tensor:
         """Return what is seen of each window, (M, C, L) to (M, width)."""
@@ -124,13 +140,17 @@ class RhythmBeatNetwork(BeatNetwork):
 
     def name(self, looks: Tensor, batch: BeatBatch) -> Tensor:
         """Return the scores (B, N, K) of beats by what was seen of each, (B N, width), and by their rhythm."""
+        return self._named(looks, batch, None)[0]
+
+    def _named(self, looks: Tensor, batch: BeatBatch, state: Any) -> tuple[Tensor, Any]:
         b, n = batch.mask.shape
         seen = torch.cat([looks.view(b, n, -1), self.rhythm(batch.features)], dim=-1)
         x = self.merge(seen)
-        found = [self.forwards(x, batch.intervals, batch.present).y]
+        ahead = self.forwards(x, batch.intervals, batch.present, state)
+        found = [ahead.y]
         if self.backwards is not None:
             found.append(read_backwards(self.backwards, x, batch.intervals, batch.present))
-        return self.head(self.norm(torch.cat([*found, seen], dim=-1)))
+        return self.head(self.norm(torch.cat([*found, seen], dim=-1))), ahead.state
 
 
 class S5BeatNetwork(RhythmBeatNetwork):

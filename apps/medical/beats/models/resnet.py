@@ -1,5 +1,7 @@
 """A baseline that sees each beat for itself: a residual network along its window, beside its place in the rhythm."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -41,3 +43,7 @@ class ResNetBeatNetwork(BeatNetwork):
         b, n = batch.mask.shape
         looks = self.encoder(batch.windows.flatten(0, 1)).view(b, n, -1)
         return self.head(torch.cat([looks, self.rhythm(batch.features)], dim=-1))
+
+    def carry(self, batch: BeatBatch, state: Any) -> tuple[Tensor, None]:
+        """Return the scores of beats, which know of no others."""
+        return self(batch), None

@@ -10,12 +10,16 @@ from integrand.core.errors import InputError
 from integrand.core.layers import S5, ResidualStack
 from integrand.core.models.read_backwards import read_backwards
 
+SPREAD = 0.2
+"""Of the logarithm of an interval about its mean, such as fibrillation has; the unit of the elements."""
+
 
 class S5IntervalNetwork(SegmentNetwork):
     """S5 layers go from beat to beat, forwards and backwards, by steps of the real interval between them.
 
-    An element is log RR, standardised, and its change from the interval before; the step of the linear equation is RR
-    itself. The signal is not looked at, so it must be known where the beats are.
+    An element is log RR against the mean of the segment, its change from the interval before, and that mean
+    standardised by those of training, so that a rhythm looks alike at any heart rate; the step of the linear equation
+    is RR itself. The signal is not looked at, so it must be known where the beats are.
 
     Args:
         width: channels.
@@ -35,7 +39,7 @@ class S5IntervalNetwork(SegmentNetwork):
             raise InputError(
                 "no beats are marked in these data, which intervals need: take another --model, such as s5."
             )
-        self.lift = nn.Linear(2, self.width)
+        self.lift = nn.Linear(3, self.width)
 
         def stack() -> ResidualStack:
             made = [S5(self.width, d_state=self.d_state, dt_min=0.02, dt_max=1.0) for _ in range(self.layers)]
@@ -52,9 +56,13 @@ class S5IntervalNetwork(SegmentNetwork):
             raise InputError(
                 "no beats are marked in this recording, which intervals need: name the --annotator of its beats."
             )
-        logs = (batch.intervals.clamp(min=1e-3).log() - task.interval_location) / task.interval_scale
+        there = batch.mask
+        logs = batch.intervals.clamp(min=1e-3).log()
+        mean = torch.where(there, logs, 0).sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True).clamp(min=1)
         change = torch.diff(logs, dim=1, prepend=logs[:, :1])
-        x = self.lift(torch.where(batch.mask.unsqueeze(-1), torch.stack([logs, change], dim=-1), 0))
+        pace = ((mean - task.interval_location) / task.interval_scale).expand_as(logs)
+        elements = torch.stack([(logs - mean) / SPREAD, change / SPREAD, pace], dim=-1)
+        x = self.lift(torch.where(there.unsqueeze(-1), elements, 0))
         found = [
             self.forwards(x, batch.intervals, batch.mask).y,
             read_backwards(self.backwards, x, batch.intervals, batch.mask, first=1.0),

@@ -1,12 +1,15 @@
 """Raw signals through sequence layers, forwards and backwards in time: S5, LinOSS, Mamba."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from integrand.apps.medical.segments.batch import SegmentBatch
 from integrand.apps.medical.segments.models.segment_network import Head, Reduction, SegmentNetwork
 from integrand.apps.medical.segments.task import SegmentTask
-from integrand.core.layers import S5, LinOSS, Mamba, ResidualStack, SequenceLayer
+from integrand.apps.series.layers import sequence_layer
+from integrand.core.layers import ResidualStack
 
 
 class SequenceSegmentNetwork(SegmentNetwork):
@@ -17,7 +20,7 @@ class SequenceSegmentNetwork(SegmentNetwork):
     Elements lie 2^halvings / rate seconds apart, which the layers count as one; at the start the slowest of their
     states remembers a whole segment.
 
-    A subclass says by ``make_layer`` which one.
+    A subclass says by ``layer`` which one, a name of ``sequence_layer``.
 
     Args:
         width: channels of the convolutions and the layers.
@@ -27,6 +30,8 @@ class SequenceSegmentNetwork(SegmentNetwork):
         dropout: in the layers and before the head.
     """
 
+    layer: ClassVar[str]
+
     def __init__(
         self, *, width: int = 48, d_state: int = 32, layers: int = 2, halvings: int = 3, dropout: float = 0.1
     ) -> None:
@@ -34,18 +39,17 @@ class SequenceSegmentNetwork(SegmentNetwork):
         self.save_hyperparameters()
         self.width, self.d_state, self.layers, self.halvings, self.dropout = width, d_state, layers, halvings, dropout
 
-    def make_layer(self, slowest: float) -> SequenceLayer:
-        """Return a layer whose slowest state at the start has the speed ``slowest``: one over what it remembers."""
-        raise NotImplementedError
-
     def build_network(self, task: SegmentTask) -> None:
         """Make convolutions, stacks and head."""
         self.reduction = Reduction(len(task.leads), self.width, self.halvings)
         slowest = 1 / max(2, task.samples >> self.halvings)
-        self.forwards, self.backwards = (
-            ResidualStack([self.make_layer(slowest) for _ in range(self.layers)], dropout=self.dropout)
-            for _ in range(2)
-        )
+
+        def stack() -> ResidualStack:
+            options = {"d_state": self.d_state, "slowest": slowest}
+            made = [sequence_layer(self.layer, self.width, **options) for _ in range(self.layers)]
+            return ResidualStack(made, dropout=self.dropout)
+
+        self.forwards, self.backwards = stack(), stack()
         self.merge = nn.Linear(2 * self.width, self.width)
         self.head = Head(self.width, len(task.classes), self.dropout)
 
@@ -59,22 +63,16 @@ class SequenceSegmentNetwork(SegmentNetwork):
 class S5SegmentNetwork(SequenceSegmentNetwork):
     """Network of S5 layers, see ``SequenceSegmentNetwork``."""
 
-    def make_layer(self, slowest: float) -> SequenceLayer:
-        """Return an S5 layer."""
-        return S5(self.width, d_state=self.d_state, dt_min=slowest, dt_max=0.5)
+    layer = "s5"
 
 
 class LinOSSSegmentNetwork(SequenceSegmentNetwork):
     """Network of LinOSS layers, see ``SequenceSegmentNetwork``."""
 
-    def make_layer(self, slowest: float) -> SequenceLayer:
-        """Return a LinOSS layer, which chooses its speeds itself."""
-        return LinOSS(self.width, d_state=self.d_state)
+    layer = "linoss"
 
 
 class MambaSegmentNetwork(SequenceSegmentNetwork):
     """Network of Mamba layers, see ``SequenceSegmentNetwork``; ``d_state`` 8 is enough of each channel."""
 
-    def make_layer(self, slowest: float) -> SequenceLayer:
-        """Return a Mamba layer."""
-        return Mamba(self.width, d_state=self.d_state, dt_min=slowest, dt_max=0.5)
+    layer = "mamba"

@@ -20,8 +20,8 @@ class SequenceWaveform(WaveformNetwork):
 
         h <- h + (f(h) + reversed g(reversed h)) / 2,      f, g: x -> GLU(W gelu(layer(norm(x), dt)))
 
-    The layers are differential equations in time, and dt is the interval between samples in units of that of training:
-    a waveform at another rate is the same equation with another step.
+    The layers are differential equations in time, and dt is the interval between samples in units of that of training.
+    Where a layer's step is exact, as those of S5 and Mamba are, another rate is the same equation with another step.
 
     A subclass says by ``make_layer`` which equation.
 
@@ -83,10 +83,15 @@ class S5Waveform(SequenceWaveform):
 class LinOSSWaveform(SequenceWaveform):
     """Reads waveforms by LinOSS layers, see ``SequenceWaveform``.
 
+    The oscillators are stepped implicitly, which damps them by an amount that depends on the step: at another rate they
+    are others, and a recording is resampled to the rate of training.
+
     Args:
         d_state: oscillators of a layer.
         width, layers, dropout: see there.
     """
+
+    any_rate: ClassVar[bool] = False
 
     def __init__(self, *, width: int = 32, d_state: int = 32, layers: int = 3, dropout: float = 0.0) -> None:
         super().__init__(width=width, layers=layers, dropout=dropout)
