@@ -384,6 +384,8 @@ def test_a_run_is_complete_learns_and_says_what_it_is_for(run: Path):
     assert set(held) == {"all stays", "of those who lived", "of those who died"}
     for row in held.values():
         assert row["coverage, low"] <= row["coverage"] <= row["coverage, high"]
+    assert metrics["s5"]["set_coverage_died"] == held["of those who died"]["coverage"]
+    assert results["better"]["set_coverage"] == 0.9
     assert list(tables["Risks told early"]) == ["6 h", "12 h", "18 h", "24 h"]
     assert tables["Risks told early"]["24 h"]["auroc"] == pytest.approx(metrics["s5"]["auroc"])
     assert {"women", "men", "65 and over"} <= set(tables["Subgroups"])

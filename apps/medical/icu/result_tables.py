@@ -101,6 +101,22 @@ def sets_table(
     ]
 
 
+def set_coverage(
+    module: IcuModule, probabilities: Array, labels: Array, patients: Array, classes: list[str]
+) -> dict[str, float]:
+    """Return the shares of patients whose set holds what happened: of all, and of each class there is, by name."""
+    sets = module.sets(probabilities)
+    if sets is None:
+        return {}
+    found = {"set_coverage": set_quality(sets, labels, patients, resamples=1).coverage}
+    for number, name in enumerate(classes):
+        own = labels == number
+        if own.any():
+            quality = set_quality(sets[own], labels[own], patients[own], resamples=1)
+            found[f"set_coverage_{name}".replace(" ", "_")] = quality.coverage
+    return found
+
+
 def fewest(coverage: float) -> int:
     """Return how many patients of a class a promise needs, see ``class_thresholds``.
 
