@@ -29,7 +29,7 @@ PIECES = {"": (-BEFORE, AFTER), "p_": (-0.25, -0.07), "qrs_": (-0.07, 0.1), "t_"
 MEASURES = ("likeness", "size", "difference")
 SHAPE = tuple(f"{piece}{measure}" for piece in PIECES for measure in MEASURES)
 QUIET = 0.05
-"""Of the template's root mean square, added to each size, so that noise where there is no wave tells nothing."""
+"""Of the template's root mean square, in the root with each size, so that noise where no wave is tells nothing."""
 
 
 class Rhythm(NamedTuple):
@@ -253,8 +253,8 @@ def shape_of(windows: np.ndarray, templates: np.ndarray) -> np.ndarray:
     for start, end in PIECES.values():
         first, last = (round((time + BEFORE) / (BEFORE + AFTER) * length) for time in (start, end))
         x, y = windows[:, first:last], templates[:, first:last]
-        difference = np.log(np.sqrt(((x - y) ** 2).mean(axis=1)) + QUIET)
-        size_x, size_y = _spread(x) + QUIET, _spread(y) + QUIET
+        difference = np.log(np.hypot(np.sqrt(((x - y) ** 2).mean(axis=1)), QUIET))
+        size_x, size_y = np.hypot(_spread(x), QUIET), np.hypot(_spread(y), QUIET)
         joint = ((x - x.mean(axis=1, keepdims=True)) * (y - y.mean(axis=1, keepdims=True))).mean(axis=1)
         found += [joint / (size_x * size_y), np.log(size_x / size_y), difference]
     return np.concatenate(found, axis=1)

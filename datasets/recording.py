@@ -225,6 +225,21 @@ def chosen_leads(name: str, there: Sequence[str], asked: Sequence[str]) -> list[
     return chosen
 
 
+def require_each_once(recordings: Sequence[Recording]) -> None:
+    """Refuse one signal under the names of two patients, of whom one could be learned from and one tested on.
+
+    Raises:
+        InputError: there is one; the message names the recordings.
+    """
+    met: dict[str, Recording] = {}
+    for each in recordings:
+        other = met.setdefault(each.content_hash, each)
+        if other is not each and other.patient != each.patient:
+            raise InputError(
+                f"recordings {other.id} and {each.id} are one signal under the names of two patients: remove one."
+            )
+
+
 def in_millivolts(signal: np.ndarray, units: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     """Return a signal (L, C) as float32 with its voltages in millivolts, and the units it then has.
 

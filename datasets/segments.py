@@ -11,10 +11,9 @@ import numpy as np
 
 from integrand.core.errors import InputError, listed
 from integrand.datasets.heart_beats import beats_of
-from integrand.datasets.recording import Recording
+from integrand.datasets.recording import Recording, with_leads
 from integrand.datasets.signal_quality import signal_quality
 
-ANY = "*"
 """Stands for whichever lead is left, in the order of the recording."""
 Said = Callable[[float, float], Sequence[str] | None]
 """The labels from one second of a recording to another; None where the piece is left out."""
@@ -231,35 +230,12 @@ def joined(parts: Sequence[Segments]) -> Segments:
     )
 
 
-def with_leads(recording: Recording, leads: Sequence[str]) -> Recording:
-    """Return a recording with the leads asked for, each ``*`` whichever is left; all where none is asked for.
+def under_asked_names(recording: Recording, leads: Sequence[str]) -> Recording:
+    """Return a recording with the leads asked for, each called as it was asked for; all where none is asked for.
+
+    So several recordings have one name for a lead that was asked for by ``*``.
 
     Raises:
         InputError: it lacks a lead, or has fewer than are asked for.
     """
-    if not leads:
-        return recording
-    left = [lead for lead in recording.leads if lead not in leads]
-    chosen = [left.pop(0) if lead == ANY and left else lead for lead in leads]
-    if ANY in chosen:
-        raise InputError(
-            f"recording {recording.id} has the leads {listed(recording.leads)}, fewer than data.leads {listed(leads)}: "
-            "ask for fewer."
-        )
-    # What a lead is called goes after what was asked for, so that several recordings have one name for it.
-    return replace(recording.select(chosen), leads=list(leads))
-
-
-def demand_each_once(recordings: Sequence[Recording]) -> None:
-    """Refuse one signal under the names of two patients.
-
-    Raises:
-        InputError: there is one.
-    """
-    met: dict[str, Recording] = {}
-    for each in recordings:
-        other = met.setdefault(each.content_hash, each)
-        if other is not each and other.patient != each.patient:
-            raise InputError(
-                f"recordings {other.id} and {each.id} are one signal under the names of two patients: remove one."
-            )
+    return replace(with_leads(recording, leads), leads=list(leads)) if leads else recording

@@ -147,11 +147,6 @@ def _parser() -> CommandParser:
         default=None,  # an option that was not given is none that a task refuses
         help="tell how badly each observed value fits the others, in standard deviations; imputation alone",
     )
-    parser.add_argument(
-        "--annotator",
-        metavar="SUFFIX",
-        help="of the annotations of WFDB that mark a record's beats, such as atr (none)",
-    )
     parser.add_argument("--span", type=float, help="how long a trajectory of a system is (as long as trained)")
     parser.add_argument("--steps", type=int, help="how many steps a surrogate of fields makes (as many as trained)")
     parser.add_argument(
@@ -165,7 +160,7 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--annotator",
         metavar="SUFFIX",
-        help="of the file with the beats of a WFDB record, such as atr (they are found in the signal)",
+        help="of the annotations of WFDB that mark a record's beats, such as atr (found in the signal where needed)",
     )
     parser.add_argument(
         "--rate", metavar="HZ", type=float, help="samples a second of a signal in rows (told by its stamps)"

@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 
 from integrand.core.errors import InputError
-from integrand.datasets.recording import Events, Recording
+from integrand.datasets.recording import Events, Recording, require_each_once
 from integrand.datasets.rhythms import NOTES, RHYTHMS, require_rhythms, spans_of
 from integrand.datasets.segment_labels import FINDINGS, findings, read_label_table, rhythm
 from integrand.datasets.segments import (
     Segments,
     centred,
-    demand_each_once,
     joined,
     marked_beats,
     segments_of,
-    with_leads,
+    under_asked_names,
 )
 from integrand.datasets.synthetic.ecg.patients import EcgSimulator
 
@@ -97,19 +96,19 @@ def test_a_recording_shorter_than_a_segment_is_refused():
 def test_one_signal_of_two_patients_is_refused():
     one, other = recording(), recording(name="b")
     with pytest.raises(InputError, match="a and b are one signal"):
-        demand_each_once([one, other])
-    demand_each_once([one, recording(name="b", seed=1)])
+        require_each_once([one, other])
+    require_each_once([one, recording(name="b", seed=1)])
 
 
 def test_leads_are_chosen_by_name_and_by_what_is_left():
     one = recording()
-    turned = with_leads(one, ["V1", "*"])
+    turned = under_asked_names(one, ["V1", "*"])
     assert turned.leads == ["V1", "*"]
     np.testing.assert_array_equal(turned.signal, one.signal[:, ::-1])
     with pytest.raises(InputError, match="fewer than"):
-        with_leads(one, ["II", "*", "*"])
+        under_asked_names(one, ["II", "*", "*"])
     with pytest.raises(InputError, match="has no lead 'V9'"):
-        with_leads(one, ["V9"])
+        under_asked_names(one, ["V9"])
 
 
 def test_joined_segments_are_those_of_all_and_their_checksum_is_of_what_they_hold():
@@ -120,7 +119,7 @@ def test_joined_segments_are_those_of_all_and_their_checksum_is_of_what_they_hol
     np.testing.assert_array_equal(whole.at([4]).signal[0], parts[1].signal[1])
     assert whole.checksum == joined(parts).checksum != joined(parts[::-1]).checksum
     with pytest.raises(InputError, match=r"data\.leads"):
-        joined([parts[0], cut(with_leads(recording(name="b"), ["V1", "II"]))])
+        joined([parts[0], cut(under_asked_names(recording(name="b"), ["V1", "II"]))])
 
 
 def test_unknown_rhythms_are_refused():

@@ -19,7 +19,7 @@ from integrand.datasets.beat_series import BeatSeries
 from integrand.datasets.edf_files import SUFFIXES, read_edf
 from integrand.datasets.heart_beats import CLASSES
 from integrand.datasets.real import mit_bih
-from integrand.datasets.recording import ANY, Recording, with_leads
+from integrand.datasets.recording import ANY, Recording, require_each_once, with_leads
 from integrand.datasets.splits import PARTS, IndexSplit, spread
 from integrand.datasets.synthetic.ecg.patients import EcgSimulator
 from integrand.datasets.wfdb_files import read_wfdb, wfdb_records
@@ -111,7 +111,7 @@ class BeatData(PartsData):
         if self._parts:
             return
         recordings = self._read()
-        _demand_each_once(recordings)
+        require_each_once(recordings)
         self.series = [
             cached_beat_series(with_leads(each, self.leads), rate=self.rate, causal=self.causal, folder=self.cache)
             for each in recordings
@@ -319,17 +319,6 @@ def in_units(windows: np.ndarray, features: np.ndarray, intervals: np.ndarray, t
         torch.zeros(1, dtype=torch.int64),
         torch.full((1,), -1),
     )
-
-
-def _demand_each_once(recordings: list[Recording]) -> None:
-    """Refuse one signal under two names of patients."""
-    met: dict[str, Recording] = {}
-    for each in recordings:
-        other = met.setdefault(each.content_hash, each)
-        if other is not each and other.patient != each.patient:
-            raise InputError(
-                f"recordings {other.id} and {each.id} are one signal under the names of two patients: remove one."
-            )
 
 
 def _feature_names(series: BeatSeries, leads: Sequence[str]) -> list[str]:

@@ -14,9 +14,10 @@ from integrand.apps.medical.segments.data import (
 )
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.real import mit_bih
+from integrand.datasets.recording import ANY
 from integrand.datasets.rhythms import require_rhythms
 from integrand.datasets.segment_labels import rhythm
-from integrand.datasets.segments import ANY, Segments
+from integrand.datasets.segments import Segments
 from integrand.datasets.splits import IndexSplit
 from integrand.datasets.synthetic.ecg.patients import EcgSimulator
 

@@ -14,9 +14,9 @@ from integrand.apps.medical.segments.task import SegmentTask
 from integrand.apps.training.parts_data import PartsData
 from integrand.core.errors import InputError, listed, unknown
 from integrand.datasets.edf_files import SUFFIXES, read_edf
-from integrand.datasets.recording import Recording
+from integrand.datasets.recording import Recording, require_each_once
 from integrand.datasets.segment_labels import TABLE, LabelTable, read_label_table
-from integrand.datasets.segments import Labelling, Segments, demand_each_once, joined, segments_of, with_leads
+from integrand.datasets.segments import Labelling, Segments, joined, segments_of, under_asked_names
 from integrand.datasets.splits import PARTS, IndexSplit, stratified
 from integrand.datasets.wfdb_files import read_wfdb, wfdb_records
 
@@ -207,10 +207,10 @@ def cut_all(
     quality: float,
 ) -> Segments:
     """Cut recordings into segments, after each was seen to be one patient's alone."""
-    demand_each_once(recordings)
+    require_each_once(recordings)
     return joined(
         [
-            segments_of(with_leads(each, leads), classes, labelling, seconds=seconds, rate=rate, quality=quality)
+            segments_of(under_asked_names(each, leads), classes, labelling, seconds=seconds, rate=rate, quality=quality)
             for each in recordings
         ]
     )

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 
 from integrand.apps.training.figures import FAINT, MODEL, OBSERVED, WIDE, figure, save
 from integrand.apps.training.run_folder import RunFolder
-from integrand.datasets.segments import ANY, Segments
+from integrand.datasets.recording import ANY
+from integrand.datasets.segments import Segments
 
 Array = np.ndarray
 MOST_LEADS = 3

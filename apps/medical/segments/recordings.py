@@ -11,8 +11,8 @@ from integrand.apps.medical.segments.task import SegmentTask
 from integrand.apps.training import figures
 from integrand.core.errors import InputError, listed
 from integrand.datasets.edf_files import SUFFIXES, read_edf
-from integrand.datasets.recording import Recording
-from integrand.datasets.segments import ANY, Segments, segments_of, with_leads
+from integrand.datasets.recording import ANY, Recording
+from integrand.datasets.segments import Segments, segments_of, under_asked_names
 from integrand.datasets.wfdb_files import read_wfdb
 
 QUALITY = 0.9
@@ -56,7 +56,7 @@ def cut_recording(path: Path, task: SegmentTask, *, annotator: str | None) -> Cu
             f"record {recording.id} has the leads {listed(recording.leads)}, where the run was trained on "
             f"{listed(task.leads)}: give a record that has them."
         )
-    chosen = with_leads(recording, task.leads)
+    chosen = under_asked_names(recording, task.leads)
 
     def said(_: Recording):  # what holds is not known, which is no reason to leave it out
         return lambda start, end: ()

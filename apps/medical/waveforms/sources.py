@@ -14,7 +14,7 @@ from integrand.core.errors import InputError, unknown
 from integrand.datasets.edf_files import SUFFIXES, read_edf
 from integrand.datasets.heart_beats import CLASS_OF
 from integrand.datasets.real import ecg_five_minutes, mit_bih
-from integrand.datasets.recording import Recording
+from integrand.datasets.recording import Recording, require_each_once
 from integrand.datasets.signal_quality import signal_quality
 from integrand.datasets.synthetic.ecg.patients import EcgSimulator
 from integrand.datasets.wfdb_files import HEADER, read_wfdb, wfdb_records
@@ -100,7 +100,7 @@ def read_recordings(
         found = [read_wfdb(place, annotator=annotator)]
     else:
         raise unknown("dataset", dataset, NAMED)
-    _demand_each_once(found)
+    require_each_once(found)
     return found
 
 
@@ -152,14 +152,3 @@ def checksum(leads: Sequence[Lead]) -> str:
         content.update(np.ascontiguousarray(lead.signal).tobytes())
         content.update(lead.beats.tobytes())
     return content.hexdigest()[:16]
-
-
-def _demand_each_once(recordings: Sequence[Recording]) -> None:
-    """Refuse one signal under the names of two patients, of whom one could be learned from and one tested on."""
-    met: dict[str, Recording] = {}
-    for each in recordings:
-        other = met.setdefault(each.content_hash, each)
-        if other is not each and other.patient != each.patient:
-            raise InputError(
-                f"recordings {other.id} and {each.id} are one signal under the names of two patients: remove one."
-            )
