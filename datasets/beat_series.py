@@ -59,6 +59,8 @@ class BeatSeries:
         feature_names: ``RHYTHM``, then ``SHAPE`` of each lead.
         labels: (N,) int64 of ``heart_beats.CLASSES``.
         usable: (N,) bool, whether every lead could be used all through the window.
+        usual: (N, C) float32 mV, root mean square about its mean of the recording's usual beat in each lead; of a
+            stream of what was usual by then.
         trace: (T, C) float32 mV, band-passed, at ``rate``: what the windows are cut from.
         rate: Hz.
         simulated: whether the recording was made and not measured.
@@ -77,6 +79,7 @@ class BeatSeries:
     feature_names: list[str]
     labels: np.ndarray
     usable: np.ndarray
+    usual: np.ndarray
     trace: np.ndarray
     rate: float
     simulated: bool
@@ -125,7 +128,7 @@ def beat_series(recording: Recording, *, rate: float = 125.0, causal: bool = Fal
     trace = _trace(recording, rate, causal)
     windows = _windows(trace, times, rate)
     rhythm = rhythm_of(times, causal=causal)
-    shape = _shape(windows, causal)
+    templates = _templates(windows, causal)
     names = [f"{name}_{lead}" for name in SHAPE for lead in recording.leads]
     return BeatSeries(
         id=recording.id,
@@ -137,10 +140,11 @@ def beat_series(recording: Recording, *, rate: float = 125.0, causal: bool = Fal
         times=times,
         intervals=rhythm.intervals,
         windows=windows.astype(np.float32),
-        features=np.concatenate([rhythm.features, shape], axis=1).astype(np.float32),
+        features=np.concatenate([rhythm.features, shape_of(windows, templates)], axis=1).astype(np.float32),
         feature_names=[*RHYTHM, *names],
         labels=found.labels,
         usable=_usable(recording, times, causal),
+        usual=np.broadcast_to(usual_size(templates), windows[:, 0].shape).astype(np.float32),
         trace=trace.astype(np.float32),
         rate=rate,
         simulated=recording.simulated,
@@ -235,20 +239,23 @@ def held(signal: np.ndarray) -> np.ndarray:
     return np.where(missing.all(axis=0), np.zeros_like(found), found)
 
 
-def _shape(windows: np.ndarray, causal: bool) -> np.ndarray:
-    """Return ``SHAPE`` of every lead, (N, 12 C)."""
-    if causal:
-        spans = ((max(0, n + 1 - RECENT_BEATS), n + 1) for n in range(len(windows)))
-        templates = np.stack([np.median(windows[first:end], axis=0) for first, end in spans])
-    else:
-        templates = np.median(windows, axis=0, keepdims=True)
-    return shape_of(windows, templates)
+def _templates(windows: np.ndarray, causal: bool) -> np.ndarray:
+    """Return the recording's usual beat, the median window, (1, L, C); of a stream that of each time, (N, L, C)."""
+    if not causal:
+        return np.median(windows, axis=0, keepdims=True)
+    spans = ((max(0, n + 1 - RECENT_BEATS), n + 1) for n in range(len(windows)))
+    return np.stack([np.median(windows[first:end], axis=0) for first, end in spans])
+
+
+def usual_size(templates: np.ndarray) -> np.ndarray:
+    """Return the root mean square about the mean of templates (N, L, C), (N, C) mV; that of an empty lead is tiny."""
+    return _spread(templates) + 1e-6
 
 
 def shape_of(windows: np.ndarray, templates: np.ndarray) -> np.ndarray:
     """Return ``SHAPE`` of every lead, (N, 12 C), of windows (N, L, C) beside templates, N or one."""
     length, found = windows.shape[1], []
-    whole = _spread(templates)[:, None] + 1e-6
+    whole = usual_size(templates)[:, None]
     windows, templates = windows / whole, templates / whole
     for start, end in PIECES.values():
         first, last = (round((time + BEFORE) / (BEFORE + AFTER) * length) for time in (start, end))

@@ -18,6 +18,7 @@ from integrand.datasets.beat_series import (
     RECENT_SECONDS,
     end_is_usable,
     shape_of,
+    usual_size,
 )
 from integrand.datasets.block_resampler import BlockResampler
 from integrand.datasets.online_beats import KEPT, OnlineBeatDetector
@@ -36,6 +37,7 @@ class StreamedBeat(NamedTuple):
         time: seconds from the first sample.
         interval: seconds from the beat before; of the first the interval that follows.
         window: (L, C) float32 mV.
+        usual: (C,) float32 mV, the usual beat's size by then.
         features: (F,) float32, as ``beat_series`` has them.
         usable: whether every lead could be used all through the window.
     """
@@ -44,6 +46,7 @@ class StreamedBeat(NamedTuple):
     time: float
     interval: float
     window: np.ndarray
+    usual: np.ndarray
     features: np.ndarray
     usable: bool
 
@@ -53,6 +56,7 @@ class _Cut(NamedTuple):
 
     sample: int
     window: np.ndarray
+    usual: np.ndarray
     shape: np.ndarray
     usable: bool
 
@@ -197,7 +201,8 @@ class BeatStream:
         recent = self._signal.between(past, end)
         judged = Recording("stream", "stream", recent, self.rate, self.leads, ["mV"] * len(self.leads))
         start = max(0, int(np.rint((time - BEFORE) * self.rate))) - past
-        return _Cut(sample, window, shape_of(window[None], template[None])[0], end_is_usable(judged, start))
+        usual, shape = usual_size(template[None])[0], shape_of(window[None], template[None])[0]
+        return _Cut(sample, window, usual, shape, end_is_usable(judged, start))
 
     def _placed(self, cut: _Cut) -> list[StreamedBeat]:
         """Return what the rhythm is told of by a further beat: nothing by the first, two beats by the second."""
@@ -214,7 +219,13 @@ class BeatStream:
     def _told(self, cut: _Cut, gap: float) -> StreamedBeat:
         features = np.concatenate([self._rhythm.push(gap), cut.shape]).astype(np.float32)
         return StreamedBeat(
-            cut.sample, cut.sample / self.rate, gap, cut.window.astype(np.float32), features, cut.usable
+            cut.sample,
+            cut.sample / self.rate,
+            gap,
+            cut.window.astype(np.float32),
+            cut.usual.astype(np.float32),
+            features,
+            cut.usable,
         )
 
 

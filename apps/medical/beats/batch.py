@@ -15,7 +15,7 @@ class BeatBatch:
     """Runs of beats of one length, the shorter ones padded at their ends.
 
     Attributes:
-        windows: (B, N, C, L) in units of each lead's deviation.
+        windows: (B, N, C, L) in units of the size of the patient's usual beat in each lead.
         features: (B, N, F) standardised.
         intervals: (B, N) seconds from the beat before, 0 where padded.
         labels: (B, N) int64.

@@ -25,6 +25,8 @@ from integrand.datasets.synthetic.ecg.patients import EcgSimulator
 from integrand.datasets.wfdb_files import read_wfdb, wfdb_records
 
 SIMULATED = "simulated_ecg"
+LARGEST = 50.0
+"""Sizes of the usual beat at which a window is cut, so that an artefact stays finite."""
 DEFAULT_LEADS = {"mit_bih": ("MLII", ANY), SIMULATED: ("II", "V1")}
 
 
@@ -259,7 +261,6 @@ def describe(series: list[BeatSeries], data: BeatData) -> BeatTask:
     """Return what a network must know of the training recordings."""
     features = np.concatenate([each.features[each.usable] for each in series]).astype(np.float64)
     labels = np.concatenate([each.labels[each.usable] for each in series])
-    windows = np.concatenate([each.windows[each.usable] for each in series])
     shares = np.bincount(labels, minlength=len(CLASSES)) / len(labels)
     deviation = features.std(axis=0)
     first = series[0]
@@ -267,13 +268,12 @@ def describe(series: list[BeatSeries], data: BeatData) -> BeatTask:
         classes=list(CLASSES),
         leads=list(data.leads) or list(first.leads),
         rate=data.rate,
-        window=windows.shape[1],
+        window=series[0].windows.shape[1],
         context=data.context,
         causal=data.causal,
         features=_feature_names(first, data.leads),
         location=features.mean(axis=0).tolist(),
         scale=np.where(deviation > 0, deviation, 1.0).tolist(),
-        size=windows.std(axis=(0, 1), dtype=np.float64).tolist(),
         shares=shares.tolist(),
         folds=data.folds,
     )
@@ -289,7 +289,7 @@ def scaled(series: BeatSeries, task: BeatTask, *, patient: int = 0, fold: int = 
         fold: his fold, -1 for none.
     """
     return replace(
-        in_units(series.windows, series.features, series.intervals, task),
+        in_units(series.windows, series.usual, series.features, series.intervals, task),
         labels=torch.from_numpy(series.labels).unsqueeze(0),
         mask=torch.from_numpy(series.usable).unsqueeze(0),
         patients=torch.tensor([patient]),
@@ -297,17 +297,22 @@ def scaled(series: BeatSeries, task: BeatTask, *, patient: int = 0, fold: int = 
     )
 
 
-def in_units(windows: np.ndarray, features: np.ndarray, intervals: np.ndarray, task: BeatTask) -> BeatBatch:
-    """Return beats of unknown class as one run, (1, N, ...), in the units of a task.
+def in_units(
+    windows: np.ndarray, usual: np.ndarray, features: np.ndarray, intervals: np.ndarray, task: BeatTask
+) -> BeatBatch:
+    """Return beats of unknown class as one run, (1, N, ...): windows in units of the usual beat, features of a task.
+
+    How large a patient's beats are depends on the electrodes, and says nothing of their class.
 
     Args:
         windows: (N, L, C) mV.
+        usual: (N, C) mV, the size of the usual beat.
         features: (N, F).
         intervals: (N,) seconds.
         task: means and deviations.
     """
     features = (features - np.array(task.location)) / np.array(task.scale)
-    windows = windows / np.array(task.size)
+    windows = (windows / usual[:, None]).clip(-LARGEST, LARGEST)
     there = torch.ones((1, len(windows)), dtype=torch.bool)
     return BeatBatch(
         torch.from_numpy(windows.astype(np.float32)).transpose(1, 2).unsqueeze(0),

@@ -37,6 +37,7 @@ class BeatNamer:
         usable = np.array([beat.usable for beat in beats])
         batch = in_units(
             np.stack([beat.window for beat in beats]),
+            np.stack([beat.usual for beat in beats]),
             np.stack([beat.features for beat in beats]),
             np.array([beat.interval for beat in beats]),
             self.task,

@@ -19,7 +19,6 @@ class BeatTask:
         causal: whether nothing after a beat's window is used.
         features: names of the F features.
         location, scale: (F,) means and deviations of the features.
-        size: (C,) deviation of the windows of each lead, mV.
         shares: (K,) of the classes.
         folds: into which the training patients are divided, a network for each; 1 for one network of all.
     """
@@ -33,7 +32,6 @@ class BeatTask:
     features: list[str]
     location: list[float]
     scale: list[float]
-    size: list[float]
     shares: list[float]
     folds: int = 1
 

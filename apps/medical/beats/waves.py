@@ -40,7 +40,6 @@ def explain(module: BeatModule, series: BeatSeries) -> pd.DataFrame:
     count, kinds, leads = waves.time.shape
     left = ((windows - waves.drawn) ** 2).mean(-1) / (windows**2).mean(-1).clamp(min=1e-12)
     beat, wave, lead = (place.ravel() for place in np.indices((count, kinds, leads)))
-    size = np.array(module.network.built_for.size)
     frame = pd.DataFrame(
         {
             "beat": beat,
@@ -48,7 +47,7 @@ def explain(module: BeatModule, series: BeatSeries) -> pd.DataFrame:
             "lead": np.array(series.leads)[lead],
             "wave": np.array(WAVES)[wave],
             "time": waves.time.numpy().ravel(),
-            "height": waves.height.numpy().ravel() * size[lead],
+            "height": waves.height.numpy().ravel() * series.usual[beat, lead],
             "width": waves.width.numpy().ravel(),
             "unexplained": left.numpy()[beat, lead],
         }
@@ -75,8 +74,9 @@ def draw_waves(module: BeatModule, series: BeatSeries, path: Path, *, lead: int 
     task = module.network.built_for
     chosen = _one_of_each(series)
     t = (np.arange(windows.shape[-1]) - round(BEFORE * task.rate)) / task.rate
-    parts = _parts(module.network.reader, waves)[:, lead].numpy() * task.size[lead]  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
-    seen, drawn = (each[:, lead].numpy() * task.size[lead] for each in (windows, waves.drawn))
+    size = series.usual[:, lead, None]
+    parts = _parts(module.network.reader, waves)[:, lead].numpy() * size[..., None]  # pyright: ignore[reportArgumentType]
+    seen, drawn = (each[:, lead].numpy() * size for each in (windows, waves.drawn))
     with style():
         made = figure(WIDE, 4.8)
         above, below = made.subplots(2, len(chosen), sharex=True, sharey="row", height_ratios=(3, 1), squeeze=False)

@@ -30,7 +30,7 @@ small."""
 DAMPING = 3e-3
 """Of the corrections' steps, in units of the window's power."""
 EMPTY = 0.05
-"""Power added to a window's, in units of each lead's variance, so that an empty window is explained."""
+"""Power added to a window's, in units of that size squared, so that an empty window is explained."""
 
 
 class BeatWaves(NamedTuple):
@@ -39,7 +39,7 @@ class BeatWaves(NamedTuple):
     Attributes:
         time: (M, W, C) s from the beat's mark.
         width: (M, W, C) s, the deviation.
-        height: (M, W, C) in units of each lead's deviation.
+        height: (M, W, C) in units of the usual beat's size in each lead.
         baseline: (M, C) z_0, likewise.
         left: (M, C) by how much the voltage lies off its course at the window's first sample.
         drawn: (M, C, L) the voltage, their equation's solution.
@@ -187,7 +187,7 @@ def unexplained(windows: Tensor, drawn: Tensor) -> Tensor:
     """Return the share of each beat's power that its waves leave, (M,), over all leads; near 0 for an empty window.
 
     Args:
-        windows: (M, C, L) in units of each lead's deviation.
+        windows: (M, C, L) in units of the usual beat's size in each lead.
         drawn: (M, C, L) the waves' sum.
     """
     return (windows - drawn).square().mean((1, 2)) / (windows.square().mean((1, 2)) + EMPTY)
