@@ -94,8 +94,8 @@ def sets_table(
             {},
             "Conformal sets with a threshold for each class, from patients that the networks asked never learned from, "
             "so that the rare class is held as often as the common one. Of a class with fewer than "
-            f"{fewest(module.coverage)} such patients nothing is promised, and no set holds it. Low and high: 95 % "
-            "interval by resampling patients; size: mean number of classes in a set; single: share of sets of one "
+            f"{fewest(module.coverage)} stays of such patients nothing is promised, and no set holds it. Low and high: "
+            "95 % interval by resampling patients; size: mean number of classes in a set; single: share of sets of one "
             "class, and how many of these are right.",
         )
     ]
@@ -118,7 +118,7 @@ def set_coverage(
 
 
 def fewest(coverage: float) -> int:
-    """Return how many patients of a class a promise needs, see ``class_thresholds``.
+    """Return how many stays of a class a promise needs, see ``class_thresholds``.
 
     Example:
         >>> fewest(0.9), fewest(0.95)
