@@ -28,7 +28,7 @@ def test_the_temperature_undoes_a_factor(factor: float):
 def test_the_temperature_is_the_best_of_a_grid_under_weights():
     scores, labels = drawn(300, 3, 1)
     weights = np.random.default_rng(2).random(300)
-    grid = np.exp(np.linspace(*np.log(RANGE), 4001))
+    grid = np.geomspace(*RANGE, 4001)
     loss = [-(weights * np.log(softmax(scores / t, axis=1)[np.arange(300), labels])).sum() for t in grid]
     assert temperature(scores, labels, weights) == pytest.approx(grid[int(np.argmin(loss))], rel=2e-3)
 
