@@ -81,7 +81,7 @@ def class_thresholds(probabilities: Array, labels: Array, *, coverage: float, gr
     least = np.full(probabilities.shape[1], np.inf)
     for k in range(len(least)):
         own = labels == k
-        if own.sum() * (1 - coverage) >= 1:
+        if own.sum() * (1 - coverage) >= 1 - 1e-9:  # 10 * (1 - 0.9) is a little less than 1
             part = None if groups is None else groups[own]
             least[k] = threshold(probabilities[own], labels[own], coverage=coverage, groups=part)
     return least

@@ -98,7 +98,7 @@ class TestTheFuture:
         module = module_of(name, task)
         told = module.judge(prepared(series, task))
         np.testing.assert_array_equal(module.judge(prepared(later_edited(series, 12.0), task)), told)
-        assert (module.judge(prepared(later_edited(series, 6.0), task)) != told).any(1).all()
+        assert (module.judge(prepared(later_edited(series, 6.0), task)) != told).any((1, 2)).all()
 
     @pytest.mark.parametrize("name", NETWORKS)
     def test_after_the_hour_at_which_a_risk_is_told(self, name: str):
@@ -108,7 +108,7 @@ class TestTheFuture:
         hours = np.full(6, 9.0)
         told = module.judge(prepared(series, task), hours=hours)
         np.testing.assert_array_equal(module.judge(prepared(later_edited(series, 9.0), task), hours=hours), told)
-        assert (module.judge(prepared(later_edited(series, 9.0), task)) != told).any(1).all()
+        assert (module.judge(prepared(later_edited(series, 9.0), task)) != told).any((1, 2)).all()
 
     def test_scales_are_those_of_what_is_known_in_training(self):
         series = records()
@@ -134,7 +134,7 @@ class TestNetworks:
         together = module.judge(made, hours=hours)
         alone = [module.judge(made, [row], hours[row : row + 1])[0] for row in range(5)]
         np.testing.assert_allclose(together, np.stack(alone), rtol=1e-4, atol=2e-5)
-        np.testing.assert_allclose(np.exp(together).sum(1), 1, rtol=1e-5)
+        np.testing.assert_allclose(np.exp(together).sum(-1), 1, rtol=1e-5)
 
     @pytest.mark.parametrize("name", NETWORKS)
     def test_every_parameter_learns(self, name: str):
@@ -166,7 +166,7 @@ class TestNetworks:
         module.loss(batch)[0].backward()
         own = [one.grad.clone() for one in module.network.deep[1].parameters() if one.grad is not None]
         module.zero_grad()
-        scores = module.network.member_scores(batch).scores[1]
+        scores, _ = module.network.member(1, batch, module.network.wide(batch))
         torch.nn.functional.cross_entropy(scores, batch.target).backward()  # pyright: ignore[reportArgumentType]
         alone = [one.grad for one in module.network.deep[1].parameters() if one.grad is not None]
         for one, other in zip(own, alone, strict=True):
@@ -357,10 +357,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = write_csv(folder / "stays.csv", records(150))
     words = ["train", "medical", "--task", "icu", "--dataset", str(path), "--runs", str(folder / "runs")]
     words += [
-        f"--data.{name}={value}" for name, value in {**ROLES, "cutoff": 24, "early": 0.5, "batch_size": 16}.items()
+        f"--data.{name}={value}"
+        for name, value in {**ROLES, "cutoff": 24, "early": 0.5, "batch_size": 16, "folds": 3}.items()
     ]
     words += ["--data.label_column=outcome", "--data.patient_column=person", '--data.static_columns=["age","sex"]']
-    words += [f"--model.network.{name}={value}" for name, value in {"width": 8, "d_state": 8, "members": 2}.items()]
+    words += [f"--model.network.{name}={value}" for name, value in {"width": 8, "d_state": 8, "members": 1}.items()]
     words += ["--trainer.max_epochs=6", "--trainer.accelerator=cpu", "--model.learning_rate=0.01"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(registry.APPLICATIONS, "medical", "integrand.apps.medical")
@@ -379,8 +380,12 @@ def test_a_run_is_complete_learns_and_says_what_it_is_for(run: Path):
     tables = {one["caption"]: one["rows"] for one in results["tables"]}
     assert list(tables["Calibration"]) == ["as trained", "temperature", "isotonic", "were it perfect"]
     assert tables["Calibration"]["temperature"]["ece"] == pytest.approx(metrics["s5"]["ece"])
-    held = tables["Sets promised to hold what happened for 90% of patients"]["all stays"]
-    assert held["coverage, low"] <= held["coverage"] <= held["coverage, high"]
+    held = tables["Sets promised to hold what happened for 90% of patients of each class"]
+    assert set(held) == {"all stays", "of those who lived", "of those who died"}
+    for row in held.values():
+        assert row["coverage, low"] <= row["coverage"] <= row["coverage, high"]
+    assert metrics["s5"]["set_coverage_died"] == held["of those who died"]["coverage"]
+    assert results["better"]["set_coverage"] == 0.9
     assert list(tables["Risks told early"]) == ["6 h", "12 h", "18 h", "24 h"]
     assert tables["Risks told early"]["24 h"]["auroc"] == pytest.approx(metrics["s5"]["auroc"])
     assert {"women", "men", "65 and over"} <= set(tables["Subgroups"])
@@ -413,9 +418,9 @@ def test_predictions_have_risks_sets_and_abstentions(run: Path, tmp_path: Path, 
     assert table["stay"].tolist() == series.ids
     np.testing.assert_allclose(table["risk_lived"] + table["risk_died"], 1, atol=1e-5)
     stored = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
-    least = float(stored["state_dict"]["least_probability"])
+    least = dict(zip(("lived", "died"), stored["state_dict"]["least_probability"].tolist(), strict=True))
     for _, row in table.iterrows():
-        inside = [name for name in ("lived", "died") if row[f"risk_{name}"] >= least]
+        inside = [name for name in ("lived", "died") if row[f"risk_{name}"] >= least[name]]
         assert ("" if row["set"] != row["set"] else row["set"]) == "|".join(inside)  # an empty cell is read as NaN
         assert row["abstains"] == ("no" if len(inside) == 1 else "yes")
 
@@ -461,15 +466,124 @@ def test_times_of_another_kind_and_missing_columns_are_refused(
     assert "lacks columns of the static features sex=F" in capsys.readouterr().err
 
 
-def test_calibration_is_fitted_on_the_validation_part_alone(tmp_path: Path):
-    series = records(90)
-    data = IcuData(str(write_csv(tmp_path / "stays.csv", series)), cutoff=24.0, batch_size=16, **COLUMNS, **ROLES)
+@pytest.mark.parametrize("folds", [1, 3])
+def test_calibration_is_fitted_on_the_validation_part_alone(tmp_path: Path, folds: int):
+    data = on_table(tmp_path, records(150), folds=folds, batch_size=16)
     module = IcuModule(S5Stays(width=8, d_state=8, hidden=4), learning_rate=0.01)
     trainer = Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
     )
     trainer.fit(module, data)
-    kept = float(module.temperature), float(module.least_probability)
+    kept = float(module.temperature), module.least_probability.clone()
     part = data.part("validation")
-    module.calibrate(module.judge(part.made, part.rows).astype(np.float32), part.labels, data.patients("validation"))
-    assert (float(module.temperature), float(module.least_probability)) == pytest.approx(kept, rel=1e-3)
+    scores = module.judge(part.made, part.rows, folds=part.folds)
+    assert scores.shape == (len(part), 1, 2)
+    module.calibrate(scores[:, 0].astype(np.float32), part.labels, data.patients("validation"))
+    assert float(module.temperature) == pytest.approx(kept[0], rel=1e-3)
+    torch.testing.assert_close(module.least_probability, kept[1], rtol=1e-3, atol=1e-6)
+
+
+class TestFolds:
+    """Nobody is judged, in training, by a network that learned from him."""
+
+    def test_they_hold_patients_whole_and_classes_evenly(self, tmp_path: Path):
+        series = records(120)
+        data, plain = on_table(tmp_path, series, folds=4), on_table(tmp_path, series)
+        train, validation = data.part("train"), data.part("validation")
+        assert train.folds is not None
+        assert validation.folds is not None
+        np.testing.assert_array_equal(train.rows, validation.rows)
+        np.testing.assert_array_equal(train.folds, validation.folds)
+        # The test part is what it is without folds, and the others are all the rest.
+        plain.setup()
+        assert data.part("test").folds is None
+        np.testing.assert_array_equal(data.part("test").rows, plain.part("test").rows)
+        assert sorted(train.rows) == sorted([*plain.split.train, *plain.split.validation])
+        patients = data.patients("train")
+        whole = [set(patients[train.folds == fold]) for fold in range(4)]
+        assert sum(map(len, whole)) == len(set(patients))
+        # Patients of two stays, so that no fold can be further than two stays from a quarter of a class.
+        counts = np.array([np.bincount(train.labels[train.folds == fold], minlength=2) for fold in range(4)])
+        assert (np.abs(counts - counts.sum(0) / 4) <= 2).all()
+
+    def test_what_is_random_in_training_leaves_the_stays_it_is_judged_by_alone(self, tmp_path: Path):
+        data = on_table(tmp_path, records(60), folds=3, noise=0.5, drop=0.3, early=0.5)
+        plain = on_table(tmp_path, records(60), folds=3)
+        torch.testing.assert_close(data.part("validation").whole().values, plain.part("validation").whole().values)
+        assert not torch.equal(data.part("train")[0].values, plain.part("train")[0].values)
+
+    @pytest.mark.parametrize("members", [1, 2])
+    def test_a_network_learns_nothing_from_its_own_fold(self, tmp_path: Path, members: int):
+        data = on_table(tmp_path, records(60), folds=3)
+        data.setup()
+        module = module_of("s5", data.task, members=members)
+        part = data.part("train")
+        batch = part.whole()
+        assert batch.folds is not None
+        own = batch.stays(batch.folds == 1)
+        assert own.sample_id == [part.made.ids[row] for row in part.rows[part.folds == 1]]
+        module.loss(own)[0].backward()
+        gave = [any(p.grad is not None and p.grad.any() for p in one.parameters()) for one in module.network.deep]
+        assert gave == [number // members != 1 for number in range(3 * members)]
+        # Nor does anything of the network depend on the stays of its fold: edited, its gradient is the same.
+        grads = []
+        for values in (batch.values, torch.where((batch.folds == 1)[:, None, None] & batch.mask, 3.0, batch.values)):
+            module.zero_grad()
+            module.loss(replace(batch, values=values))[0].backward()
+            grads.append([one.grad for one in module.network.deep[members].parameters()])
+        for one, other in zip(*grads, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+    def test_training_stays_are_judged_by_the_others_and_new_ones_by_the_mean(self, tmp_path: Path):
+        data = on_table(tmp_path, records(60), folds=3)
+        data.setup()
+        module = module_of("s5", data.task, members=2)
+        module.temperature.fill_(1.3)
+        network, part = module.network, data.part("validation")
+        batch = part.whole()
+        with torch.no_grad():
+            told = network.wide(batch)
+            members = torch.stack([network.member(number, batch, told)[0] for number in range(6)]).softmax(-1)
+            by_fold = members.unflatten(0, (3, 2)).mean(1)  # (G, B, K)
+            alone = by_fold[batch.folds, torch.arange(len(batch))]
+            scores, labels, patients = module.class_scores(batch)
+            torch.testing.assert_close(scores.exp(), alone, rtol=1e-4, atol=1e-5)
+            assert labels is batch.target
+            assert patients.tolist() == data.patients("validation").tolist()
+            judged = module.judge(part.made, part.rows, folds=part.folds)[:, 0]
+            np.testing.assert_allclose(judged, alone.log(), rtol=1e-4, atol=1e-5)
+            tempered = by_fold ** (1 / 1.3)
+            expected = (tempered / tempered.sum(-1, keepdim=True)).mean(0)
+            torch.testing.assert_close(module(batch), expected, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(module.risks(module.judge(part.made, part.rows)), expected, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("folds", "told"),
+        [
+            (0, r"data.folds=0 is out of range: it must be at least 1"),
+            (99, r"data.folds=99 of 24 training patients: take fewer"),
+        ],
+    )
+    def test_folds_that_cannot_be_get_one_line(self, tmp_path: Path, folds: int, told: str):
+        with pytest.raises(InputError, match=told) as caught:
+            on_table(tmp_path, records(60), folds=folds).setup()
+        assert "\n" not in str(caught.value)
+
+    def test_a_class_of_one_patient_is_refused(self, tmp_path: Path):
+        series = records(60)
+        rare = replace(series, labels=(np.arange(60) // 2 == 3).astype(np.int64))
+        with pytest.raises(InputError, match=r"data.folds=2 leaves networks no stay of class 'died'"):
+            on_table(tmp_path, rare, folds=2).setup()
+
+
+def on_table(folder: Path, series: LabelledSeries, **options: Any) -> IcuData:
+    """Stays written to a table and read from it."""
+    return IcuData(str(write_csv(folder / "stays.csv", series)), cutoff=24.0, **{**COLUMNS, **ROLES, **options})
+
+
+def test_a_task_of_more_classes_has_a_threshold_for_each():
+    task = replace(described(records()), classes=["home", "ward", "died"])
+    module = IcuModule(S5Stays(width=8, d_state=8, hidden=4))
+    module.build_networks(task)
+    assert module.least_probability.shape == (3,)
+    assert module.sets(np.full((4, 3), 1 / 3)) is None  # not calibrated yet

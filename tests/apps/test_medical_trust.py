@@ -6,7 +6,7 @@ from scipy.special import softmax
 
 from integrand.apps.medical.abstention import risk_at, risk_coverage
 from integrand.apps.medical.calibration import RANGE, Isotonic, temperature
-from integrand.apps.medical.conformal import set_quality, threshold
+from integrand.apps.medical.conformal import class_thresholds, set_quality, threshold
 from integrand.apps.medical.subgroups import by_age_and_sex
 from integrand.core.errors import InputError
 
@@ -28,7 +28,7 @@ def test_the_temperature_undoes_a_factor(factor: float):
 def test_the_temperature_is_the_best_of_a_grid_under_weights():
     scores, labels = drawn(300, 3, 1)
     weights = np.random.default_rng(2).random(300)
-    grid = np.exp(np.linspace(*np.log(RANGE), 4001))
+    grid = np.geomspace(*RANGE, 4001)
     loss = [-(weights * np.log(softmax(scores / t, axis=1)[np.arange(300), labels])).sum() for t in grid]
     assert temperature(scores, labels, weights) == pytest.approx(grid[int(np.argmin(loss))], rel=2e-3)
 
@@ -49,6 +49,15 @@ def test_the_threshold_is_the_split_conformal_one():
     own = np.sort(p[np.arange(99), labels])[::-1]
     assert threshold(p, labels, coverage=0.9) == own[89]  # the ceil(100 * 0.9)-th
     assert threshold(p[:5], labels[:5], coverage=0.9) == 0.0  # five are too few to promise nine in ten
+
+
+def test_a_class_is_promised_something_from_one_over_the_share_missed():
+    p = np.tile(np.linspace(0.02, 1, 50)[:, None], (1, 2))
+    for count, promised in ((9, False), (10, True)):
+        labels = (np.arange(50) < count).astype(int)
+        least = class_thresholds(p, labels, coverage=0.9)
+        assert np.isfinite(least).tolist() == [True, promised]
+    assert least[1] == p[0, 1]  # of ten, all: ceil(11 * 0.9) = 10
 
 
 def test_coverage_of_new_samples_is_what_was_promised():

@@ -37,6 +37,7 @@ HAND_WRITTEN = {
     "identification.md",
     "densities.md",
     "informed.md",
+    "intensive_care.md",
     "prediction.md",
     "simulation_files.md",
     "simulators.md",

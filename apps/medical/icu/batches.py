@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from integrand.apps.medical.icu.stay_batch import StayBatch
 from integrand.apps.medical.icu.summaries import summaries
 from integrand.apps.medical.icu.task import HOURS_KNOWN, IcuTask
 from integrand.core.errors import InputError
@@ -34,13 +35,15 @@ def prepared(series: LabelledSeries, task: IcuTask) -> LabelledSeries:
     return binned(series, task.bin, task.cutoff)
 
 
-def describe(series: LabelledSeries, rows: Rows, *, cutoff: float, bin: float, outside: str, dated: bool) -> IcuTask:
+def describe(
+    series: LabelledSeries, rows: Rows, *, cutoff: float, bin: float, outside: str, dated: bool, folds: int = 1
+) -> IcuTask:
     """Return what a network must know of the training stays ``rows``.
 
     Args:
         series: all stays, uncut.
         rows: of the training part.
-        cutoff, bin, outside, dated: see ``IcuTask``.
+        cutoff, bin, outside, dated, folds: see ``IcuTask``.
 
     Raises:
         InputError: a class has no training stay, or a channel or static feature too few values.
@@ -64,6 +67,7 @@ def describe(series: LabelledSeries, rows: Rows, *, cutoff: float, bin: float, o
         outside=outside,
         logged=_skewed(known_by(series, cutoff)),
         dated=dated,
+        folds=folds,
     )
     made = prepared(series, bare)
     location, scale = statistics(made, range(len(made)))
@@ -86,8 +90,12 @@ def describe(series: LabelledSeries, rows: Rows, *, cutoff: float, bin: float, o
 
 
 def to_stays(
-    made: LabelledSeries, task: IcuTask, rows: Rows | None = None, hours: Sequence[float] | Array | None = None
-) -> IrregularBatch:
+    made: LabelledSeries,
+    task: IcuTask,
+    rows: Rows | None = None,
+    hours: Sequence[float] | Array | None = None,
+    folds: Array | None = None,
+) -> StayBatch:
     """Return prepared stays as one batch in the units of a task, times in hours since admission.
 
     Args:
@@ -95,6 +103,7 @@ def to_stays(
         task: their scales.
         rows: which of them; all where None.
         hours: (B,) up to which each is known, whole numbers of bins; the cutoff where None.
+        folds: (B,) of the stays, None for stays of no fold.
 
     Raises:
         InputError: an hour that is no whole number of bins, or lies outside the cutoff.
@@ -114,7 +123,7 @@ def to_stays(
     observed = np.isfinite(values_BLC) & known_BL1
     scaled = (values_BLC - np.asarray(task.location)) / np.asarray(task.scale)
     times = np.minimum(task.bin * (np.arange(length) + 1), until[:, None]).astype(np.float32)
-    batch = IrregularBatch(
+    batch = StayBatch(
         values=torch.from_numpy(np.where(observed, scaled, 0).clip(-LARGEST, LARGEST).astype(np.float32)),
         mask=torch.from_numpy(observed),
         times=torch.from_numpy(times),
@@ -124,6 +133,7 @@ def to_stays(
         group=[(made.groups or made.ids)[row] for row in indices],
         sample_id=[made.ids[row] for row in indices],
         meta={"interval": task.bin, "full": bool((lengths == length).all()), "time_unit": "h"},
+        folds=None if folds is None else torch.from_numpy(folds),
     )
     # Nothing after the hour may reach the network.
     assert not (batch.mask & torch.from_numpy(~known_BL1)).any()
@@ -174,6 +184,7 @@ class StaysOfPart(Dataset):
         drop: share of the observed values that are left out.
         early: share of the stays that are cut at a random hour.
         seed: of noise, drops and hours.
+        folds: (N,) of these stays, None where training is not divided.
     """
 
     def __init__(
@@ -186,24 +197,26 @@ class StaysOfPart(Dataset):
         drop: float = 0.0,
         early: float = 0.0,
         seed: int = 0,
+        folds: Array | None = None,
     ) -> None:
-        self.made, self.task, self.rows = made, task, rows
+        self.made, self.task, self.rows, self.folds = made, task, rows, folds
         self.noise, self.drop, self.early, self.seed = noise, drop, early, seed
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> IrregularBatch:
+    def __getitem__(self, index: int) -> StayBatch:
         return self.__getitems__([index])
 
-    def __getitems__(self, indices: list[int]) -> IrregularBatch:
+    def __getitems__(self, indices: list[int]) -> StayBatch:
         """Build the batch of several stays at once."""
-        rows = self.rows[np.asarray(indices, dtype=np.int64) % len(self)]
+        places = np.asarray(indices, dtype=np.int64) % len(self)
+        rows, folds = self.rows[places], None if self.folds is None else self.folds[places]
         if not (self.noise or self.drop or self.early):
-            return to_stays(self.made, self.task, rows)
+            return to_stays(self.made, self.task, rows, folds=folds)
         draws = [np.random.Generator(np.random.Philox(key=[self.seed, index])) for index in indices]
         hours = np.array([self._hour(draw) for draw in draws])
-        batch = to_stays(self.made, self.task, rows, hours)
+        batch = to_stays(self.made, self.task, rows, hours, folds)
         # Drawn for whole stays, so that what a stay meets does not depend on its neighbours in the batch.
         shape, length = (self.task.elements, len(self.task.channels)), batch.values.shape[1]
         if self.drop:
@@ -215,10 +228,10 @@ class StaysOfPart(Dataset):
             batch = replace(batch, values=batch.values + self.noise * torch.from_numpy(noise) * batch.mask)
         return batch
 
-    def whole(self, hours: float | None = None) -> IrregularBatch:
+    def whole(self, hours: float | None = None) -> StayBatch:
         """Return the whole part as one batch, as it is known at an hour, without noise or drops."""
         until = None if hours is None else np.full(len(self), hours)
-        return to_stays(self.made, self.task, self.rows, until)
+        return to_stays(self.made, self.task, self.rows, until, self.folds)
 
     @property
     def labels(self) -> Array:

@@ -16,7 +16,7 @@ from integrand.datasets.labelled import LabelledSeries
 from integrand.datasets.labelled_tables import read_labelled_table
 from integrand.datasets.physiological_ranges import RANGES, require_policy
 from integrand.datasets.real import physionet2012
-from integrand.datasets.splits import PARTS, IndexSplit, stratified
+from integrand.datasets.splits import PARTS, IndexSplit, spread, stratified
 from integrand.datasets.table_stamps import MICROSECONDS
 
 PHYSIONET = "physionet2012"
@@ -26,7 +26,8 @@ TABLES = (".csv", ".csv.gz", ".csv.xz", ".txt", ".tsv", ".parquet")
 class IcuData(PartsData):
     """Stays in intensive care with what became of each, split by patient into training, validation and test.
 
-    Means, deviations and which channels are read by their logarithm are those of the training part.
+    Means, deviations and which channels are read by their logarithm are those of the training part; with folds, of all
+    its patients.
 
     Args:
         dataset: ``physionet2012``, or a CSV or parquet file in wide or long form whose rows say their stay and its
@@ -38,6 +39,9 @@ class IcuData(PartsData):
         bin: hours within which values are averaged.
         outside: what becomes of impossible values: ``"missing"``, ``"clip"`` or ``"keep"``.
         fractions: shares of training, validation and test, class by class.
+        folds: 1 for a validation part of its own. With more, no patient is set aside: those of training and validation
+            together are divided into so many folds, evenly by class, networks learn from all but each, and validation
+            is of every patient by networks that never saw him. The test part stays the same.
         noise: standard deviation of the noise added to training values, in units of each channel's own.
         drop: share of the training values that are left out, anew each epoch.
         batch_size: stays a batch.
@@ -62,6 +66,7 @@ class IcuData(PartsData):
         bin: float = 1.0,
         outside: str = "missing",
         fractions: tuple[float, float, float] = (0.64, 0.16, 0.2),
+        folds: int = 1,
         noise: float = 0.0,
         drop: float = 0.0,
         batch_size: int = 64,
@@ -85,6 +90,7 @@ class IcuData(PartsData):
             ("early", early, 0 <= early <= 1, "lie in [0, 1]"),
             ("noise", noise, noise >= 0, "not be negative"),
             ("drop", drop, 0 <= drop < 1, "lie in [0, 1)"),
+            ("folds", folds, folds >= 1, "be at least 1"),
             ("batch_size", batch_size, batch_size >= 1, "be at least 1"),
             ("num_workers", num_workers, num_workers >= 0, "not be negative"),
         ):
@@ -92,7 +98,7 @@ class IcuData(PartsData):
                 raise InputError(f"data.{name}={value!r} is out of range: it must {must}.")
         require_policy(outside)
         self.dataset, self.cutoff, self.early, self.bin, self.outside = dataset, cutoff, early, bin, outside
-        self.fractions, self.noise, self.drop = fractions, noise, drop
+        self.fractions, self.folds, self.noise, self.drop = fractions, folds, noise, drop
         self.batch_size, self.num_workers, self.seed, self.split_seed = batch_size, num_workers, seed, split_seed
         self.columns: dict[str, Any] = {
             "label_column": label_column,
@@ -116,18 +122,28 @@ class IcuData(PartsData):
         self.notices = known_by(self.series, self.cutoff).notices
         self.split = self._split()
         train = np.asarray(self.split.train)
-        self.task = describe(self.series, train, cutoff=self.cutoff, bin=self.bin, outside=self.outside, dated=dated)
-        made = prepared(self.series, self.task)
+        self.task = describe(
+            self.series,
+            train,
+            cutoff=self.cutoff,
+            bin=self.bin,
+            outside=self.outside,
+            dated=dated,
+            folds=self.folds,
+        )
+        made, folds = prepared(self.series, self.task), self._folds(train)
         for part in PARTS:
             training = part == "train"
+            divided = folds is not None and part != "test"
             self._parts[part] = StaysOfPart(
                 made,
                 self.task,
-                np.asarray(self.split.rows(part), dtype=np.int64),
+                np.asarray(self.split.rows("train" if divided else part), dtype=np.int64),
                 noise=self.noise if training else 0.0,
                 drop=self.drop if training else 0.0,
                 early=self.early if training else 0.0,
                 seed=self.seed,
+                folds=folds if divided else None,
             )
 
     def part(self, name: str) -> StaysOfPart:
@@ -169,6 +185,31 @@ class IcuData(PartsData):
             "protocol": "by patient",
             "seed": self.split_seed,
         }
-        return stratified(
+        split = stratified(
             self.series.labels, fractions=self.fractions, seed=self.split_seed, of=of, groups=self.series.groups
         )
+        if self.folds == 1:
+            return split
+        return IndexSplit(tuple(sorted(split.train + split.validation)), (), split.test, of)
+
+    def _folds(self, rows: np.ndarray) -> np.ndarray | None:
+        """Return the fold of each training stay, patients whole, so that classes lie evenly in the folds."""
+        if self.folds == 1:
+            return None
+        patients = np.array(self.series.groups or self.series.ids)[rows]
+        names, number = np.unique(patients, return_inverse=True)
+        if len(names) < self.folds:
+            raise InputError(f"data.folds={self.folds} of {len(names)} training patients: take fewer.")
+        labels, classes = self.series.labels[rows], self.series.classes
+        counts = np.zeros((len(names), len(classes)))
+        np.add.at(counts, (number, labels), 1)
+        of = spread(dict(zip(names, counts, strict=True)), [1.0] * self.folds, seed=self.split_seed)
+        folds = np.array([of[name] for name in names], dtype=np.int64)[number]
+        for fold in range(self.folds):
+            lost = np.setdiff1d(np.arange(len(classes)), labels[folds != fold])
+            if len(lost):
+                raise InputError(
+                    f"data.folds={self.folds} leaves networks no stay of class {classes[lost[0]]!r} to learn from: "
+                    "give stays of more patients of it, or take folds 1."
+                )
+        return folds

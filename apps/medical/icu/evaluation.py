@@ -14,6 +14,7 @@ from integrand.apps.medical.icu.result_tables import (
     abstention_table,
     calibration_table,
     hours_table,
+    set_coverage,
     sets_table,
     subgroups_table,
 )
@@ -29,6 +30,7 @@ COMPARED = ("auroc", "auprc", "brier", "ece", "nll")
 RESAMPLES = 2000
 QUANTILES = (0.25, 0.75)
 """Of the risks of each class: the stays whose timelines are drawn."""
+_ABOUT_SETS = "share of patients, all or those of a class, whose set holds what happened; {:.0%} of each class promised"
 PUBLISHED = (
     "Published areas under the ROC on set A, over other splits of the same stays: mTAND-Full 0.858, ODE-RNN 0.833, "
     "latent ODE 0.829 (Shukla and Marlin 2021), CfC 0.839 (Hasani et al. 2022)."
@@ -84,11 +86,15 @@ def evaluate(module: IcuModule, data: IcuData, *, name: str, seed: int, notify: 
             notify(f"note: {notice}")
     ways = {"as trained": _softmax(scores), "temperature": found[name]}
     if len(validation):
-        known = _softmax(module.judge(validation.made, validation.rows))
+        known = _softmax(module.judge(validation.made, validation.rows, folds=validation.folds))
         ways["isotonic"] = Isotonic.fit(known, validation.labels)(ways["as trained"])
     notify("telling a few test stays hour by hour")
     chosen = [int(test.rows[place]) for place in _chosen(found[name][:, -1], labels)]
     results = _results(name, found, labels, patients, data, seed)
+    held = set_coverage(module, found[name], labels, patients, data.task.classes)
+    results["metrics"][name] |= held
+    results["better"] |= dict.fromkeys(held, module.coverage)
+    results["about"] |= {metric: _ABOUT_SETS.format(module.coverage) for metric in held}
     results["tables"] = [
         calibration_table(ways, labels, patients),
         *sets_table(module, found[name], labels, patients, data.task.classes),
@@ -129,16 +135,17 @@ def _results(
         "gains": {who: {metric: drawn[metric].gains[who] for metric in COMPARED} for who in found if who != name},
         "better": {"balanced_accuracy": "higher"},
         "bootstrap": {"of": "patients", "resamples": RESAMPLES, "level": 0.95},
-        "about": METRICS,
+        "about": dict(METRICS),
         "remarks": [PUBLISHED] if data.dataset == PHYSIONET and data.cutoff >= 48 else [],
         "samples": {"name": "stays", **{part: len(data.part(part)) for part in PARTS}},
     }
 
 
 def _softmax(scores: Array) -> Array:
+    """Return the probabilities (N, K) of scores (N, G, K) that nothing was calibrated for."""
     from scipy.special import softmax
 
-    return softmax(scores, axis=1)
+    return softmax(scores, axis=-1).mean(1)
 
 
 def _chosen(risk: Array, labels: Array) -> list[int]:

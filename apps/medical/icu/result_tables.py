@@ -46,10 +46,10 @@ def calibration_table(ways: Mapping[str, Array], labels: Array, patients: Array)
         "Calibration",
         rows,
         {"brier": "lower", "nll": "lower"},
-        "Temperature and isotonic maps are fitted on the validation part; the model's own figures are those by "
-        "temperature. Low and high: 95 % interval by resampling patients, which lies above the figure where that is "
-        "small, as resampling adds noise to every bin. Were it perfect: the error that chance alone gives true "
-        "probabilities, on as many stays; its low and high hold 95 % of such parts.",
+        "Temperature and isotonic maps are fitted on patients that the networks asked never learned from; the model's "
+        "own figures are those by temperature. Low and high: 95 % interval by resampling patients, which lies above "
+        "the figure where that is small, as resampling adds noise to every bin. Were it perfect: the error that chance "
+        "alone gives true probabilities, on as many stays; its low and high hold 95 % of such parts.",
     )
 
 
@@ -89,14 +89,42 @@ def sets_table(
     named = {name: {key.replace("_", ", ", 1): value for key, value in row.items()} for name, row in rows.items()}
     return [
         _table(
-            f"Sets promised to hold what happened for {module.coverage:.0%} of patients",
+            f"Sets promised to hold what happened for {module.coverage:.0%} of patients of each class",
             named,
             {},
-            "Split conformal sets, their threshold from the validation part. The promise is for all patients together, "
-            "not for each class; low and high: 95 % interval by resampling patients; size: mean number of classes in a "
-            "set; single: share of sets of one class, and how many of these are right.",
+            "Conformal sets with a threshold for each class, from patients that the networks asked never learned from, "
+            "so that the rare class is held as often as the common one. Of a class with fewer than "
+            f"{fewest(module.coverage)} stays of such patients nothing is promised, and no set holds it. Low and high: "
+            "95 % interval by resampling patients; size: mean number of classes in a set; single: share of sets of one "
+            "class, and how many of these are right.",
         )
     ]
+
+
+def set_coverage(
+    module: IcuModule, probabilities: Array, labels: Array, patients: Array, classes: list[str]
+) -> dict[str, float]:
+    """Return the shares of patients whose set holds what happened: of all, and of each class there is, by name."""
+    sets = module.sets(probabilities)
+    if sets is None:
+        return {}
+    found = {"set_coverage": set_quality(sets, labels, patients, resamples=1).coverage}
+    for number, name in enumerate(classes):
+        own = labels == number
+        if own.any():
+            quality = set_quality(sets[own], labels[own], patients[own], resamples=1)
+            found[f"set_coverage_{name}".replace(" ", "_")] = quality.coverage
+    return found
+
+
+def fewest(coverage: float) -> int:
+    """Return how many stays of a class a promise needs, see ``class_thresholds``.
+
+    Example:
+        >>> fewest(0.9), fewest(0.95)
+        (10, 20)
+    """
+    return math.ceil(round(1 / (1 - coverage), 9))
 
 
 def abstention_table(found: Mapping[str, Array], labels: Array) -> dict[str, Any]:

@@ -19,6 +19,7 @@ class IcuTask(ClassificationTask):
         of_summary: (F,) means of the summaries of the training part, see ``summaries``.
         size_of_summary: (F,) their standard deviations.
         dated: whether the training data's times were dates, so that a stay begins with its first row.
+        folds: into which the training patients are divided, networks of its own for each; 1 for networks of all.
     """
 
     cutoff: float = 48.0
@@ -28,6 +29,7 @@ class IcuTask(ClassificationTask):
     of_summary: list[float] = field(default_factory=list)
     size_of_summary: list[float] = field(default_factory=list)
     dated: bool = False
+    folds: int = 1
 
 
 HOURS_KNOWN = "share of the hours known"

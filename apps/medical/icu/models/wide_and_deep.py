@@ -1,10 +1,9 @@
 """A network that reads the hours of a stay, beside a regression on its summaries: wide and deep.
 
-Dimension letters: B batch, M members, K classes, F summaries, S static features.
+Dimension letters: B batch, M members, G folds, K classes, F summaries, S static features.
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,26 +19,20 @@ FARTHEST = 4.0
 """Deviations from the mean beyond which a summary counts as that far."""
 
 
-class MemberScores(NamedTuple):
-    """What the members say: scores (M, B, K), and what each adds to the loss (M, B), None for nothing."""
-
-    scores: Tensor
-    penalty: Tensor | None
-
-
 class WideAndDeep(Classifier):
     """Several members, each a deep network over the hours plus a regression on summaries; their mean probability.
 
         scores_m = deep_m(hours) + W_m s + V_m gelu(U_m s),      p = mean_m softmax(scores_m),
 
     where s are the standardised summaries of all that is known by the hour, 0 where a variable was not observed, and
-    static features. Members differ in how they start and in what dropout leaves out, and each learns by itself, on the
-    same batches. ``forward`` returns log p.
+    static features. Members differ in how they start and in what dropout leaves out, and each learns by itself.
+    Where the training patients are divided into folds, each fold has members that never see it. ``forward`` returns
+    log p.
 
     A subclass says by ``make_deep`` which network.
 
     Args:
-        members: M.
+        members: of each fold.
         hidden: width of the hidden layer on the summaries.
         wide_dropout: share of the summaries that are left out in training.
 
@@ -59,18 +52,19 @@ class WideAndDeep(Classifier):
         assert isinstance(task, IcuTask)
         self.stay = task
         width, classes = len(task.of_summary) + len(task.static), len(task.classes)
-        self.deep = nn.ModuleList(self.make_deep() for _ in range(self.members))
+        count = self.members * task.folds
+        self.deep = nn.ModuleList(self.make_deep() for _ in range(count))
         for deep in self.deep:
             deep.build(task)  # pyright: ignore[reportCallIssue]
         self.thin = nn.Dropout(self.wide_dropout)
-        self.straight = nn.ModuleList(nn.Linear(width, classes) for _ in range(self.members))
+        self.straight = nn.ModuleList(nn.Linear(width, classes) for _ in range(count))
         for one in self.straight:
             nn.init.zeros_(one.weight)  # pyright: ignore[reportArgumentType]
         self.bent = nn.ModuleList(
             nn.Sequential(
                 nn.Linear(width, self.hidden), nn.GELU(), nn.Dropout(self.wide_dropout), nn.Linear(self.hidden, classes)
             )
-            for _ in range(self.members)
+            for _ in range(count)
         )
         self.register_buffer("mean", torch.tensor(task.of_summary), persistent=False)
         self.register_buffer("size", torch.tensor(task.size_of_summary), persistent=False)
@@ -84,21 +78,37 @@ class WideAndDeep(Classifier):
         told = (summaries(batch, hours_known(batch, self.stay)) - self.mean) / self.size
         return torch.cat([told.nan_to_num(0.0).clamp(-FARTHEST, FARTHEST), batch.static], dim=-1)
 
-    def member_scores(self, batch: IrregularBatch) -> MemberScores:
-        """Return what each member says."""
+    def fold_of(self, number: int) -> int:
+        """Return the fold that a member never sees."""
+        return number // self.members
+
+    def member(self, number: int, batch: IrregularBatch, told: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the scores (B, K) of one member, and what it adds to the loss (B,), None for nothing.
+
+        Args:
+            number: of the member, from 0.
+            batch: the stays.
+            told: (B, F + S), their summaries as ``wide`` has them.
+        """
+        deep, thinned = self.deep[number], self.thin(told)
+        scores = deep(batch) + self.straight[number](thinned) + self.bent[number](thinned)
+        return scores, getattr(deep, "penalty", None)
+
+    def fold_scores(self, batch: IrregularBatch) -> Tensor:
+        """Return the logarithms of the mean probabilities of the members of each fold, (B, G, K)."""
         told = self.wide(batch)
-        scores, penalties = [], []
-        for deep, straight, bent in zip(self.deep, self.straight, self.bent, strict=True):
-            thinned = self.thin(told)
-            found = deep(batch)
-            scores.append(found + straight(thinned) + bent(thinned))
-            penalties.append(getattr(deep, "penalty", None))
-        stacked = None if penalties[0] is None else torch.stack([one for one in penalties if one is not None])
-        return MemberScores(torch.stack(scores), stacked)
+        scores = torch.stack([self.member(number, batch, told)[0] for number in range(len(self.deep))])
+        return torch.stack([mean_of(own) for own in scores.split(self.members)], dim=1)
+
+    def unseen_scores(self, batch: IrregularBatch, fold: int) -> Tensor:
+        """Return the logarithms of the mean probabilities of the members that never saw a fold, (B, K)."""
+        told = self.wide(batch)
+        own = [number for number in range(len(self.deep)) if self.fold_of(number) == fold]
+        return mean_of(torch.stack([self.member(number, batch, told)[0] for number in own]))
 
     def forward(self, batch: IrregularBatch) -> Tensor:
         """Return the logarithms of the mean probabilities, (B, K)."""
-        return mean_of(self.member_scores(batch).scores)
+        return mean_of(self.fold_scores(batch).transpose(0, 1))
 
 
 def mean_of(scores_MBK: Tensor) -> Tensor:
