@@ -135,7 +135,11 @@ class RhythmBeatNetwork(BeatNetwork):
 
     def learn(self, batch: BeatBatch) -> tuple[Tensor, Tensor | None]:
         """Return the scores, (B, N, K), and the regression's penalty."""
-        return self(batch), RIDGE * self.regression.weight.square().sum()
+        return self(batch), self.penalty()
+
+    def penalty(self) -> Tensor:
+        """Return ``RIDGE`` |W_0|^2."""
+        return RIDGE * self.regression.weight.square().sum()
 
     def forward(self, batch: BeatBatch) -> Tensor:
         """Return the scores of the classes, (B, N, K)."""

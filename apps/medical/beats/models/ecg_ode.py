@@ -255,14 +255,16 @@ class EcgOdeBeatNetwork(RhythmBeatNetwork):
         return self.encoder(self._told(self.reader(windows), windows))
 
     def learn(self, batch: BeatBatch) -> tuple[Tensor, Tensor]:
-        """Return the scores, and the weighted mean share of the beats' power that the waves leave as first said."""
+        """Return the scores, and the weighted mean share of the beats' power that the waves leave as first said, beside
+        the regression's penalty.
+        """
         windows = precise(batch.windows.flatten(0, 1))
         said = self.reader.say(windows)
         left = unexplained(windows, self.reader.fit(said, windows).drawn)
         with torch.no_grad():
             waves = self.reader.fit(self.reader.correct(said, windows), windows)
         scores = self.name(self.encoder(self._told(waves, windows)), batch)
-        return scores, self.reconstruction * left[batch.mask.flatten()].mean()
+        return scores, self.penalty() + self.reconstruction * left[batch.mask.flatten()].mean()
 
     def _told(self, waves: BeatWaves, windows: Tensor) -> Tensor:
         """Lay out the numbers of a beat at scales of about 1, (M, ...)."""
