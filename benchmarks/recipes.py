@@ -134,8 +134,8 @@ RECIPES = {
     ),
     "mit_bih_beats_as_published": Recipe(
         _BEATS,
-        "all beats of the 22 test patients, learned from the 22 of the published division, DS1 and DS2 of de Chazal et al. "
-        "(2004): records 201 of the one and 202 of the other are of one patient; without: patient 232 left out",
+        "all beats of the 22 test patients, learned from the 22 of the published division, DS1 and DS2 of de Chazal et "
+        "al. (2004): records 201 of the one and 202 of the other are of one patient; without: patient 232 left out",
         (
             0.945,
             "Mondejar-Guerra et al. (2019), Heartbeat classification fusing temporal and morphological information of "
