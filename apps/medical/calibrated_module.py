@@ -35,6 +35,8 @@ class CalibratedModule(TaskModule):
 
     validated: ClassVar[tuple[str, ...]] = ("nll", "accuracy")
     covered: ClassVar[int | None] = None
+    by_class: bool = True
+    """Whether the promise of the sets is kept class by class, where ``covered`` says how many there are."""
     temperature: Tensor
     least_probability: Tensor
 
@@ -116,6 +118,6 @@ class CalibratedModule(TaskModule):
         _, number, count = np.unique(patients, return_inverse=True, return_counts=True)
         self.temperature.fill_(temperature(scores, labels, weights=1 / count[number]))
         found = self.probabilities(torch.from_numpy(scores).to(self.temperature.device)).cpu().numpy()
-        least = class_thresholds if self.covered else threshold
+        least = class_thresholds if self.covered and self.by_class else threshold
         told = least(found, labels, coverage=self.coverage, groups=patients)
-        self.least_probability.copy_(torch.as_tensor(told))
+        self.least_probability.copy_(torch.as_tensor(told).expand_as(self.least_probability))

@@ -166,7 +166,7 @@ def test_a_causal_network_does_not_see_the_future():
 
 def test_the_checkpoint_keeps_its_calibration():
     made = data()
-    asked = module(made)
+    asked = module(made, by_class=True)
     scores = np.random.default_rng(0).standard_normal((300, 5)).astype(np.float32)
     asked.calibrate(scores, scores.argmax(1), np.arange(300) % 7)
     kept = {"state_dict": asked.state_dict(), "integrand": {**asked.describe(), "app": "medical"}}

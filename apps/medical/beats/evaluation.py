@@ -89,7 +89,7 @@ def evaluate(module: BeatModule, data: BeatData, *, name: str, seed: int, notify
         _by_class(found[name], labels, data.task.classes),
         _by_patient(found[name], labels, patients, data.task.classes),
         _calibration(module, data, found[name], labels),
-        *([] if sets is None else [_sets(sets, labels, patients, data.task.classes, module.coverage)]),
+        *([] if sets is None else [_sets(sets, labels, patients, data.task.classes, module)]),
         _abstention(found, labels),
         *_subgroups(found[name], labels, test.series, data.task.classes),
     ]
@@ -218,7 +218,7 @@ def _calibration(module: BeatModule, data: BeatData, found: Array, labels: Array
     )
 
 
-def _sets(sets: Array, labels: Array, patients: Array, classes: list[str], coverage: float) -> Any:
+def _sets(sets: Array, labels: Array, patients: Array, classes: list[str], module: BeatModule) -> Any:
     whole = set_quality(sets, labels, patients)
     rows: dict[str, dict[str, Any]] = {}
     every = np.ones(len(labels), dtype=bool)
@@ -234,12 +234,12 @@ def _sets(sets: Array, labels: Array, patients: Array, classes: list[str], cover
                 "of one class": quality.single,
                 "of these right": quality.single_right,
             }
+    promise = "for each class" if module.by_class else "for all beats of a patient together, not for each class"
     return _table(
-        f"Conformal sets, {coverage:.0%} promised",
+        f"Conformal sets, {module.coverage:.0%} promised",
         rows,
         "Mean over patients of the share of beats whose set holds the true class, with its 95 % interval by resampling "
-        "patients. The promise is made for each class, by patients of validation; of a class with fewer than ten beats "
-        "there nothing is promised, and no set holds it.",
+        f"patients. The promise is made {promise}, by patients of validation.",
     )
 
 

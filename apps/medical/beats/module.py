@@ -34,6 +34,8 @@ class BeatModule(CalibratedModule):
         network: a network of beats; it is built for the data when training starts.
         learning_rate, weight_decay, warmup_steps, ema_decay: see ``BaseModule``.
         coverage: see ``CalibratedModule``.
+        by_class: whether the promise of sets is kept for each class, by sets that are then large, for rare classes have
+            few patients to learn it from; or for all beats of a patient together.
         balance: the power, from 0 to 1.
         label_smoothing: share of the target's probability that is spread over all classes.
     """
@@ -43,6 +45,7 @@ class BeatModule(CalibratedModule):
     networks: ClassVar[type[TaskNetwork]] = BeatNetwork
     described_by: ClassVar[type] = BeatTask
     covered: ClassVar[int | None] = len(CLASSES)
+    remembered: ClassVar[tuple[str, ...]] = ("coverage", "by_class")
     network: BeatNetwork
 
     def __init__(
@@ -54,6 +57,7 @@ class BeatModule(CalibratedModule):
         warmup_steps: int = 50,
         ema_decay: float = 0.99,
         coverage: float = 0.9,
+        by_class: bool = False,
         balance: float = 0.5,
         label_smoothing: float = 0.0,
     ) -> None:
@@ -68,8 +72,13 @@ class BeatModule(CalibratedModule):
         for name, value in (("balance", balance), ("label_smoothing", label_smoothing)):
             if not 0 <= value <= 1:
                 raise InputError(f"model.{name}={value!r} is out of range: it must lie in [0, 1].")
+        self.by_class = by_class
         self.balance, self.label_smoothing = balance, label_smoothing
         self.others = nn.ModuleList()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the network, its options and task, and what the sets promise."""
+        return {**super().describe(), "coverage": self.coverage, "by_class": self.by_class}
 
     @property
     def members(self) -> list[BeatNetwork]:
