@@ -100,8 +100,8 @@ _TABLE_NOTE = (
 )
 
 _CHOSEN = (
-    "chosen by folds of the training patients, after an earlier network and its features had been scored once on the test "
-    "part (jk 0.557); without: patient 232 left out, who holds 1,382 of 1,837 beats of S"
+    "chosen by folds of the training patients, after an earlier network and its features had been scored once on the "
+    "test part (jk 0.557); without: patient 232 left out, who holds 1,382 of 1,837 beats of S"
 )
 _BEATS = {
     **dict.fromkeys(("accuracy", "jk", "macro_f1", "f1_N", "f1_S", "f1_V"), "higher"),
