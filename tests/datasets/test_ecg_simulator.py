@@ -115,10 +115,8 @@ def test_intervals_of_fibrillation_are_independent():
     assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 4 / math.sqrt(5000)
 
 
-def quiet(**options) -> EcgSimulator:
-    return EcgSimulator(
-        **{"seconds": 120.0, "noise": 0.0, "wander": 0.0, "ectopic": 1.0, "fibrillating": 0.0} | options
-    )
+def quiet(*, ectopic: float = 1.0) -> EcgSimulator:
+    return EcgSimulator(seconds=120.0, noise=0.0, wander=0.0, ectopic=ectopic, fibrillating=0.0)
 
 
 def test_premature_beats_are_early_and_ventricular_ones_pause():
