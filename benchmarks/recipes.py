@@ -121,8 +121,8 @@ RECIPES = {
     "mit_bih_beats_as_published": Recipe(
         _BEATS,
         "all beats of the 22 test patients, learned from the 22 of the published division, DS1 and DS2 of de Chazal et "
-        "al. (2004): records 201 of the one and 202 of the other are of one patient; measured after the run without 201 "
-        f"had been looked at, patient by patient; {_CHOSEN}",
+        "al. (2004): records 201 of the one and 202 of the other are of one patient; measured after the run without "
+        f"201 had been looked at, patient by patient; {_CHOSEN}",
         (
             0.945,
             "Mondejar-Guerra et al. (2019), Heartbeat classification fusing temporal and morphological information of "
