@@ -1,4 +1,4 @@
-"""A recording from a file of any kind that is known: WFDB, EDF, or a CSV with a column of times.
+"""Recordings from files of any kind that is known: WFDB, EDF, or a CSV with a column of times.
 
 Dimension letters: L samples, C leads.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from integrand.core.errors import InputError, first_line, listed
 from integrand.datasets.edf_files import SUFFIXES, read_edf
 from integrand.datasets.recording import Recording, in_millivolts
-from integrand.datasets.wfdb_files import HEADER, read_wfdb
+from integrand.datasets.wfdb_files import HEADER, read_wfdb, wfdb_records
 
 TIMES = ("time", "t", "seconds", "second", "s", "timestamp", "datetime")
 """Names of a column of times, in lower case, where none is named."""
@@ -43,6 +43,20 @@ def read_recording(path: Path, *, annotator: str | None = None, time_column: str
         f"{str(path)!r} is no recording that can be read: give the header NAME{HEADER} of a WFDB record, a file of "
         f"{listed(SUFFIXES)}, or a CSV with a column of times."
     )
+
+
+def read_folder(folder: Path, *, annotator: str | None = None) -> list[Recording]:
+    """Read the records of a folder and of those in it: its files of EDF where it has any, else its records of WFDB.
+
+    Args:
+        folder: the folder.
+        annotator: suffix of the annotations of WFDB records; None for none.
+
+    Raises:
+        InputError: there is no record in it, or one cannot be read.
+    """
+    edf = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return [read_edf(path) for path in edf] or [read_wfdb(path, annotator=annotator) for path in wfdb_records(folder)]
 
 
 def read_csv(path: Path, *, time_column: str | None = None) -> Recording:

@@ -49,6 +49,17 @@ PARTS = {
 """Divisions of the records by name."""
 
 
+def parts_of(protocol: str) -> Parts:
+    """Return the division of ``PARTS`` with a name.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if protocol not in PARTS:
+        raise unknown("protocol of mit_bih", protocol, PARTS)
+    return PARTS[protocol]
+
+
 def load(records: Sequence[str] | None = None) -> list[Recording]:
     """Return recordings in the order asked for: (650,000, 2) of 360 Hz in mV, with the annotations of the database.
 

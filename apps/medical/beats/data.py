@@ -12,22 +12,20 @@ from torch.utils.data import Dataset
 
 from integrand.apps.medical.beats.batch import BeatBatch, stack
 from integrand.apps.medical.beats.task import BeatTask
+from integrand.apps.medical.named_recordings import DEFAULT_LEADS, MIT_BIH, SIMULATED
 from integrand.apps.training.parts_data import PartsData
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.beat_cache import cached_beat_series
 from integrand.datasets.beat_series import BeatSeries
-from integrand.datasets.edf_files import SUFFIXES, read_edf
 from integrand.datasets.heart_beats import CLASSES
 from integrand.datasets.real import mit_bih
-from integrand.datasets.recording import ANY, Recording, require_each_once, with_leads
+from integrand.datasets.recording import Recording, require_each_once, with_leads
+from integrand.datasets.recording_files import read_folder
 from integrand.datasets.splits import PARTS, IndexSplit, spread
 from integrand.datasets.synthetic.ecg.patients import EcgSimulator
-from integrand.datasets.wfdb_files import read_wfdb, wfdb_records
 
-SIMULATED = "simulated_ecg"
 LARGEST = 50.0
 """Sizes of the usual beat at which a window is cut, so that an artefact stays finite."""
-DEFAULT_LEADS = {"mit_bih": ("MLII", ANY), SIMULATED: ("II", "V1")}
 
 
 class BeatData(PartsData):
@@ -160,29 +158,24 @@ class BeatData(PartsData):
     def _read(self) -> list[Recording]:
         if self.dataset == SIMULATED:
             return list(self.simulator.recordings(self.patients, seed=self.split_seed))
-        if self.dataset == "mit_bih":
-            if self.protocol not in mit_bih.PARTS:
-                raise unknown("protocol of mit_bih", self.protocol, mit_bih.PARTS)
-            parts = mit_bih.PARTS[self.protocol]
+        if self.dataset == MIT_BIH:
+            parts = mit_bih.parts_of(self.protocol)
             return mit_bih.load([*parts.train, *parts.test])
         folder = Path(self.dataset)
         if not folder.is_dir():
-            raise unknown("dataset", self.dataset, ["mit_bih", SIMULATED])
-        edf = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-        if edf:
-            return [read_edf(path) for path in edf]
-        return [read_wfdb(path, annotator=self.annotator) for path in wfdb_records(folder)]
+            raise unknown("dataset", self.dataset, [MIT_BIH, SIMULATED])
+        return read_folder(folder, annotator=self.annotator)
 
     def _split(self, recordings: list[Recording]) -> IndexSplit:
         of: dict[str, Any] = {
             "dataset": self.dataset if self.dataset in DEFAULT_LEADS else Path(self.dataset).name,
-            "protocol": self.protocol if self.dataset == "mit_bih" else "random",
+            "protocol": self.protocol if self.dataset == MIT_BIH else "random",
             "seed": self.split_seed,
         }
         rows = list(range(len(recordings)))
         train, validation, test = self.fractions
-        if self.dataset == "mit_bih":
-            learned, tested = mit_bih.PARTS[self.protocol]
+        if self.dataset == MIT_BIH:
+            learned, tested = mit_bih.parts_of(self.protocol)
             kept = [row for row in rows if recordings[row].id in learned]
             test_rows = tuple(row for row in rows if recordings[row].id in tested)
             parts = {0: tuple(kept)} if self.folds > 1 else self._by_patient(kept, (1 - validation, validation))

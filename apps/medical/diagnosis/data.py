@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from integrand.apps.medical.named_recordings import SIMULATED
 from integrand.apps.medical.segments.data import (
-    SIMULATED,
     SegmentData,
     cut_all,
     folder_of,
-    read_folder,
+    read_labelled,
     require_ranges,
 )
 from integrand.core.errors import InputError
@@ -124,7 +124,7 @@ class DiagnosisData(SegmentData):
             )
         else:
             folder = folder_of(self.dataset, [PTB_XL, SIMULATED])
-            recordings, table = read_folder(folder, None)
+            recordings, table = read_labelled(folder, None)
             if table is None:
                 raise InputError(f"there is no {TABLE} in {folder.name!r}: write one with the columns record, labels.")
             labelling, classes = table.labelling(), tuple(table.classes)

@@ -13,8 +13,8 @@ from scipy.special import expit
 from integrand.apps.medical.diagnosis.data import PTB_XL, DiagnosisData
 from integrand.apps.medical.diagnosis.label_scores import ABOUT, best_threshold, by_label, label_scores, resampled
 from integrand.apps.medical.diagnosis.module import DiagnosisModule
+from integrand.apps.medical.named_recordings import SIMULATED
 from integrand.apps.medical.segments.baselines import LogisticRegression, lead_features, shares
-from integrand.apps.medical.segments.data import SIMULATED
 from integrand.apps.medical.segments.scoring import segment_scores
 from integrand.apps.medical.subgroups import by_age_and_sex
 from integrand.apps.training.class_scores import group_weights

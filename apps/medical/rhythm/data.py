@@ -4,26 +4,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from integrand.apps.medical.named_recordings import DEFAULT_LEADS, MIT_BIH, SIMULATED
 from integrand.apps.medical.segments.data import (
-    SIMULATED,
     SegmentData,
     cut_all,
     folder_of,
-    read_folder,
+    read_labelled,
     require_ranges,
 )
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.real import mit_bih
-from integrand.datasets.recording import ANY
 from integrand.datasets.rhythms import require_rhythms
 from integrand.datasets.segment_labels import rhythm
 from integrand.datasets.segments import Segments
 from integrand.datasets.splits import IndexSplit
 from integrand.datasets.synthetic.ecg.patients import EcgSimulator
 
-MIT_BIH = "mit_bih"
 BY_PATIENT = "by_patient"
-DEFAULT_LEADS = {MIT_BIH: ("MLII", ANY), SIMULATED: ("II", "V1")}
 DEFAULT_CLASSES = {
     MIT_BIH: ("sinus", "atrial fibrillation", "ventricular bigeminy"),
     SIMULATED: ("sinus", "atrial fibrillation"),
@@ -130,7 +127,7 @@ class RhythmData(SegmentData):
             recordings = mit_bih.load(self._records())
         else:
             folder = folder_of(self.dataset, [MIT_BIH, SIMULATED])
-            recordings, table = read_folder(folder, self.annotator)
+            recordings, table = read_labelled(folder, self.annotator)
             if table is not None:
                 labelling, classes = table.labelling(), classes or tuple(table.classes)
         if labelling is rhythm:

@@ -12,11 +12,11 @@ import numpy as np
 from integrand.apps.medical.abstention import risk_at, risk_coverage
 from integrand.apps.medical.calibration import Isotonic
 from integrand.apps.medical.conformal import set_quality
+from integrand.apps.medical.named_recordings import SIMULATED
 from integrand.apps.medical.rhythm.data import RhythmData
 from integrand.apps.medical.rhythm.module import RhythmModule
 from integrand.apps.medical.rhythm.scores import ABOUT, RANKED, resampled, rhythm_scores
 from integrand.apps.medical.segments.baselines import LogisticRegression, features_of, shares
-from integrand.apps.medical.segments.data import SIMULATED
 from integrand.apps.medical.segments.scoring import segment_scores
 from integrand.apps.medical.subgroups import by_age_and_sex
 from integrand.apps.training.class_scores import METRICS, classification_scores

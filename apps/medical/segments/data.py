@@ -9,18 +9,16 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from integrand.apps.medical.named_recordings import SIMULATED
 from integrand.apps.medical.segments.batch import SegmentBatch
 from integrand.apps.medical.segments.task import SegmentTask
 from integrand.apps.training.parts_data import PartsData
 from integrand.core.errors import InputError, listed, unknown
-from integrand.datasets.edf_files import SUFFIXES, read_edf
 from integrand.datasets.recording import Recording, require_each_once
+from integrand.datasets.recording_files import read_folder
 from integrand.datasets.segment_labels import TABLE, LabelTable, read_label_table
 from integrand.datasets.segments import Labelling, Segments, joined, segments_of, under_asked_names
 from integrand.datasets.splits import PARTS, IndexSplit, stratified
-from integrand.datasets.wfdb_files import read_wfdb, wfdb_records
-
-SIMULATED = "simulated_ecg"
 
 
 class SegmentData(PartsData):
@@ -228,15 +226,14 @@ def folder_of(dataset: str, known: Sequence[str]) -> Path:
     return folder
 
 
-def read_folder(folder: Path, annotator: str | None) -> tuple[list[Recording], LabelTable | None]:
+def read_labelled(folder: Path, annotator: str | None) -> tuple[list[Recording], LabelTable | None]:
     """Return the recordings of a user's folder, and its table of labels where it has one.
 
     Raises:
         InputError: files that cannot be read, a recording that the table does not name.
     """
     table = read_label_table(folder / TABLE) if (folder / TABLE).is_file() else None
-    edf = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    found = [read_edf(path) for path in edf] or [read_wfdb(path, annotator=annotator) for path in wfdb_records(folder)]
+    found = read_folder(folder, annotator=annotator)
     if table is None:
         return found, None
     lost = [each.id for each in found if each.id not in table.rows]

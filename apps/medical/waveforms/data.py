@@ -6,11 +6,11 @@ from typing import Literal
 
 import numpy as np
 
+from integrand.apps.medical.named_recordings import MIT_BIH, SIMULATED
 from integrand.apps.medical.waveforms.pieces import WaveformPieces
 from integrand.apps.medical.waveforms.sources import (
     MEASURED,
     NAMED,
-    SIMULATED,
     Lead,
     checksum,
     leads_of,
@@ -18,7 +18,7 @@ from integrand.apps.medical.waveforms.sources import (
 )
 from integrand.apps.medical.waveforms.task import WaveformTask
 from integrand.apps.training.parts_data import PartsData
-from integrand.core.errors import InputError, unknown
+from integrand.core.errors import InputError
 from integrand.datasets.real import mit_bih
 from integrand.datasets.splits import PARTS, ChronologicalSplit, IndexSplit, by_series, chronological
 from integrand.datasets.waveform_noise import Corruption
@@ -108,7 +108,7 @@ class WaveformData(PartsData):
             return
         recordings = read_recordings(
             self.dataset,
-            records=None if self.dataset != "mit_bih" else self._protocol().train + self._protocol().test,
+            records=sum(mit_bih.parts_of(self.protocol), ()) if self.dataset == MIT_BIH else None,
             annotator=self.annotator if self.goal == "detection" else None,
             patients=self.patients,
             seconds=self.recorded,
@@ -154,17 +154,12 @@ class WaveformData(PartsData):
         self.setup()
         return self._leads[name]
 
-    def _protocol(self) -> mit_bih.Parts:
-        if self.protocol not in mit_bih.PARTS:
-            raise unknown("protocol of mit_bih", self.protocol, mit_bih.PARTS)
-        return mit_bih.PARTS[self.protocol]
-
     def _divide(self, leads: list[Lead]) -> dict[str, list[Lead]]:
         """Return the leads of each part, and keep the split."""
         of: dict[str, str | float | int] = {
             "dataset": self.dataset if self.dataset in NAMED else Path(self.dataset).name,
             "checksum": self.checksum,
-            "protocol": self.protocol if self.dataset == "mit_bih" else "random",
+            "protocol": self.protocol if self.dataset == MIT_BIH else "random",
             "seed": self.split_seed,
         }
         patients = list(dict.fromkeys(lead.patient for lead in leads))
@@ -175,8 +170,8 @@ class WaveformData(PartsData):
         return {part: [leads[row] for row in split.rows(part)] for part in PARTS}
 
     def _by_patient(self, leads: list[Lead], patients: list[str], of: dict[str, str | float | int]) -> IndexSplit:
-        if self.dataset == "mit_bih":
-            names = self._protocol()
+        if self.dataset == MIT_BIH:
+            names = mit_bih.parts_of(self.protocol)
             learned = list(dict.fromkeys(lead.patient for lead in leads if lead.id in names.train))
             generator = np.random.Generator(np.random.PCG64(self.split_seed))
             count = max(1, round(self.fractions[1] * len(learned)))

@@ -10,17 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
+from integrand.apps.medical.named_recordings import MIT_BIH, SIMULATED
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.edf_files import SUFFIXES, read_edf
 from integrand.datasets.heart_beats import CLASS_OF
 from integrand.datasets.real import ecg_five_minutes, mit_bih
 from integrand.datasets.recording import Recording, require_each_once
+from integrand.datasets.recording_files import read_folder
 from integrand.datasets.signal_quality import signal_quality
 from integrand.datasets.synthetic.ecg.patients import EcgSimulator
-from integrand.datasets.wfdb_files import HEADER, read_wfdb, wfdb_records
+from integrand.datasets.wfdb_files import HEADER, read_wfdb
 
-SIMULATED = "simulated_ecg"
-NAMED = (SIMULATED, "ecg_five_minutes", "mit_bih")
+NAMED = (SIMULATED, "ecg_five_minutes", MIT_BIH)
 EVERY = "*"
 """Stands for every lead of a recording, each by itself."""
 MEASURED = (
@@ -86,14 +87,11 @@ def read_recordings(
         return list(simulator.recordings(patients, seed=seed))
     if dataset == "ecg_five_minutes":
         return [ecg_five_minutes.load()]
-    if dataset == "mit_bih":
+    if dataset == MIT_BIH:
         return mit_bih.load(records)
     place = Path(dataset)
     if place.is_dir():
-        edf = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
-        found = [read_edf(path) for path in edf]
-        if not found:
-            found = [read_wfdb(path, annotator=annotator) for path in wfdb_records(place)]
+        found = read_folder(place, annotator=annotator)
     elif place.suffix.lower() in SUFFIXES:
         found = [read_edf(place)]
     elif place.suffix == HEADER or Path(f"{place}{HEADER}").is_file():
