@@ -18,33 +18,39 @@ from integrand.core.errors import InputError
 
 
 class CalibratedModule(TaskModule):
-    """A classifier whose probabilities are softmax(scores / T), with sets {k : p_k >= q} beside them.
+    """A classifier whose probabilities are softmax(scores / T), with sets {k : p_k >= q_k} beside them.
 
-    T and q are fitted after each validation epoch on the validation part, whose patients the network did not learn
-    from, and are buffers: a checkpoint holds those of its own weights. Without a validation part T is 1 and q is NaN:
-    there are no sets.
+    T and the q_k are fitted after each validation epoch on the validation part, whose patients the network did not
+    learn from, and are buffers: a checkpoint holds those of its own weights. Without a validation part T is 1 and the
+    q_k are NaN: there are no sets.
 
-    A subclass writes ``loss``, and ``class_scores`` of a batch. Where it names by ``covered`` how many classes there
-    are, each has a q of its own and the promise is kept class by class, see ``class_thresholds``.
+    Every class has its q_k. They are one number, by which the promise is kept for all of a patient's samples together;
+    or, ``by_class``, each its own, and the promise is kept class by class, see ``class_thresholds``.
+
+    A subclass writes ``loss``, and ``class_scores`` of a batch.
 
     Args:
         network: the network.
         coverage: share of patients' samples whose set is to hold the true class.
+        balance: power, from 0 to 1, of one over a class's share by which ``weigh`` weighs it.
+        label_smoothing: share of the target's probability that is spread over all classes, for ``loss``.
         learning_rate, weight_decay, warmup_steps, ema_decay: see ``BaseModule``.
     """
 
     validated: ClassVar[tuple[str, ...]] = ("nll", "accuracy")
-    covered: ClassVar[int | None] = None
-    by_class: bool = True
-    """Whether the promise of the sets is kept class by class, where ``covered`` says how many there are."""
+    by_class: bool = False
     temperature: Tensor
     least_probability: Tensor
+    class_weights: Tensor | None
+    """How much a sample of each class counts in the loss, (K,); None where all count alike. Not in checkpoints."""
 
     def __init__(
         self,
         network: TaskNetwork,
         *,
-        coverage: float = 0.9,
+        coverage: float,
+        balance: float,
+        label_smoothing: float,
         learning_rate: float,
         weight_decay: float,
         warmup_steps: int,
@@ -59,10 +65,24 @@ class CalibratedModule(TaskModule):
         )
         if not 0 < coverage < 1:
             raise InputError(f"model.coverage={coverage!r} is out of range: it must lie in (0, 1).")
-        self.coverage = coverage
+        for name, value in (("balance", balance), ("label_smoothing", label_smoothing)):
+            if not 0 <= value <= 1:
+                raise InputError(f"model.{name}={value!r} is out of range: it must lie in [0, 1].")
+        self.coverage, self.balance, self.label_smoothing = coverage, balance, label_smoothing
         self.register_buffer("temperature", torch.ones(()))
-        self.register_buffer("least_probability", torch.full((self.covered,) if self.covered else (), torch.nan))
+        self.register_buffer("least_probability", torch.empty(0))
+        self.register_buffer("class_weights", None, persistent=False)
         self._seen: list[tuple[Tensor, Tensor, np.ndarray]] = []
+
+    def build_networks(self, task: Any) -> None:
+        """Build the network, and give every class of the task a threshold."""
+        super().build_networks(task)
+        if len(self.least_probability) != len(task.classes):
+            self.least_probability = self.least_probability.new_full((len(task.classes),), torch.nan)
+
+    def weigh(self, shares: Tensor) -> None:
+        """Weigh the classes by one over their shares (K,) to the power ``balance``; one without a share weighs 1."""
+        self.class_weights = (torch.where(shares > 0, shares, 1.0) ** -self.balance).to(self.device)
 
     def class_scores(self, batch: Any) -> tuple[Tensor, Tensor, np.ndarray]:
         """Return the scores (M, K), labels (M,) and patients (M,), any names, of the samples of a batch."""
@@ -118,6 +138,6 @@ class CalibratedModule(TaskModule):
         _, number, count = np.unique(patients, return_inverse=True, return_counts=True)
         self.temperature.fill_(temperature(scores, labels, weights=1 / count[number]))
         found = self.probabilities(torch.from_numpy(scores).to(self.temperature.device)).cpu().numpy()
-        least = class_thresholds if self.covered and self.by_class else threshold
+        least = class_thresholds if self.by_class else threshold
         told = least(found, labels, coverage=self.coverage, groups=patients)
         self.least_probability.copy_(torch.as_tensor(told).expand_as(self.least_probability))

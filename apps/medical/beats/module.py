@@ -16,8 +16,6 @@ from integrand.apps.medical.beats.models.beat_network import BeatNetwork
 from integrand.apps.medical.beats.task import BeatTask
 from integrand.apps.medical.calibrated_module import CalibratedModule
 from integrand.apps.training.task_network import TaskNetwork
-from integrand.core.errors import InputError
-from integrand.datasets.heart_beats import CLASSES
 
 
 class BeatModule(CalibratedModule):
@@ -44,7 +42,6 @@ class BeatModule(CalibratedModule):
     monitor: ClassVar[str] = "validation/nll"
     networks: ClassVar[type[TaskNetwork]] = BeatNetwork
     described_by: ClassVar[type] = BeatTask
-    covered: ClassVar[int | None] = len(CLASSES)
     remembered: ClassVar[tuple[str, ...]] = ("coverage", "by_class")
     network: BeatNetwork
 
@@ -64,16 +61,14 @@ class BeatModule(CalibratedModule):
         super().__init__(
             network,
             coverage=coverage,
+            balance=balance,
+            label_smoothing=label_smoothing,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             warmup_steps=warmup_steps,
             ema_decay=ema_decay,
         )
-        for name, value in (("balance", balance), ("label_smoothing", label_smoothing)):
-            if not 0 <= value <= 1:
-                raise InputError(f"model.{name}={value!r} is out of range: it must lie in [0, 1].")
         self.by_class = by_class
-        self.balance, self.label_smoothing = balance, label_smoothing
         self.others = nn.ModuleList()
 
     def describe(self) -> dict[str, Any]:
@@ -88,6 +83,7 @@ class BeatModule(CalibratedModule):
     def build_networks(self, task: BeatTask) -> None:
         """Build the network, and one more for each further fold."""
         super().build_networks(task)
+        self.weigh(torch.tensor(task.shares))
         while len(self.members) < task.folds:
             another = type(self.network)(**self.network.hparams)
             another.build(task)
@@ -118,7 +114,6 @@ class BeatModule(CalibratedModule):
 
     def loss(self, batch: BeatBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Average the weighted cross entropy of the beats that count over the members, beside their penalties."""
-        weight = self.class_weights()
         losses, right, penalties = [], [], []
         for fold, member in enumerate(self.members):
             own = batch if len(self.members) == 1 else batch.runs(batch.folds != fold)
@@ -126,7 +121,9 @@ class BeatModule(CalibratedModule):
                 continue
             scores, penalty = member.learn(own)
             scores, labels = scores.float()[own.mask], own.labels[own.mask]
-            losses.append(F.cross_entropy(scores, labels, weight=weight, label_smoothing=self.label_smoothing))
+            losses.append(
+                F.cross_entropy(scores, labels, weight=self.class_weights, label_smoothing=self.label_smoothing)
+            )
             right.append((scores.detach().argmax(-1) == labels).float().mean())
             penalties += [] if penalty is None else [penalty]
         loss, logged = torch.stack(losses).mean(), {"accuracy": torch.stack(right).mean()}
@@ -135,14 +132,10 @@ class BeatModule(CalibratedModule):
         penalty = torch.stack(penalties).mean()
         return loss + penalty, {**logged, "penalty": penalty.detach()}
 
-    def class_weights(self) -> Tensor:
-        """Return one over the share of each class, to the power ``balance``, (K,)."""
-        shares = torch.tensor(self.network.built_for.shares, device=self.device)
-        return torch.where(shares > 0, shares, 1.0) ** -self.balance
-
     def sample_weights(self, labels: Tensor) -> Tensor:
         """Return how much each beat counts where the best weights are chosen, as in the loss, (M,)."""
-        return self.class_weights()[labels]
+        assert self.class_weights is not None
+        return self.class_weights[labels]
 
     def class_scores(self, batch: Any) -> tuple[Tensor, Tensor, np.ndarray]:
         """Return the scores of the beats that count, by members that did not learn from them; see the base class."""

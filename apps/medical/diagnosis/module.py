@@ -45,6 +45,8 @@ class DiagnosisModule(TaskModule):
     temperatures: Tensor
     thresholds: Tensor
     least_probabilities: Tensor
+    label_weights: Tensor | None
+    """How much each label counts where it holds, (K,). Not in checkpoints."""
 
     def __init__(
         self,
@@ -71,11 +73,14 @@ class DiagnosisModule(TaskModule):
         self.coverage, self.balance = coverage, balance
         for name in ("temperatures", "thresholds", "least_probabilities"):
             self.register_buffer(name, torch.zeros(0))
+        self.register_buffer("label_weights", None, persistent=False)
         self._seen: list[tuple[Tensor, Tensor, np.ndarray]] = []
 
     def build_networks(self, task: SegmentTask) -> None:
         """Build the network, and give each label its place in the buffers."""
         super().build_networks(task)
+        shares = torch.tensor(task.shares, device=self.device).clamp(1e-4, 1 - 1e-4)
+        self.label_weights = ((1 - shares) / shares) ** self.balance
         if not len(self.temperatures):
             count = len(task.classes)
             self.temperatures = torch.ones(count, device=self.device)
@@ -109,9 +114,7 @@ class DiagnosisModule(TaskModule):
     def loss(self, batch: SegmentBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Average the weighted cross entropy of each label."""
         scores = self.network(batch).float()
-        shares = torch.tensor(self.network.built_for.shares, device=scores.device).clamp(1e-4, 1 - 1e-4)
-        weight = ((1 - shares) / shares) ** self.balance
-        loss = F.binary_cross_entropy_with_logits(scores, batch.labels, pos_weight=weight)
+        loss = F.binary_cross_entropy_with_logits(scores, batch.labels, pos_weight=self.label_weights)
         return loss, {"accuracy": ((scores.detach() > 0) == (batch.labels > 0.5)).float().mean()}
 
     def scores(self, batch: Any) -> tuple[dict[str, Tensor], Tensor | None]:

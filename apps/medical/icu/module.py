@@ -14,7 +14,6 @@ from integrand.apps.medical.icu.models.wide_and_deep import WideAndDeep
 from integrand.apps.medical.icu.stay_batch import StayBatch
 from integrand.apps.medical.icu.task import IcuTask
 from integrand.apps.training.task_network import TaskNetwork
-from integrand.core.errors import InputError
 from integrand.datasets.labelled import LabelledSeries, Rows
 
 CHUNK = 512
@@ -49,7 +48,7 @@ class IcuModule(CalibratedModule):
     monitor: ClassVar[str] = "validation/nll"
     networks: ClassVar[type[TaskNetwork]] = WideAndDeep
     described_by: ClassVar[type] = IcuTask
-    covered: ClassVar[int | None] = 2
+    by_class = True
     network: WideAndDeep
 
     def __init__(
@@ -67,30 +66,20 @@ class IcuModule(CalibratedModule):
         super().__init__(
             network,
             coverage=coverage,
+            balance=balance,
+            label_smoothing=label_smoothing,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             warmup_steps=warmup_steps,
             ema_decay=ema_decay,
         )
-        for name, value in (("balance", balance), ("label_smoothing", label_smoothing)):
-            if not 0 <= value <= 1:
-                raise InputError(f"model.{name}={value!r} is out of range: it must lie in [0, 1].")
-        self.balance, self.label_smoothing = balance, label_smoothing
-        self.class_weights: Tensor | None = None
 
     def build(self, data: Any) -> None:
         """Build the network, and weigh the classes if asked to."""
         super().build(data)
         if self.balance:
             labels = torch.from_numpy(data.part("train").labels)
-            shares = torch.bincount(labels, minlength=len(data.task.classes)).clamp(min=1) / len(labels)
-            self.class_weights = shares**-self.balance
-
-    def build_networks(self, task: IcuTask) -> None:
-        """Build the network, and give every class of the task a threshold."""
-        super().build_networks(task)
-        if len(self.least_probability) != len(task.classes):
-            self.least_probability = self.least_probability.new_full((len(task.classes),), torch.nan)
+            self.weigh(torch.bincount(labels, minlength=len(data.task.classes)).clamp(min=1) / len(labels))
 
     def forward(self, batch: StayBatch) -> Tensor:
         """Return the calibrated probabilities of the classes, (B, K): the mean over the folds."""
@@ -99,7 +88,6 @@ class IcuModule(CalibratedModule):
     def loss(self, batch: StayBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Add up the mean cross entropies of the members, and what each adds, over the stays that it learns from."""
         labels, told = self._labels(batch), self.network.wide(batch)
-        weights = None if self.class_weights is None else self.class_weights.to(told.device)
         losses, right = [], []
         for number in range(len(self.network.deep)):
             own, seen, said = batch, told, labels
@@ -109,7 +97,9 @@ class IcuModule(CalibratedModule):
             if not len(own):
                 continue
             scores, penalty = self.network.member(number, own, seen)
-            loss = F.cross_entropy(scores.float(), said, weight=weights, label_smoothing=self.label_smoothing)
+            loss = F.cross_entropy(
+                scores.float(), said, weight=self.class_weights, label_smoothing=self.label_smoothing
+            )
             losses.append(loss if penalty is None else loss + penalty.mean())
             right.append((scores.detach().argmax(-1) == said).float().mean())
         # A sum over members, so that each learns as it would alone.

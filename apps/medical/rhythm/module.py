@@ -14,7 +14,6 @@ from integrand.apps.medical.segments.models.segment_network import SegmentNetwor
 from integrand.apps.medical.segments.scoring import segment_scores
 from integrand.apps.medical.segments.task import SegmentTask
 from integrand.apps.training.task_network import TaskNetwork
-from integrand.core.errors import InputError
 from integrand.datasets.segments import Segments
 
 
@@ -53,15 +52,18 @@ class RhythmModule(CalibratedModule):
         super().__init__(
             network,
             coverage=coverage,
+            balance=balance,
+            label_smoothing=label_smoothing,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             warmup_steps=warmup_steps,
             ema_decay=ema_decay,
         )
-        for name, value in (("balance", balance), ("label_smoothing", label_smoothing)):
-            if not 0 <= value <= 1:
-                raise InputError(f"model.{name}={value!r} is out of range: it must lie in [0, 1].")
-        self.balance, self.label_smoothing = balance, label_smoothing
+
+    def build_networks(self, task: SegmentTask) -> None:
+        """Build the network, and weigh the rhythms."""
+        super().build_networks(task)
+        self.weigh(torch.tensor(task.shares))
 
     def forward(self, batch: SegmentBatch) -> Tensor:
         """Return the calibrated probabilities of the classes, (B, K)."""
@@ -78,9 +80,8 @@ class RhythmModule(CalibratedModule):
     def loss(self, batch: SegmentBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Average the weighted cross entropy."""
         scores = self.network(batch).float()
-        shares = torch.tensor(self.network.built_for.shares, device=scores.device)
-        weight = shares**-self.balance
-        loss = F.cross_entropy(scores, batch.labels, weight=weight, label_smoothing=self.label_smoothing)
+        weight, smoothing = self.class_weights, self.label_smoothing
+        loss = F.cross_entropy(scores, batch.labels, weight=weight, label_smoothing=smoothing)
         return loss, {"accuracy": (scores.detach().argmax(-1) == batch.labels).float().mean()}
 
     def class_scores(self, batch: SegmentBatch) -> tuple[Tensor, Tensor, np.ndarray]:
