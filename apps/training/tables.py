@@ -112,6 +112,25 @@ def channel_tables(results: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
+def further_table(
+    caption: str, rows: Mapping[str, Mapping[str, Any]], better: Mapping[str, str], note: str
+) -> dict[str, Any]:
+    """Return a table as results hold it for ``further_tables``; a figure that is not finite is None, a dash.
+
+    Example:
+        >>> further_table("Errors", {"a": {"bias": float("nan"), "count": 3}}, {}, "")["rows"]
+        {'a': {'bias': None, 'count': 3}}
+    """
+    kept = {
+        name: {
+            column: None if isinstance(value, float) and not math.isfinite(value) else value
+            for column, value in row.items()
+        }
+        for name, row in rows.items()
+    }
+    return {"caption": caption, "rows": kept, "better": dict(better), "note": note}
+
+
 def further_tables(results: Mapping[str, Any]) -> list[Table]:
     """Set what an application tells besides: ``results["tables"]``, each with rows of figures by name and column.
 

@@ -142,6 +142,18 @@ def test_a_new_patient_is_named_by_the_mean_of_all():
     np.testing.assert_allclose(asked.named(made.part("test"))[0], each.mean(0)[0].detach(), atol=1e-6)
 
 
+def test_what_was_trained_is_told_member_by_member():
+    made = data(folds=3)
+    asked = module(made)
+    asked.temperature.fill_(2.5)
+    run, (scores, *_) = made.part("test")[0], asked.member_scores(made.part("test"))
+    each = torch.stack([member(run)[0].softmax(-1) for member in asked.members]).detach()
+    np.testing.assert_allclose(asked.averaged(scores, calibrated=False), each.mean(0), atol=1e-6)
+    # The mean of tempered members is not the tempered mean, and cannot be undone by a power.
+    undone = asked.averaged(scores) ** 2.5
+    assert np.abs(undone / undone.sum(1, keepdims=True) - each.mean(0).numpy()).max() > 1e-5
+
+
 @pytest.mark.parametrize("causal", [False, True])
 def test_padding_and_company_change_nothing(causal: bool):
     made = data(causal=causal)

@@ -19,6 +19,7 @@ from integrand.apps.medical.conformal import set_quality
 from integrand.apps.medical.subgroups import by_age_and_sex
 from integrand.apps.training.class_scores import METRICS as OF_PROBABILITIES
 from integrand.apps.training.class_scores import classification_scores
+from integrand.apps.training.tables import further_table
 from integrand.datasets.beat_series import BeatSeries
 from integrand.datasets.splits import PARTS
 
@@ -77,7 +78,8 @@ def evaluate(module: BeatModule, data: BeatData, *, name: str, seed: int, notify
     test, learned = data.part("test"), data.part("train").series
     labels, patients = (np.concatenate(one) for one in zip(*(_known(each) for each in test.series), strict=True))
     notify(f"scoring {name} on {len(labels):,} beats of {len(set(patients))} test patients")
-    found = {name: np.concatenate(module.named(test))}
+    scores = module.member_scores(test)
+    found = {name: np.concatenate([module.averaged(one) for one in scores])}
     for kind in BASELINES:
         baseline = kind()
         notify(f"fitting and scoring {baseline.name}")
@@ -88,7 +90,13 @@ def evaluate(module: BeatModule, data: BeatData, *, name: str, seed: int, notify
     results["tables"] = [
         _by_class(found[name], labels, data.task.classes),
         _by_patient(found[name], labels, patients, data.task.classes),
-        _calibration(module, data, found[name], labels),
+        _calibration(
+            module,
+            data,
+            np.concatenate([module.averaged(one, calibrated=False) for one in scores]),
+            found[name],
+            labels,
+        ),
         *([] if sets is None else [_sets(sets, labels, patients, data.task.classes, module)]),
         _abstention(found, labels),
         *_subgroups(found[name], labels, test.series, data.task.classes),
@@ -158,18 +166,6 @@ def by_patient(said: Array, labels: Array, patients: Array, classes: int) -> Arr
     )
 
 
-def _table(caption: str, rows: dict[str, dict[str, Any]], note: str, better: dict[str, str] | None = None) -> Any:
-    """Return a table as the report takes it; a figure that there is not is a dash."""
-    told = {
-        name: {
-            column: None if isinstance(value, float) and not np.isfinite(value) else value
-            for column, value in row.items()
-        }
-        for name, row in rows.items()
-    }
-    return {"caption": caption, "rows": told, "note": note, "better": better or {}}
-
-
 def _by_class(p: Array, labels: Array, classes: list[str]) -> Any:
     counts = confusion(p.argmax(1), labels, len(classes))
     rows = {}
@@ -181,7 +177,8 @@ def _by_class(p: Array, labels: Array, classes: list[str]) -> Any:
             "positive predictivity": float(right / said) if said else None,
             "F1": float(2 * right / (true + said)) if true + said else None,
         }
-    return _table("By class", rows, "Classes of ANSI/AAMI EC57: normal, supraventricular, ventricular, fusion, other.")
+    note = "Classes of ANSI/AAMI EC57: normal, supraventricular, ventricular, fusion, other."
+    return further_table("By class", rows, {}, note)
 
 
 def _by_patient(p: Array, labels: Array, patients: Array, classes: list[str]) -> Any:
@@ -197,24 +194,24 @@ def _by_patient(p: Array, labels: Array, patients: Array, classes: list[str]) ->
             row[f"Se {name}"] = float(right / true) if true else None
             row[f"+P {name}"] = float(right / said) if said else None
         rows[str(one)] = row
-    return _table("By patient", rows, "Se sensitivity, +P positive predictivity; a dash where there is no such beat.")
+    note = "Se sensitivity, +P positive predictivity; a dash where there is no such beat."
+    return further_table("By patient", rows, {}, note)
 
 
-def _calibration(module: BeatModule, data: BeatData, found: Array, labels: Array) -> Any:
+def _calibration(module: BeatModule, data: BeatData, raw: Array, found: Array, labels: Array) -> Any:
     """Compare what the temperature does with what isotonic regression on the same patients would."""
-    temperature = float(module.temperature)
-    raw = found**temperature
-    told = {"as trained": raw / raw.sum(1, keepdims=True), f"temperature {temperature:.2f} (in use)": found}
+    told = {"as trained": raw, f"temperature {float(module.temperature):.2f} (in use)": found}
     kept = data.part("validation")
     if len(kept):
         own = np.concatenate([each.labels for each in kept.series])
         told["isotonic"] = Isotonic.fit(np.concatenate(module.named(kept)), own)(found)
-    rows = {who: {metric: classification_scores(p, labels)[metric] for metric in CALIBRATED} for who, p in told.items()}
-    return _table(
+    scored = {who: classification_scores(p, labels) for who, p in told.items()}
+    rows = {who: {metric: one[metric] for metric in CALIBRATED} for who, one in scored.items()}
+    return further_table(
         "Calibration",
         rows,
-        "Fitted on patients of validation alone, scored on the test part. Best of each column in bold.",
         dict.fromkeys(CALIBRATED, "lower"),
+        "Fitted on patients of validation alone, scored on the test part. Best of each column in bold.",
     )
 
 
@@ -235,9 +232,10 @@ def _sets(sets: Array, labels: Array, patients: Array, classes: list[str], modul
                 "of these right": quality.single_right,
             }
     promise = "for each class" if module.by_class else "for all beats of a patient together, not for each class"
-    return _table(
+    return further_table(
         f"Conformal sets, {module.coverage:.0%} promised",
         rows,
+        {},
         "Mean over patients of the share of beats whose set holds the true class, with its 95 % interval by resampling "
         f"patients. The promise is made {promise}, by patients of validation.",
     )
@@ -248,11 +246,11 @@ def _abstention(found: dict[str, Array], labels: Array) -> Any:
     for who, p in found.items():
         wrong = (p.argmax(1) != labels).astype(np.float64)
         rows[who] = {f"{share:.0%} answered": risk_at(share, p.max(1), wrong) for share in SHARES}
-    return _table(
+    return further_table(
         "Share of wrong names where only the surest beats are named",
         rows,
-        "Best of each column in bold.",
         {f"{share:.0%} answered": "lower" for share in SHARES},
+        "Best of each column in bold.",
     )
 
 
@@ -268,7 +266,8 @@ def _subgroups(p: Array, labels: Array, series: list[BeatSeries], classes: list[
         rows[name] = {"patients": len(set(names[own])), "beats": int(own.sum()), **few}
     if set(rows) <= {"sex not stated", "age not stated"}:
         return []
-    return [_table("By age and sex", rows, "A difference between few patients is no evidence of one between groups.")]
+    note = "A difference between few patients is no evidence of one between groups."
+    return [further_table("By age and sex", rows, {}, note)]
 
 
 def dominant(labels: Array, patients: Array) -> str | None:

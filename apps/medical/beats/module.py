@@ -93,13 +93,16 @@ class BeatModule(CalibratedModule):
         """Return the calibrated probabilities of the classes, (B, N, K): the mean over the members."""
         return torch.stack([self.probabilities(member(batch)) for member in self.members]).mean(0)
 
+    def named(self, part: BeatsOfPart) -> list[np.ndarray]:
+        """Return the calibrated probabilities of the beats of each recording, (N, K) float64 on the host."""
+        return [self.averaged(scores) for scores in self.member_scores(part)]
+
     @torch.no_grad()
-    def named(self, part: BeatsOfPart, *, calibrated: bool = True) -> list[np.ndarray]:
-        """Return the probabilities of the beats of each recording, (N, K) float64 on the host.
+    def member_scores(self, part: BeatsOfPart) -> list[Tensor]:
+        """Return the scores of the beats of each recording by every member asked, (G, N, K) on the device.
 
         Args:
-            part: of whole recordings; those of a fold are named by the network that never saw them.
-            calibrated: whether the temperature is applied.
+            part: of whole recordings; those of a fold are named by the network that never saw them alone.
         """
         self.eval()
         found = []
@@ -107,10 +110,13 @@ class BeatModule(CalibratedModule):
             run = part[place].to(self.device)
             fold = int(run.folds[0])
             asked = self.members if fold < 0 else [self.members[fold]]
-            scores = torch.stack([member(run)[0] for member in asked])
-            p = self.probabilities(scores) if calibrated else scores.float().softmax(-1)
-            found.append(p.mean(0).cpu().double().numpy())
+            found.append(torch.stack([member(run)[0] for member in asked]))
         return found
+
+    def averaged(self, scores: Tensor, *, calibrated: bool = True) -> np.ndarray:
+        """Return the mean over members of the probabilities of scores (G, N, K), (N, K) float64 on the host."""
+        p = self.probabilities(scores) if calibrated else scores.float().softmax(-1)
+        return p.mean(0).cpu().double().numpy()
 
     def loss(self, batch: BeatBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Average the weighted cross entropy of the beats that count over the members, beside their penalties."""

@@ -18,6 +18,7 @@ from integrand.apps.medical.segments.baselines import LogisticRegression, lead_f
 from integrand.apps.medical.segments.scoring import segment_scores
 from integrand.apps.medical.subgroups import by_age_and_sex
 from integrand.apps.training.class_scores import group_weights
+from integrand.apps.training.tables import further_table
 from integrand.datasets.segments import Segments
 from integrand.datasets.splits import PARTS
 
@@ -138,9 +139,9 @@ def _tables(p: Array, limits: Array, scores: Array, module: DiagnosisModule, tes
     for who, one in (("as trained", expit(scores)), ("temperature of each label", p)):
         told = label_scores(one, test.labels, limits)
         rows[who] = {metric: told[metric] for metric in ("ece", "brier", "nll")}
-    better = dict.fromkeys(("ece", "brier", "nll"), "lower")
+    better: dict[str, str] = dict.fromkeys(("ece", "brier", "nll"), "lower")
     note = "The temperatures are fitted on the validation part."
-    made.append({"caption": "Calibration", "rows": rows, "better": better, "note": note})
+    made.append(further_table("Calibration", rows, better, note))
     sets = module.sets(p)
     if sets is not None:
         made.append(_sets(sets, test, module.coverage))
@@ -153,10 +154,10 @@ def _by_label(p: Array, limits: Array, test: Segments) -> dict[str, Any]:
     for k, label in enumerate(test.classes):
         held = test.labels[:, k]
         owners = {owner for owner, holds in zip(test.patients, held, strict=True) if holds}
-        figures = {name: None if np.isnan(values[k]) else float(values[k]) for name, values in told.items()}
+        figures = {name: float(values[k]) for name, values in told.items()}
         rows[label] = {**figures, "from": float(limits[k]), "segments": int(held.sum()), "patients": len(owners)}
     note = "Named from the threshold in the column from, which has the largest F1 on the validation part."
-    return {"caption": "By label", "rows": rows, "better": {}, "note": note}
+    return further_table("By label", rows, {}, note)
 
 
 def _by_group(p: Array, limits: Array, test: Segments, groups: dict[str, Array]) -> dict[str, Any]:
@@ -167,7 +168,7 @@ def _by_group(p: Array, limits: Array, test: Segments, groups: dict[str, Array])
         kept = {metric: value for metric, value in figures.items() if np.isfinite(value)}
         rows[name] = {**kept, "segments": int(chosen.sum())}
     note = "Means are over the labels that occur in a group, which need not be the same in each."
-    return {"caption": "By age and sex", "rows": rows, "better": {}, "note": note}
+    return further_table("By age and sex", rows, {}, note)
 
 
 def _sets(sets: Array, test: Segments, promised: float) -> dict[str, Any]:
@@ -177,7 +178,7 @@ def _sets(sets: Array, test: Segments, promised: float) -> dict[str, Any]:
         f"{promised:.0%} of patients' segments. Coverage with its 95 % interval by resampling patients; size is the "
         "share of all segments whose set has it."
     )
-    return {"caption": "Conformal sets", "rows": rows, "better": {}, "note": note}
+    return further_table("Conformal sets", rows, {}, note)
 
 
 def _held(inside: Array, test: Segments, k: int) -> dict[str, float]:

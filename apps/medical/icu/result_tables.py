@@ -13,6 +13,7 @@ from integrand.apps.medical.icu.batches import StaysOfPart
 from integrand.apps.medical.icu.module import IcuModule
 from integrand.apps.medical.subgroups import by_age_and_sex
 from integrand.apps.training.class_scores import bootstrap, classification_scores
+from integrand.apps.training.tables import further_table
 from integrand.datasets.labelled import LabelledSeries
 
 Array = np.ndarray
@@ -42,7 +43,7 @@ def calibration_table(ways: Mapping[str, Array], labels: Array, patients: Array)
         }
     mean, low, high = ece_of_the_calibrated(ways["temperature"])
     rows["were it perfect"] = {"ece": mean, "ece, low": low, "ece, high": high}
-    return _table(
+    return further_table(
         "Calibration",
         rows,
         {"brier": "lower", "nll": "lower"},
@@ -88,7 +89,7 @@ def sets_table(
             rows[f"of those who {name}"] = asdict(set_quality(sets[own], labels[own], patients[own]))
     named = {name: {key.replace("_", ", ", 1): value for key, value in row.items()} for name, row in rows.items()}
     return [
-        _table(
+        further_table(
             f"Sets promised to hold what happened for {module.coverage:.0%} of patients of each class",
             named,
             {},
@@ -136,7 +137,7 @@ def abstention_table(found: Mapping[str, Array], labels: Array) -> dict[str, Any
         for who, p in found.items()
     }
     columns = [f"surest {share:.0%}" for share in SHARES]
-    return _table(
+    return further_table(
         "Wrong answers where the model may abstain",
         rows,
         dict.fromkeys(columns, "lower"),
@@ -159,7 +160,7 @@ def hours_table(module: IcuModule, test: StaysOfPart, patients: Array) -> dict[s
             "auprc": scores["auprc"],
             "ece": scores["ece"],
         }
-    return _table(
+    return further_table(
         "Risks told early",
         rows,
         {},
@@ -189,7 +190,7 @@ def subgroups_table(
     if not table:
         return []
     return [
-        _table(
+        further_table(
             "Subgroups",
             table,
             {},
@@ -240,15 +241,3 @@ def _sexes(columns: Mapping[str, Array], count: int) -> list[str | None] | None:
     if men is None or women is None:
         return None
     return ["M" if men[row] == 1 else "F" if women[row] == 1 else None for row in range(count)]
-
-
-def _table(caption: str, rows: Mapping[str, Mapping[str, Any]], better: dict[str, str], note: str) -> dict[str, Any]:
-    """Return a table as reports take it; what is no number is left out."""
-    kept = {
-        name: {
-            column: None if isinstance(value, float) and not math.isfinite(value) else value
-            for column, value in row.items()
-        }
-        for name, row in rows.items()
-    }
-    return {"caption": caption, "rows": kept, "better": better, "note": note}

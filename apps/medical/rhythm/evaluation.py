@@ -20,6 +20,7 @@ from integrand.apps.medical.segments.baselines import LogisticRegression, featur
 from integrand.apps.medical.segments.scoring import segment_scores
 from integrand.apps.medical.subgroups import by_age_and_sex
 from integrand.apps.training.class_scores import METRICS, classification_scores
+from integrand.apps.training.tables import further_table
 from integrand.datasets.segments import Segments
 from integrand.datasets.splits import PARTS
 
@@ -144,14 +145,12 @@ def _tables(p: Array, scores: Array, labels: Array, module: RhythmModule, data: 
         made.append(_sets(sets, labels, patients, module.coverage))
     confidence, wrong = p.max(axis=1), said != labels
     made.append(
-        {
-            "caption": "Abstention",
-            "rows": {
-                f"surest {share:.0%} answered": {"error": risk_at(share, confidence, wrong)} for share in ANSWERED
-            },
-            "better": {"error": "lower"},
-            "note": "Share of wrong names among the segments that are answered.",
-        }
+        further_table(
+            "Abstention",
+            {f"surest {share:.0%} answered": {"error": risk_at(share, confidence, wrong)} for share in ANSWERED},
+            {"error": "lower"},
+            "Share of wrong names among the segments that are answered.",
+        )
     )
     return made
 
@@ -177,7 +176,7 @@ def _by_class(said: Array, labels: Array, classes: list[str], patients: Array) -
         for k, name in enumerate(classes)
     }
     note = "Sensitivity, positive predictivity and their harmonic mean; 0 where a class was never named."
-    return {"caption": "By rhythm", "rows": rows, "better": {}, "note": note}
+    return further_table("By rhythm", rows, {}, note)
 
 
 def _by_patient(said: Array, labels: Array, patients: Array, classes: list[str]) -> dict[str, Any]:
@@ -189,7 +188,7 @@ def _by_patient(said: Array, labels: Array, patients: Array, classes: list[str])
     note = (
         "Share named rightly, and how many segments of each rhythm the patient has. One patient may hold most of one."
     )
-    return {"caption": "By patient", "rows": rows, "better": {}, "note": note}
+    return further_table("By patient", rows, {}, note)
 
 
 def _by_group(said: Array, labels: Array, patients: Array, groups: dict[str, Array]) -> dict[str, Any]:
@@ -201,7 +200,7 @@ def _by_group(said: Array, labels: Array, patients: Array, groups: dict[str, Arr
         }
         for name, rows in groups.items()
     }
-    return {"caption": "By age and sex", "rows": rows, "better": {}, "note": "Small groups have wide intervals."}
+    return further_table("By age and sex", rows, {}, "Small groups have wide intervals.")
 
 
 def _calibration(scores: Array, labels: Array, module: RhythmModule, validation: Segments) -> dict[str, Any]:
@@ -214,12 +213,12 @@ def _calibration(scores: Array, labels: Array, module: RhythmModule, validation:
     for name, p in kinds.items():
         told = classification_scores(p, labels)
         rows[name] = {metric: told[metric] for metric in ("ece", "brier", "nll")}
-    return {
-        "caption": "Calibration",
-        "rows": rows,
-        "better": dict.fromkeys(("ece", "brier", "nll"), "lower"),
-        "note": f"Fitted on the validation part; the temperature, {float(module.temperature):.2f}, is what is used.",
-    }
+    return further_table(
+        "Calibration",
+        rows,
+        dict.fromkeys(("ece", "brier", "nll"), "lower"),
+        f"Fitted on the validation part; the temperature, {float(module.temperature):.2f}, is what is used.",
+    )
 
 
 def _sets(sets: Array, labels: Array, patients: Array, promised: float) -> dict[str, Any]:
@@ -236,7 +235,7 @@ def _sets(sets: Array, labels: Array, patients: Array, promised: float) -> dict[
         }
     }
     note = "Coverage is the mean over patients, with its 95 % interval by resampling them; size is classes a set."
-    return {"caption": "Conformal sets", "rows": rows, "better": {}, "note": note}
+    return further_table("Conformal sets", rows, {}, note)
 
 
 def _remarks(data: RhythmData) -> list[str]:
