@@ -35,19 +35,6 @@ class Curve(NamedTuple):
     high: Array
 
 
-def confusion(labels: Array, predicted: Array, classes: int) -> Array:
-    """Count how often each class (rows) is taken for each (columns), (K, K).
-
-    Example:
-        >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
-        array([[1, 1],
-               [0, 1]])
-    """
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (labels, predicted), 1)
-    return counts
-
-
 def reliability(probabilities: Array, labels: Array, bins: int = BINS) -> tuple[Array, Array]:
     """Return mean confidence and accuracy (bins,) of bins that hold equally many samples, least confident first.
 

@@ -167,6 +167,17 @@ def bootstrap(
     return Bootstrap(metric, intervals, gains)
 
 
+def confusion(labels: Array, predicted: Array, classes: int) -> Array:
+    """Count how often each class (rows) is taken for each (columns), (K, K).
+
+    Example:
+        >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
+        array([[1, 1],
+               [0, 1]])
+    """
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
 def group_weights(groups: Array, resamples: int, rng: np.random.Generator) -> Array:
     """Return how often each sample is in each resample of whole groups with replacement, (R, N) float64.
 

@@ -16,7 +16,8 @@ from integrand.apps.series.classification.parts import SeriesOfPart, describe, s
 from integrand.apps.timeseries import APPLICATION
 from integrand.apps.timeseries.classification.data import ClassificationData
 from integrand.apps.timeseries.classification.module import ClassificationModule
-from integrand.apps.training.class_figures import confusion, reliability
+from integrand.apps.training.class_figures import reliability
+from integrand.apps.training.class_scores import confusion
 from integrand.core.errors import InputError
 from integrand.datasets.labelled import LabelledSeries
 

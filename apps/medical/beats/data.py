@@ -1,5 +1,6 @@
 """The data module of beat classification: recordings by patient, cut into beats, in runs of neighbours."""
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -124,7 +125,10 @@ class BeatData(PartsData):
         self.task = describe([self.series[row] for row in self.split.train], self)
         folds = self._folds()
         for part in PARTS:
-            rows = self.split.rows("train" if part == "validation" and self.folds > 1 else part)
+            if part == "validation" and self.folds > 1:
+                self._parts[part] = self._parts["train"].in_whole()
+                continue
+            rows = self.split.rows(part)
             self._parts[part] = BeatsOfPart(
                 [self.series[row] for row in rows],
                 self.task,
@@ -226,6 +230,12 @@ class BeatsOfPart(Dataset):
         ]
         runs = [1 if whole else -(-len(each) // task.context) for each in series]
         self._of = [(number, run) for number, count in enumerate(runs) for run in range(count)]
+
+    def in_whole(self) -> "BeatsOfPart":
+        """Return the same recordings, each a run as a whole."""
+        other = copy.copy(self)
+        other.whole, other._of = True, [(number, 0) for number in range(len(self.series))]
+        return other
 
     def __len__(self) -> int:
         return len(self._of)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from integrand.apps.training import class_scores
 from integrand.apps.training.class_scores import Bootstrap, group_weights
 from integrand.core.errors import InputError
 
@@ -31,7 +32,7 @@ def confusion(said: Array, labels: Array, classes: int) -> Array:
     """Return the confusion matrix, (K, K) int64: rows the true classes, columns what was said."""
     if said.shape != labels.shape or not len(labels):
         raise InputError(f"every beat needs a name and a class, got {said.shape} and {labels.shape}.")
-    return np.bincount(labels * classes + said, minlength=classes**2).reshape(classes, classes)
+    return class_scores.confusion(labels, said, classes)
 
 
 def beat_scores(counts: Array, classes: list[str]) -> dict[str, float]:

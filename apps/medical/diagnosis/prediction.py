@@ -1,6 +1,5 @@
 """What is found in each segment of a recording, as a CSV and a picture."""
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +8,15 @@ import numpy as np
 import pandas as pd
 
 from integrand.apps.medical.diagnosis.module import DiagnosisModule
-from integrand.apps.medical.segments.recordings import CutRecording, cut_recording, draw_along, require_outputs
+from integrand.apps.medical.segments.recordings import (
+    CutRecording,
+    cut_recording,
+    draw_along,
+    require_outputs,
+    told_of,
+)
 from integrand.apps.training.files import write_atomically
 from integrand.core.errors import InputError
-from integrand.datasets.catalogue import RESEARCH_ONLY
 
 Notify = Callable[[str], None]
 
@@ -51,17 +55,12 @@ def predict(
     cut = cut_recording(input, task, annotator=None)
     found = module.named(cut.segments)
     frame = to_frame(cut, found, module)
-    picture = None if figure is None else io.BytesIO()
-    if figure is not None and picture is not None:
-        draw_along(picture, cut, found, task, suffix=figure.suffix)
-    notify(RESEARCH_ONLY)
-    for notice in cut.segments.told:
-        notify(notice)
-    if task.simulated:
-        notify("the model was trained on simulated patients alone")
+    picture = None if figure is None else draw_along(cut, found, task, suffix=figure.suffix)
+    for line in told_of(cut, task):
+        notify(line)
     write_atomically(output, frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     if figure is not None and picture is not None:
-        write_atomically(figure, picture.getvalue())
+        write_atomically(figure, picture)
     return Diagnoses(frame)
 
 

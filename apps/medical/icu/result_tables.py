@@ -29,11 +29,11 @@ WOMEN = ("gender=f", "gender=female", "sex=f", "sex=female")
 
 def calibration_table(ways: Mapping[str, Array], labels: Array, patients: Array) -> dict[str, Any]:
     """Set how far probabilities keep their word before and after calibration beside each other."""
-    drawn = {metric: bootstrap(ways, labels, metric, groups=patients, resamples=RESAMPLES) for metric in ("ece",)}
+    drawn = bootstrap(ways, labels, "ece", groups=patients, resamples=RESAMPLES)
     rows = {}
     for way, probabilities in ways.items():
         scores = classification_scores(probabilities, labels)
-        low, high = drawn["ece"].intervals[way]
+        low, high = drawn.intervals[way]
         rows[way] = {
             "ece": scores["ece"],
             "ece, low": low,

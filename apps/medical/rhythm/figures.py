@@ -7,12 +7,12 @@ from integrand.apps.medical.segments.figures import Strip, chosen, draw_strips
 from integrand.apps.medical.segments.scoring import occlusion
 from integrand.apps.medical.segments.task import SegmentTask
 from integrand.apps.training.class_figures import (
-    confusion,
     draw_abstention,
     draw_confusion,
     draw_curves,
     draw_reliability,
 )
+from integrand.apps.training.class_scores import confusion
 from integrand.apps.training.figures import style
 from integrand.apps.training.run_folder import RunFolder
 

@@ -1,6 +1,5 @@
 """Rhythms along a recording, as a CSV or as annotations that WFDB reads, and a picture of them."""
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +8,15 @@ import numpy as np
 import pandas as pd
 
 from integrand.apps.medical.rhythm.module import RhythmModule
-from integrand.apps.medical.segments.recordings import CutRecording, cut_recording, draw_along, require_outputs
+from integrand.apps.medical.segments.recordings import (
+    CutRecording,
+    cut_recording,
+    draw_along,
+    require_outputs,
+    told_of,
+)
 from integrand.apps.training.files import write_atomically
 from integrand.core.errors import InputError
-from integrand.datasets.catalogue import RESEARCH_ONLY
 from integrand.datasets.recording import Events
 from integrand.datasets.rhythms import CHANGE, RHYTHMS
 from integrand.datasets.wfdb_files import write_events
@@ -55,21 +59,16 @@ def predict(
     cut = cut_recording(input, task, annotator=annotator)
     found = module.named(cut.segments)
     frame = to_frame(cut, found, module)
-    picture = None if figure is None else io.BytesIO()
-    if figure is not None and picture is not None:
-        draw_along(picture, cut, found, task, suffix=figure.suffix)
-    notify(RESEARCH_ONLY)
-    for notice in cut.segments.told:
-        notify(notice)
-    if task.simulated:
-        notify("the model was trained on simulated patients alone")
+    picture = None if figure is None else draw_along(cut, found, task, suffix=figure.suffix)
+    for line in told_of(cut, task):
+        notify(line)
     if output.suffix.lower() == ".csv":
         write_atomically(output, frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     else:
         events = to_events(frame, cut.recording.rate)
         write_events(output.with_suffix(""), output.suffix[1:], events, rate=cut.recording.rate)
     if figure is not None and picture is not None:
-        write_atomically(figure, picture.getvalue())
+        write_atomically(figure, picture)
     return Rhythms(frame)
 
 

@@ -9,7 +9,9 @@ import numpy as np
 
 from integrand.apps.medical.segments.task import SegmentTask
 from integrand.apps.training import figures
+from integrand.apps.training.places import require_places
 from integrand.core.errors import InputError, listed
+from integrand.datasets.catalogue import RESEARCH_ONLY
 from integrand.datasets.edf_files import SUFFIXES, read_edf
 from integrand.datasets.recording import ANY, Recording
 from integrand.datasets.segments import Segments, segments_of, under_asked_names
@@ -17,7 +19,6 @@ from integrand.datasets.wfdb_files import read_wfdb
 
 QUALITY = 0.9
 """Least share of usable samples of every lead in a segment of which something is said."""
-PICTURES = (".png", ".pdf", ".svg")
 
 
 @dataclass(frozen=True)
@@ -72,23 +73,24 @@ def require_outputs(input: Path, output: Path, figure: Path | None, *, kinds: Se
     """Refuse places to write that would not do, before anything is computed.
 
     Raises:
-        InputError: a folder that is not there, a file onto the input, a picture of an unknown kind.
+        InputError: as ``require_places``, or what is written is of an unknown kind.
     """
     for name, place in (("output", output), ("figure", figure)):
-        if place is None:
-            continue
-        if not place.parent.is_dir():
-            raise InputError(f"--{name} {place}: there is no folder {str(place.parent)!r}: make it first.")
-        if place.resolve() == input.resolve():
+        if place is not None and place.resolve() == input.resolve():
             raise InputError(f"--{name} {place} is the input: name another file.")
-    if figure is not None and figure.suffix.lower() not in PICTURES:
-        raise InputError(f"--figure {figure} must end in {', '.join(PICTURES)}.")
+    require_places(input, output, figure)
     if output.suffix.lower() != ".csv" and not output.suffix[1:].isalpha():
         raise InputError(f"--output {output} must end in {', '.join(kinds)}.")
 
 
-def draw_along(content: BytesIO, cut: CutRecording, found: np.ndarray, task: SegmentTask, *, suffix: str) -> None:
-    """Draw the probabilities (N, K) of a recording's segments along its time, and write the picture.
+def told_of(cut: CutRecording, task: SegmentTask) -> list[str]:
+    """Return what a user must know of what is said of a recording, a line each."""
+    simulated = ["the model was trained on simulated patients alone"] if task.simulated else []
+    return [RESEARCH_ONLY, *cut.segments.told, *simulated]
+
+
+def draw_along(cut: CutRecording, found: np.ndarray, task: SegmentTask, *, suffix: str) -> bytes:
+    """Draw the probabilities (N, K) of a recording's segments along its time, and return the picture's file.
 
     Where the signal cannot be used the picture is empty.
     """
@@ -112,4 +114,6 @@ def draw_along(content: BytesIO, cut: CutRecording, found: np.ndarray, task: Seg
         axes.grid(visible=False)
         axes.set_title(f"{cut.recording.id}: for research only")
         drawn.colorbar(image, ax=axes, label="probability")
+        content = BytesIO()
         drawn.savefig(content, format=suffix.lower().removeprefix("."))
+    return content.getvalue()

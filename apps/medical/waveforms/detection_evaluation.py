@@ -15,6 +15,7 @@ from integrand.apps.medical.waveforms.module import BeatDetectionModule
 from integrand.apps.medical.waveforms.patient_bootstrap import compared
 from integrand.apps.medical.waveforms.reading import read
 from integrand.apps.medical.waveforms.sources import Lead
+from integrand.apps.training.tables import further_table
 from integrand.core.errors import InputError
 from integrand.datasets.beat_detection import METHODS, detect_beats
 from integrand.datasets.recording import Recording
@@ -218,9 +219,5 @@ def _by_patient(name: str, found: dict[str, list[Detected]], names: Array, group
                 row[f"{who}, {said}"] = float(2 * right / max(told + marked, 1))
         rows[patient] = row
     columns = list(next(iter(rows.values())))
-    return {
-        "caption": "F1 by patient",
-        "rows": rows,
-        "better": dict.fromkeys(columns, "higher"),
-        "note": "Records of one patient count together.",
-    }
+    better = dict.fromkeys(columns, "higher")
+    return further_table("F1 by patient", rows, better, "Records of one patient count together.")

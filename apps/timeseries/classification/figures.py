@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 
 from integrand.apps.series.classification.task import ClassificationTask
 from integrand.apps.timeseries.classification.evaluation import ClassificationEvaluation
-from integrand.apps.training.class_figures import confusion, draw_confusion, draw_reliability
+from integrand.apps.training.class_figures import draw_confusion, draw_reliability
+from integrand.apps.training.class_scores import confusion
 from integrand.apps.training.figures import FAINT, MODEL, NARROW, WIDE, figure, save, style
 from integrand.apps.training.run_folder import RunFolder
 
