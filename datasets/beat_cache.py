@@ -16,7 +16,7 @@ import numpy as np
 from integrand.datasets.beat_series import BeatSeries, beat_series
 from integrand.datasets.recording import Recording
 
-VERSION = 4
+VERSION = 5
 """Raised whenever ``beat_series`` answers otherwise, so that what was kept before is not taken for it."""
 
 

@@ -19,11 +19,21 @@ BEFORE, AFTER = 0.3, 0.45
 """Seconds of a window about the beat's mark: from before the P wave to the T wave's end."""
 LOCAL_BEATS = 10
 """Beats on each side that the local rhythm is taken of."""
+WIDE_BEATS = 32
+"""Beats on each side that the usual rhythm is taken of."""
 RECENT_BEATS = 64
-"""Beats whose median is the template of a stream."""
+"""Beats whose medians are template and interval of a stream."""
+OUTER = (0.1, 0.9)
+"""Quantiles of intervals that count as short and as long."""
+CHANGED = 0.08
+"""Change of the logarithm of an interval that is more than breathing makes."""
 RECENT_SECONDS = 30.0
 """Seconds by which a lead of a stream is judged."""
-RHYTHM = ("rr", "rr_to_past", "next_to_past", "rr_to_local", "next_to_rr", "irregularity")
+RHYTHM = (
+    *("rr", "rr_to_past", "next_to_past", "rr_to_local", "next_to_rr", "irregularity"),
+    *("rr_to_near", "next_to_near", "rr_to_usual", "next_to_usual", "last_to_usual", "rr_to_long", "rr_to_short"),
+    *("change_near", "change", "changes", "rr_to_all", "usual_to_all"),
+)
 PIECES = {"": (-BEFORE, AFTER), "p_": (-0.25, -0.07), "qrs_": (-0.07, 0.1), "t_": (0.1, AFTER)}
 """Seconds about the mark between which a window, and in it P wave, QRS complex and T wave, are compared."""
 MEASURES = ("likeness", "size", "difference")
@@ -98,6 +108,12 @@ def beat_series(recording: Recording, *, rate: float = 125.0, causal: bool = Fal
     - ``rr_to_local``: this interval over the mean of the ``LOCAL_BEATS`` on each side, log;
     - ``next_to_rr``: the next interval over this one, log;
     - ``irregularity``: the deviation of the local intervals over their mean;
+    - ``rr_to_near``, ``next_to_near``: this interval and the next over the median of the local ones, log;
+    - ``rr_to_usual``, ``next_to_usual``, ``last_to_usual``: this interval, the next and the last over the median of the
+      ``WIDE_BEATS`` on each side, log; ``rr_to_long``, ``rr_to_short``: over their upper and lower decile;
+    - ``change_near``, ``change``: the median change of log interval from beat to beat, in size, among the local and
+      among the ``WIDE_BEATS`` on each side; ``changes``: the mean of tanh(change / ``CHANGED``) among these;
+    - ``rr_to_all``, ``usual_to_all``: this interval and that median over the recording's median, log;
     - ``likeness`` of each lead: the correlation of the window with the median window of the recording;
     - ``size`` of each lead: its root mean square about its mean over that of the median window, log;
     - ``difference`` of each lead: the root mean square of the two's difference over that of the median window, log;
@@ -111,9 +127,9 @@ def beat_series(recording: Recording, *, rate: float = 125.0, causal: bool = Fal
         rate: Hz of the windows.
         causal: use nothing that comes after a beat's window, but for what the resampling filter reaches beyond it: the
             filter runs forwards alone, a lead keeps its last value while it is missing, the local rhythm is of beats
-            before, the next interval counts as this one, the median window is that of the last ``RECENT_BEATS``, and a
-            lead is judged by its last ``RECENT_SECONDS``. What is not causal is for recordings that are whole, never
-            for a stream.
+            before, the next interval counts as this one, median window and median interval are those of the last
+            ``RECENT_BEATS``, and a lead is judged by its last ``RECENT_SECONDS``. What is not causal is for recordings
+            that are whole, never for a stream.
 
     Raises:
         InputError: fewer than three beats; a lead that is not in mV.
@@ -126,9 +142,6 @@ def beat_series(recording: Recording, *, rate: float = 125.0, causal: bool = Fal
         )
     times = found.samples / recording.rate
     trace = _trace(recording, rate, causal)
-    windows = _windows(trace, times, rate)
-    rhythm = rhythm_of(times, causal=causal)
-    templates = _templates(windows, causal)
     names = [f"{name}_{lead}" for name in SHAPE for lead in recording.leads]
     return BeatSeries(
         id=recording.id,
@@ -138,17 +151,50 @@ def beat_series(recording: Recording, *, rate: float = 125.0, causal: bool = Fal
         leads=list(recording.leads),
         samples=found.samples,
         times=times,
-        intervals=rhythm.intervals,
-        windows=windows.astype(np.float32),
-        features=np.concatenate([rhythm.features, shape_of(windows, templates)], axis=1).astype(np.float32),
         feature_names=[*RHYTHM, *names],
         labels=found.labels,
         usable=_usable(recording, times, causal),
-        usual=np.broadcast_to(usual_size(templates), windows[:, 0].shape).astype(np.float32),
         trace=trace.astype(np.float32),
         rate=rate,
         simulated=recording.simulated,
+        **_told(times, _windows(trace, times, rate), causal),
     )
+
+
+def retold(
+    series: BeatSeries, *, times: np.ndarray, windows: np.ndarray, labels: np.ndarray, usable: np.ndarray, causal: bool
+) -> BeatSeries:
+    """Return beats as they would be told had they come at other times and looked otherwise; it has no trace.
+
+    Args:
+        series: of the recording.
+        times: (N,) seconds, increasing.
+        windows: (N, L, C) mV.
+        labels: (N,).
+        usable: (N,).
+        causal: see ``beat_series``.
+    """
+    return replace(
+        series,
+        samples=np.rint(times * series.rate).astype(np.int64),
+        times=times,
+        labels=labels,
+        usable=usable,
+        trace=series.trace[:0],
+        simulated=True,
+        **_told(times, windows, causal),
+    )
+
+
+def _told(times: np.ndarray, windows: np.ndarray, causal: bool) -> dict[str, np.ndarray]:
+    """Return what follows from the times and windows of beats: the attributes of ``BeatSeries`` by name."""
+    rhythm, templates = rhythm_of(times, causal=causal), usual_beats(windows, causal)
+    return {
+        "intervals": rhythm.intervals,
+        "windows": windows.astype(np.float32),
+        "features": np.concatenate([rhythm.features, shape_of(windows, templates)], axis=1).astype(np.float32),
+        "usual": np.broadcast_to(usual_size(templates), windows[:, 0].shape).astype(np.float32),
+    }
 
 
 def rhythm_of(times: np.ndarray, *, causal: bool = False) -> Rhythm:
@@ -168,15 +214,40 @@ def rhythm_of(times: np.ndarray, *, causal: bool = False) -> Rhythm:
     place = np.arange(len(intervals))
     end = (place + 1 + (0 if causal else LOCAL_BEATS)).clip(max=len(intervals))
     mean, deviation = _moving(intervals, (place - LOCAL_BEATS).clip(min=0), end)
+    log = np.log(intervals)
+    change = np.abs(np.diff(log, prepend=log[:1]))
+    near, wide = _around(log, LOCAL_BEATS, causal), _around(log, WIDE_BEATS, causal)
+    all_of = np.nanmedian(_around(log, RECENT_BEATS - 1, causal), axis=1) if causal else np.median(log)
+    usual_near, usual = np.nanmedian(near, axis=1), np.nanmedian(wide, axis=1)
+    short, long = np.nanquantile(wide, OUTER, axis=1)
+    changes = _around(change, WIDE_BEATS, causal)
     columns = (
-        np.log(intervals),
+        log,
         np.log(intervals / past),
         np.log(following / past),
         np.log(intervals / mean),
         np.log(following / intervals),
         deviation / mean,
+        log - usual_near,
+        np.log(following) - usual_near,
+        log - usual,
+        np.log(following) - usual,
+        np.concatenate([log[:1], log[:-1]]) - usual,
+        log - long,
+        log - short,
+        np.nanmedian(_around(change, LOCAL_BEATS, causal), axis=1),
+        np.nanmedian(changes, axis=1),
+        np.nanmean(np.tanh(changes / CHANGED), axis=1),
+        log - all_of,
+        usual - all_of,
     )
     return Rhythm(intervals, np.stack(columns, axis=1))
+
+
+def _around(values: np.ndarray, reach: int, causal: bool) -> np.ndarray:
+    """Return the values about each, (N, K): itself and ``reach`` before, unless causal as many after; NaN beyond."""
+    padded = np.pad(values, (reach, 0 if causal else reach), constant_values=np.nan)
+    return np.lib.stride_tricks.sliding_window_view(padded, len(padded) - len(values) + 1)
 
 
 def _trace(recording: Recording, rate: float, causal: bool) -> np.ndarray:
@@ -239,7 +310,7 @@ def held(signal: np.ndarray) -> np.ndarray:
     return np.where(missing.all(axis=0), np.zeros_like(found), found)
 
 
-def _templates(windows: np.ndarray, causal: bool) -> np.ndarray:
+def usual_beats(windows: np.ndarray, causal: bool) -> np.ndarray:
     """Return the recording's usual beat, the median window, (1, L, C); of a stream that of each time, (N, L, C)."""
     if not causal:
         return np.median(windows, axis=0, keepdims=True)

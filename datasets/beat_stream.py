@@ -3,7 +3,9 @@
 Dimension letters: L samples of a piece or window, C leads, F features.
 """
 
+import math
 from collections import deque
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +15,12 @@ from integrand.datasets.beat_series import (
     AFTER,
     BAND,
     BEFORE,
+    CHANGED,
     LOCAL_BEATS,
+    OUTER,
     RECENT_BEATS,
     RECENT_SECONDS,
+    WIDE_BEATS,
     end_is_usable,
     shape_of,
     usual_size,
@@ -234,21 +239,27 @@ class _RunningRhythm:
 
     def __init__(self) -> None:
         self._sum, self._count = 0.0, 0
-        self._local: deque[float] = deque(maxlen=LOCAL_BEATS + 1)
+        self._logs: deque[float] = deque(maxlen=RECENT_BEATS)
+        self._changes: deque[float] = deque(maxlen=WIDE_BEATS + 1)
 
     def push(self, interval: float) -> np.ndarray:
         self._sum += interval
         self._count += 1
-        self._local.append(interval)
-        local = np.array(self._local)
-        to_past = np.log(interval / (self._sum / self._count))
+        log = math.log(interval)
+        self._changes.append(abs(log - self._logs[-1]) if self._logs else 0.0)
+        last = self._logs[-1] if self._logs else log
+        self._logs.append(log)
+        logs, changes = np.array(self._logs), np.array(self._changes)
+        local = np.exp(logs[-LOCAL_BEATS - 1 :])
+        wide = logs[-WIDE_BEATS - 1 :]
+        near, usual, recent = median(logs[-LOCAL_BEATS - 1 :]), median(wide), median(logs)
+        short, long = np.quantile(wide, OUTER)
+        to_past = log - math.log(self._sum / self._count)
         return np.array(
             [
-                np.log(interval),
-                to_past,
-                to_past,
-                np.log(interval / local.mean()),
-                0.0,
-                local.std() / local.mean(),
+                *(log, to_past, to_past, log - math.log(local.mean()), 0.0, local.std() / local.mean()),
+                *(log - near, log - near, log - usual, log - usual, last - usual, log - long, log - short),
+                *(median(changes[-LOCAL_BEATS - 1 :]), median(changes), np.tanh(changes / CHANGED).mean()),
+                *(log - recent, usual - recent),
             ]
         )

@@ -1,6 +1,6 @@
 """Networks that are described by options, and built when the task is known."""
 
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from lightning.pytorch.core.mixins.hparams_mixin import HyperparametersMixin
 from torch import nn
@@ -15,8 +15,12 @@ class TaskNetwork(HyperparametersMixin, nn.Module, Generic[Task]):
 
     ``build(task)`` makes them, and Lightning's ``setup`` calls it. A subclass writes ``__init__`` (options, then
     ``self.save_hyperparameters()``), ``build_network`` and ``forward``.
+
+    Attributes:
+        may_be_zero: names of the options that are counts and may be 0; others are at least 1.
     """
 
+    may_be_zero: ClassVar[tuple[str, ...]] = ()
     task: Task | None = None
 
     def build(self, task: Task) -> None:
@@ -30,8 +34,9 @@ class TaskNetwork(HyperparametersMixin, nn.Module, Generic[Task]):
                 raise InputError("this network was built for another task: make a new one.")
             return
         for name, value in self.hparams.items():
-            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-                raise InputError(f"model.network.{name}={value} must be at least 1.")
+            least = 0 if name in self.may_be_zero else 1
+            if isinstance(value, int) and not isinstance(value, bool) and value < least:
+                raise InputError(f"model.network.{name}={value} must be at least {least}.")
             if name.endswith("dropout") and not 0 <= value < 1:
                 raise InputError(f"model.network.{name}={value} must lie in [0, 1).")
         self.task = task

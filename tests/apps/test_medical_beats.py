@@ -11,6 +11,7 @@ import torch
 
 from integrand.apps.cli import main
 from integrand.apps.medical.attribution import integrated_gradients
+from integrand.apps.medical.beats.attribution import AROUND, attribution
 from integrand.apps.medical.beats.baselines import RhythmAndShape
 from integrand.apps.medical.beats.batch import stack
 from integrand.apps.medical.beats.data import BeatData, describe, scaled
@@ -18,6 +19,7 @@ from integrand.apps.medical.beats.metrics import METRICS, beat_scores, confusion
 from integrand.apps.medical.beats.models.beat_network import S5BeatNetwork
 from integrand.apps.medical.beats.module import BeatModule
 from integrand.core.errors import InputError
+from integrand.datasets.beat_series import BeatSeries, retold, usual_beats
 from integrand.datasets.heart_beats import CLASSES
 from integrand.datasets.recording import Events, Recording
 from integrand.datasets.synthetic.ecg.patients import EcgSimulator
@@ -203,6 +205,66 @@ def test_logistic_regression_tells_broad_beats_from_narrow_ones():
     labels = np.concatenate([each.labels for each in test])
     np.testing.assert_allclose(p.sum(1), 1)
     assert beat_scores(confusion(p.argmax(1), labels, 5), list(CLASSES))["f1_V"] > 0.8
+
+
+def test_a_piece_of_the_trace_that_looks_as_usual_adds_nothing():
+    """A beat that is the usual one but for 40 ms: the answer to its trace lies there, and is what is lost without."""
+    given = data()
+    made, series = module(given), given.part("test").series[0]
+    usual = usual_beats(series.windows, False)[0]
+    beat, piece = 5, slice(35, 40)
+    windows = series.windows.copy()
+    windows[beat] = usual
+    windows[beat, piece] += 1.0
+    odd = retold(series, times=series.times, windows=windows, labels=series.labels, usable=series.usable, causal=False)
+    parts, features = attribution(made, odd, beat, CLASSES.index("V"))
+    assert parts.shape == (min(len(series), beat + AROUND + 1), windows.shape[1])
+    assert features.shape == (len(given.task.features),)
+    assert np.abs(parts[beat, piece]).min() > 1e-5
+    elsewhere = np.delete(parts[beat], np.arange(piece.start, piece.stop))
+    # The usual beat of the edited recording is the same but for rounding, as medians are.
+    assert np.abs(elsewhere).max() < 1e-3 * np.abs(parts[beat, piece]).max()
+
+    def odds(one: BeatSeries) -> float:
+        p = made(scaled(one, given.task).between(0, beat + AROUND + 1))[0, beat].detach().double()
+        return float((p[2] / (p.sum() - p[2])).log())
+
+    windows[beat] = usual
+    without = retold(
+        series, times=series.times, windows=windows, labels=series.labels, usable=series.usable, causal=False
+    )
+    assert parts[beat].sum() == pytest.approx(odds(odd) - odds(without), rel=0.05)
+
+
+@pytest.mark.parametrize("stages", [0, 1])
+def test_variations_are_learned_from_in_their_patients_fold_and_never_scored(stages: int):
+    plain, given = data(folds=3), data(folds=3, variations=2)
+    assert given.task == plain.task
+    train, validation = given.part("train"), given.part("validation")
+    count = len(plain.part("train").series)
+    assert [one.id for one in train.series] == [one.id for one in plain.part("train").series]
+    assert len(train.learned) == 5 * count
+    assert len(validation) == count
+    assert [validation[row].labels.shape for row in range(count)] == [(1, len(one)) for one in train.series]
+    fold = {one.patient: int(validation[row].folds[0]) for row, one in enumerate(train.series)}
+    seen = [train[row] for row in range(len(train))]
+    assert sum(len(one.labels[0]) for one in seen) >= sum(len(one) for one in train.learned)
+    names = list(dict.fromkeys(one.patient for one in train.series))
+    assert all(int(one.folds[0]) == fold[names[int(one.patients[0])]] for one in seen)
+    assert len(given.part("test").learned) == len(given.part("test").series)
+    torch.manual_seed(0)
+    made = BeatModule(S5BeatNetwork(**SMALL | {"stages": stages}))
+    made.build(given)
+    loss, _ = made.loss(stack(seen[:6]))
+    loss.backward()
+    assert loss.isfinite()
+
+
+def test_negative_stages_and_variations_are_refused():
+    with pytest.raises(InputError, match=r"model.network.stages=-1 must be at least 0"):
+        S5BeatNetwork(stages=-1).build(data().task)
+    with pytest.raises(InputError, match=r"data.variations=-2 is out of range: it must be at least 0"):
+        BeatData(variations=-2)
 
 
 def test_attributions_add_up_to_the_answer():

@@ -18,6 +18,7 @@ from integrand.apps.training.parts_data import PartsData
 from integrand.core.errors import InputError, unknown
 from integrand.datasets.beat_cache import cached_beat_series
 from integrand.datasets.beat_series import BeatSeries
+from integrand.datasets.beat_variations import varied
 from integrand.datasets.heart_beats import CLASSES
 from integrand.datasets.real import mit_bih
 from integrand.datasets.recording import Recording, require_each_once, with_leads
@@ -49,6 +50,9 @@ class BeatData(PartsData):
         causal: see ``beat_series``.
         cache: folder in which the series of each recording is kept, so that it is filtered and cut once; None for none.
         context: beats of a training run.
+        variations: how often a network learns from each training recording as it might have been, beside from how it
+            was: each time as other electrodes saw it, and with fibrillating atria; see ``varied``. Nothing is scored
+            or calibrated on them.
         folds: 1 for a validation part of its own. With more, no patient is set aside: all training patients are divided
             into so many folds, a network learns from all but each, and validation is of every patient by the network
             that never saw him.
@@ -77,6 +81,7 @@ class BeatData(PartsData):
         causal: bool = False,
         cache: str | None = None,
         context: int = 32,
+        variations: int = 0,
         folds: int = 1,
         batch_size: int = 32,
         num_workers: int = 0,
@@ -91,6 +96,7 @@ class BeatData(PartsData):
         for name, value, least in (
             ("patients", patients, 3),
             ("context", context, 1),
+            ("variations", variations, 0),
             ("folds", folds, 1),
             ("batch_size", batch_size, 1),
             ("num_workers", num_workers, 0),
@@ -102,6 +108,7 @@ class BeatData(PartsData):
         self.patients, self.fractions = patients, fractions
         self.simulator = EcgSimulator(seconds=seconds, fibrillating=fibrillating, noise=noise)
         self.rate, self.causal, self.context, self.folds = rate, causal, context, folds
+        self.variations = variations
         self.cache = None if cache is None else Path(cache)
         self.batch_size, self.num_workers, self.seed, self.split_seed = batch_size, num_workers, seed, split_seed
         self.notices: list[str] = []
@@ -134,6 +141,7 @@ class BeatData(PartsData):
                 self.task,
                 whole=part != "train",
                 folds=[folds.get(row, -1) for row in rows],
+                variations=[self._varied(row) for row in rows] if part == "train" else None,
                 seed=self.seed,
             )
 
@@ -141,6 +149,12 @@ class BeatData(PartsData):
         """Return the beats of ``"train"``, ``"validation"`` or ``"test"``."""
         self.setup()
         return self._parts[name]
+
+    def _varied(self, row: int) -> list[BeatSeries]:
+        """Return the variations of a recording, the same whatever others there are."""
+        generator = np.random.default_rng([self.seed, row])
+        times = range(self.variations)
+        return [each for _ in times for each in varied(self.series[row], generator, causal=self.causal)]
 
     def _folds(self) -> dict[int, int]:
         """Return the fold of each training recording, patients whole, so that classes lie evenly in the folds."""
@@ -210,7 +224,12 @@ class BeatsOfPart(Dataset):
         task: how they are scaled.
         whole: whether a run is a whole recording.
         folds: of each recording, -1 where it is in none.
+        variations: of each recording, to learn from beside it, in its fold.
         seed: of where runs begin.
+
+    Attributes:
+        series: of the recordings.
+        learned: the same and their variations.
     """
 
     def __init__(
@@ -220,19 +239,23 @@ class BeatsOfPart(Dataset):
         *,
         whole: bool,
         folds: Sequence[int] | None = None,
+        variations: Sequence[list[BeatSeries]] | None = None,
         seed: int = 0,
     ) -> None:
         self.series, self.task, self.whole, self.seed = series, task, whole, seed
+        folds, variations = folds or [-1] * len(series), variations or [[] for _ in series]
+        self.learned = [*series, *(each for made in variations for each in made)]
+        folds = [*folds, *(fold for fold, made in zip(folds, variations, strict=True) for _ in made)]
         number = {name: place for place, name in enumerate(dict.fromkeys(each.patient for each in series))}
         self._scaled = [
             scaled(each, task, patient=number[each.patient], fold=fold)
-            for each, fold in zip(series, folds or [-1] * len(series), strict=True)
+            for each, fold in zip(self.learned, folds, strict=True)
         ]
-        runs = [1 if whole else -(-len(each) // task.context) for each in series]
+        runs = [1 if whole else -(-len(each) // task.context) for each in self.learned]
         self._of = [(number, run) for number, count in enumerate(runs) for run in range(count)]
 
     def in_whole(self) -> "BeatsOfPart":
-        """Return the same recordings, each a run as a whole."""
+        """Return the same recordings, each a run as a whole, without variations."""
         other = copy.copy(self)
         other.whole, other._of = True, [(number, 0) for number in range(len(self.series))]
         return other
@@ -250,7 +273,7 @@ class BeatsOfPart(Dataset):
     def _run(self, index: int) -> BeatBatch:
         epoch, place = divmod(index, len(self))
         number, run = self._of[place]
-        whole, count = self._scaled[number], len(self.series[number])
+        whole, count = self._scaled[number], len(self.learned[number])
         if self.whole:
             return whole
         context = self.task.context

@@ -75,7 +75,7 @@ def evaluate(module: BeatModule, data: BeatData, *, name: str, seed: int, notify
         notify: told what is being done, one line each.
     """
     data.setup()
-    test, learned = data.part("test"), data.part("train").series
+    test, learned = data.part("test"), data.part("train").learned
     labels, patients = (np.concatenate(one) for one in zip(*(_known(each) for each in test.series), strict=True))
     notify(f"scoring {name} on {len(labels):,} beats of {len(set(patients))} test patients")
     scores = module.member_scores(test)

@@ -1,16 +1,11 @@
 """Pictures of a namer of beats on the test part: strips, mistakes, ranks, trust, and what it looked at."""
 
-from dataclasses import replace
-
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from integrand.apps.medical.abstention import risk_coverage
-from integrand.apps.medical.attribution import integrated_gradients
-from integrand.apps.medical.beats.batch import BeatBatch
-from integrand.apps.medical.beats.data import scaled
+from integrand.apps.medical.beats.attribution import AROUND, attribution
 from integrand.apps.medical.beats.evaluation import BeatEvaluation
 from integrand.apps.medical.beats.metrics import confusion
 from integrand.apps.medical.beats.models.ecg_ode import EcgOdeBeatNetwork
@@ -27,8 +22,6 @@ STRIP = 10.0
 """Seconds of a strip."""
 COLOURS = {"N": "#6B7A8F", "S": "#C8811A", "V": "#D1495B", "F": "#7A4EA8", "Q": "#2E8B77"}
 """Colour of each class."""
-AROUND = 12
-"""Beats on each side that an attribution is computed with."""
 FEATURES = 6
 """Features with a bar each, the strongest."""
 
@@ -174,7 +167,7 @@ def draw_attribution(evaluation: BeatEvaluation, run: RunFolder, task: BeatTask)
     panels = drawn.subplots(len(shown), 2, squeeze=False, width_ratios=(2.2, 1))
     for (left, right), (place, number, beat) in zip(panels, shown, strict=True):
         series = evaluation.series[number]
-        windows, features = attribution(evaluation, task, number, beat, place)
+        windows, features = attribution(evaluation.module, series, beat, place)
         _draw_parts(left, series, beat, windows)
         left.set_title(f"{evaluation.classes[place]}: patient {series.patient}, beat at {series.times[beat]:.1f} s")
         order = np.argsort(-np.abs(features))[:FEATURES][::-1]
@@ -188,38 +181,12 @@ def draw_attribution(evaluation: BeatEvaluation, run: RunFolder, task: BeatTask)
     save(
         drawn,
         run.figures / "attribution.png",
-        "What speaks for the surest right beat of each rarer class, by integrated gradients of the log odds of its "
-        "class against an absent signal: red samples and bars speak for it, blue ones against it; the framed beat is "
-        "the one named. Left the first lead with its neighbours, right the strongest features of rhythm and shape of "
-        "that beat.",
+        "What speaks for the surest right beat of each rarer class: red samples and bars speak for it, blue ones "
+        "against it; the framed beat is the one named. Left the first lead with its neighbours: what the log odds of "
+        "the class lose where 40 ms of the trace look as in the patient's usual beat. Right the strongest features of "
+        "rhythm and shape of that beat, by integrated gradients.",
         title="What it looked at",
     )
-
-
-def attribution(evaluation: BeatEvaluation, task: BeatTask, number: int, beat: int, place: int) -> tuple[Array, Array]:
-    """Return what each sample of the windows around a beat, and each feature of the beat, adds to its log odds.
-
-    Args:
-        evaluation: with the module.
-        task: its units.
-        number: of the recording in ``evaluation.series``.
-        beat: its number there.
-        place: of the class.
-
-    Returns:
-        (n, L) of the first lead by neighbouring beat, from ``max(0, beat - AROUND)`` on, and (F,).
-    """
-    module = evaluation.module.eval()
-    first, end = max(0, beat - AROUND), beat + AROUND + 1
-    run = scaled(evaluation.series[number], task).between(first, end).to(module.device)
-
-    def odds(given: list[torch.Tensor]) -> torch.Tensor:
-        batch: BeatBatch = replace(run, windows=given[0], features=given[1])
-        score = torch.stack([member(batch)[0, beat - first].float() for member in module.members]).mean(0)
-        return score[place] - torch.cat([score[:place], score[place + 1 :]]).logsumexp(0)
-
-    windows, features = integrated_gradients(odds, [run.windows, run.features])  # pyright: ignore[reportArgumentType]
-    return windows[0, :, 0].numpy(), features[0, beat - first].numpy()
 
 
 def _surest(evaluation: BeatEvaluation) -> list[tuple[int, int, int]]:

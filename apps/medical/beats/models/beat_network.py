@@ -1,7 +1,7 @@
 """A convolutional look at each beat, and a state-space memory from beat to beat whose step is the time between them."""
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,7 @@ from integrand.apps.training.task_network import TaskNetwork
 from integrand.core.errors import InputError
 from integrand.core.layers import S5, ResidualStack, SequenceLayer
 from integrand.core.models.read_backwards import read_backwards
-from integrand.datasets.beat_series import RHYTHM
 
-RIDGE = 2e-3
-"""Of the regression's weights: that of a logistic regression of 50,000 beats with inverse penalty 0.005."""
 PIECE = 4096
 """Beats that are encoded together where nothing is learned."""
 
@@ -57,7 +54,7 @@ class WaveformEncoder(nn.Module):
     def __init__(self, leads: int, width: int, stages: int, dropout: float) -> None:
         super().__init__()
         widths = [max(8, width // 2), *[width] * stages]
-        self.enter = nn.Conv1d(leads, widths[0], 7, padding=3)
+        self.enter = nn.Conv1d(leads, widths[0], 7, padding=3, stride=2)
         self.stages = nn.ModuleList(
             nn.ModuleDict(
                 {
@@ -84,24 +81,24 @@ class WaveformEncoder(nn.Module):
 class RhythmBeatNetwork(BeatNetwork):
     """Base of the networks whose layers carry what was seen of each beat along the rhythm, forwards and backwards.
 
-        e_n = [look(beat_n), MLP(rhythm_n)],      h = [stack(e, RR), reversed stack(reversed e, reversed RR)],
-        scores_n = head([h_n, e_n]) + W_0 features_n,
+        e_n = [look(beat_n), MLP(features_n)],      h = [stack(W e, RR), reversed stack(reversed W e, reversed RR)],
+        scores_n = MLP([h_n, e_n]),
 
     where the step of the equation in a stack is the real interval RR between two beats, so that a pause counts as
-    long as it lasts. A causal task has the forward stack alone.
-
-    The last term is a regression on the features of rhythm and of shape that what the layers see is added to;
-    ``RIDGE`` |W_0|^2 is added to the loss. The layers see the features of the rhythm alone beside the windows: those of
-    shape, in units of the patient's own usual beat, they would learn by heart.
+    long as it lasts. A causal task has the forward stack alone. Without stages there is no look: the features, which
+    tell of rhythm and shape in units of the patient's own usual beat, are then all that a network knows of a beat. Of
+    the few patients of MIT-BIH the look is learned by heart, and new patients are named better without it.
 
     A subclass says by ``make_layer`` which layer steps from beat to beat; by default the look is that of convolutions.
 
     Args:
         width: channels of the look and of the layers.
         layers: how many, in each direction.
-        stages: halvings of the window's resolution.
-        dropout: of the convolutions' channels, in the layers and before the head.
+        stages: halvings of the window's resolution; 0 for no look.
+        dropout: of the convolutions' channels, of features, in the layers and before the head.
     """
+
+    may_be_zero: ClassVar[tuple[str, ...]] = ("stages",)
 
     def __init__(self, *, width: int, layers: int, stages: int, dropout: float) -> None:
         super().__init__()
@@ -117,29 +114,27 @@ class RhythmBeatNetwork(BeatNetwork):
 
     def build_network(self, task: BeatTask) -> None:
         """Make encoder, stacks and head."""
-        self.encoder = self.make_encoder(task)
-        self.rhythm = nn.Sequential(nn.Linear(len(RHYTHM), self.width), nn.GELU(), nn.Dropout(self.dropout))
-        self.merge = nn.Linear(2 * self.width, self.width)
+        hidden = seen = 2 * self.width
+        self.encoder = None
+        if self.stages:
+            self.encoder, seen = self.make_encoder(task), hidden + self.width
+        self.features = nn.Sequential(nn.Linear(len(task.features), hidden), nn.GELU(), nn.Dropout(self.dropout))
+        self.merge = nn.Linear(seen, self.width)
 
         def stack() -> ResidualStack:
             return ResidualStack([self.make_layer() for _ in range(self.layers)], dropout=self.dropout)
 
         self.forwards = stack()
         self.backwards = None if task.causal else stack()
-        directions = 1 if task.causal else 2
-        self.norm = nn.LayerNorm((directions + 2) * self.width)
-        self.head = nn.Sequential(nn.Dropout(self.dropout), nn.Linear((directions + 2) * self.width, len(task.classes)))
-        self.regression = nn.Linear(len(task.features), len(task.classes))
-        nn.init.zeros_(self.regression.weight)
-        nn.init.zeros_(self.regression.bias)
-
-    def learn(self, batch: BeatBatch) -> tuple[Tensor, Tensor | None]:
-        """Return the scores, (B, N, K), and the regression's penalty."""
-        return self(batch), self.penalty()
-
-    def penalty(self) -> Tensor:
-        """Return ``RIDGE`` |W_0|^2."""
-        return RIDGE * self.regression.weight.square().sum()
+        found = seen + (1 if task.causal else 2) * self.width
+        self.head = nn.Sequential(
+            nn.LayerNorm(found),
+            nn.Dropout(self.dropout),
+            nn.Linear(found, hidden),
+            nn.GELU(),
+            nn.Dropout(self.dropout),
+            nn.Linear(hidden, len(task.classes)),
+        )
 
     def forward(self, batch: BeatBatch) -> Tensor:
         """Return the scores of the classes, (B, N, K)."""
@@ -147,29 +142,34 @@ class RhythmBeatNetwork(BeatNetwork):
 
     def carry(self, batch: BeatBatch, state: Any) -> tuple[Tensor, Any]:
         """Return the scores of beats that follow on others, and the state of the layers after them."""
-        windows = batch.windows.flatten(0, 1)
-        if torch.is_grad_enabled():
-            return self._named(self.look(windows), batch, state)
-        return self._named(torch.cat([self.look(piece) for piece in windows.split(PIECE)]), batch, state)
+        return self._named(self._looks(batch.windows.flatten(0, 1)), batch, state)
 
     def look(self, windows: Tensor) -> Tensor:
         """Return what is seen of each window, (M, C, L) to (M, width)."""
+        assert self.encoder is not None
         return self.encoder(windows)
 
     def name(self, looks: Tensor, batch: BeatBatch) -> Tensor:
-        """Return the scores (B, N, K) of beats by what was seen of each, (B N, width), and by their rhythm."""
+        """Return the scores (B, N, K) of beats by what was seen of each, (B N, width), and by their features."""
         return self._named(looks, batch, None)[0]
 
-    def _named(self, looks: Tensor, batch: BeatBatch, state: Any) -> tuple[Tensor, Any]:
-        b, n = batch.mask.shape
-        seen = torch.cat([looks.view(b, n, -1), self.rhythm(batch.features[..., : len(RHYTHM)])], dim=-1)
+    def _looks(self, windows: Tensor) -> Tensor | None:
+        if self.encoder is None:
+            return None
+        if torch.is_grad_enabled():
+            return self.look(windows)
+        return torch.cat([self.look(piece) for piece in windows.split(PIECE)])
+
+    def _named(self, looks: Tensor | None, batch: BeatBatch, state: Any) -> tuple[Tensor, Any]:
+        seen = self.features(batch.features)
+        if looks is not None:
+            seen = torch.cat([looks.view(*batch.mask.shape, -1), seen], dim=-1)
         x = self.merge(seen)
         ahead = self.forwards(x, batch.intervals, batch.present, state)
         found = [ahead.y]
         if self.backwards is not None:
             found.append(read_backwards(self.backwards, x, batch.intervals, batch.present))
-        scores = self.head(self.norm(torch.cat([*found, seen], dim=-1))) + self.regression(batch.features)
-        return scores, ahead.state
+        return self.head(torch.cat([*found, seen], dim=-1)), ahead.state
 
 
 class S5BeatNetwork(RhythmBeatNetwork):

@@ -196,12 +196,12 @@ def unexplained(windows: Tensor, drawn: Tensor) -> Tensor:
 class EcgOdeBeatNetwork(RhythmBeatNetwork):
     """Names beats by the waves of McSharry's equation that a network reads in them, and by their rhythm.
 
-        waves_n = reader(window_n),      e_n = [MLP(waves_n), W features_n],      then as ``RhythmBeatNetwork``,
+        waves_n = reader(window_n),      e_n = [MLP(waves_n), MLP(features_n)],      then as ``RhythmBeatNetwork``,
 
     with S5 layers, trained on the cross entropy of the classes and ``reconstruction`` times the mean share of a beat's
     power that the solution of its equation leaves unexplained; of the two the reader learns from the second alone. The
-    scores see the waves' times, widths and heights, the baseline and that share: of a beat's window nothing passes that
-    its explanation does not tell.
+    scores see the waves' times, widths and heights, the baseline and that share: beside its features nothing of a beat
+    passes that its explanation does not tell.
 
     Args:
         reconstruction: weight of the share that is not explained.
@@ -252,19 +252,17 @@ class EcgOdeBeatNetwork(RhythmBeatNetwork):
     def look(self, windows: Tensor) -> Tensor:
         """Return what is seen of each window, (M, C, L) to (M, width): its waves."""
         windows = precise(windows)
-        return self.encoder(self._told(self.reader(windows), windows))
+        return super().look(self._told(self.reader(windows), windows))
 
     def learn(self, batch: BeatBatch) -> tuple[Tensor, Tensor]:
-        """Return the scores, and the weighted mean share of the beats' power that the waves leave as first said, beside
-        the regression's penalty.
-        """
+        """Return the scores, and the weighted mean share of the beats' power that the waves leave as first said."""
         windows = precise(batch.windows.flatten(0, 1))
         said = self.reader.say(windows)
         left = unexplained(windows, self.reader.fit(said, windows).drawn)
         with torch.no_grad():
             waves = self.reader.fit(self.reader.correct(said, windows), windows)
-        scores = self.name(self.encoder(self._told(waves, windows)), batch)
-        return scores, self.penalty() + self.reconstruction * left[batch.mask.flatten()].mean()
+        scores = self.name(super().look(self._told(waves, windows)), batch)
+        return scores, self.reconstruction * left[batch.mask.flatten()].mean()
 
     def _told(self, waves: BeatWaves, windows: Tensor) -> Tensor:
         """Lay out the numbers of a beat at scales of about 1, (M, ...)."""
