@@ -1,4 +1,4 @@
-"""Beats of patients as they might have been: seen by other electrodes, through noise, or with fibrillating atria.
+"""Beats of patients as they might have been: seen by other electrodes, with fibrillating or with premature atria.
 
 Of the few patients that are measured a network learns by heart what is theirs alone. What a variation changes says
 nothing of a beat's class, or changes it as is known, so a network that learns from variations too is told so.
@@ -12,15 +12,15 @@ import numpy as np
 
 from integrand.datasets.beat_series import BEFORE, PIECES, BeatSeries, retold
 from integrand.datasets.heart_beats import CLASSES
-from integrand.datasets.synthetic.ecg.heart_rate import fibrillating_intervals
+from integrand.datasets.synthetic.ecg.heart_rate import SHORTEST, fibrillating_intervals
 
-SUPRAVENTRICULAR, VENTRICULAR = CLASSES.index("S"), CLASSES.index("V")
+NORMAL, SUPRAVENTRICULAR, VENTRICULAR = (CLASSES.index(name) for name in "NSV")
 FEWEST = 3
 """Beats that a series has at least."""
 
 
 def varied(series: BeatSeries, generator: np.random.Generator, *, causal: bool = False) -> list[BeatSeries]:
-    """Return a recording as other electrodes might have seen it, as it is and with fibrillating atria.
+    """Return a recording as other electrodes might have seen it: as it is, with fibrillating and with premature atria.
 
     Args:
         series: of a recording.
@@ -28,9 +28,9 @@ def varied(series: BeatSeries, generator: np.random.Generator, *, causal: bool =
         causal: as the series was made.
 
     Returns:
-        The two; the first alone where hardly a beat is left without the supraventricular ones.
+        The three; without the second where hardly a beat is left without the supraventricular ones.
     """
-    found = [series]
+    found = [series, with_premature_atria(series, generator, causal=causal)]
     if (series.labels != SUPRAVENTRICULAR).sum() >= FEWEST:
         found.append(with_fibrillating_atria(series, generator, causal=causal))
     return [seen_otherwise(one, generator, causal=causal) for one in found]
@@ -76,14 +76,11 @@ def with_fibrillating_atria(series: BeatSeries, generator: np.random.Generator, 
     Source: for the intervals Tateno and Glass (2001), see ``fibrillating_intervals``; the rest is textbook knowledge.
     """
     kept = series.labels != SUPRAVENTRICULAR
-    labels, windows = series.labels[kept], series.windows[kept].copy()
+    labels, windows = series.labels[kept], _without_p_waves(series)[kept]
     mean, variation = generator.uniform(0.45, 1.0), generator.uniform(0.12, 0.32)
     intervals = fibrillating_intervals(len(labels), generator, mean=mean, variation=variation)
     early = mean * generator.uniform(0.5, 1.0, len(labels))
     intervals = np.where(labels == VENTRICULAR, np.minimum(intervals, early), intervals)
-    first, last = (round((time + BEFORE) * series.rate) for time in PIECES["p_"])
-    line = np.linspace(0, 1, last - first, dtype=np.float32)[:, None]
-    windows[:, first:last] = windows[:, first : first + 1] * (1 - line) + windows[:, last - 1 : last] * line
     return retold(
         series,
         times=np.cumsum(intervals),
@@ -92,6 +89,62 @@ def with_fibrillating_atria(series: BeatSeries, generator: np.random.Generator, 
         usable=series.usable[kept],
         causal=causal,
     )
+
+
+def with_premature_atria(series: BeatSeries, generator: np.random.Generator, *, causal: bool = False) -> BeatSeries:
+    """Return the beats as they might come if the atria of the patient beat too early now and then.
+
+    Normal beats between normal ones become supraventricular: alone, 1 to 20 % of them; every second to fourth, in
+    stretches; or in runs of 4, 12 or 60 beats in the mean. They come after 50 to 75 % of the usual interval, the same
+    in one recording but for 4 %, with a P wave of another height, up to 24 ms later, perhaps inverted or hidden. The
+    beat after them comes after 100 to 125 % of the interval it had, for the sinus node was reset.
+    """
+    count = len(series)
+    usual = float(np.median(series.intervals))
+    between = np.convolve(series.labels == NORMAL, np.ones(3), mode="same") == 3
+    premature = between & _early(count, generator)
+    ratio = generator.uniform(0.5, 0.75) + 0.04 * generator.standard_normal(count)
+    intervals = np.where(premature, np.maximum(usual * ratio.clip(0.4, 0.8), SHORTEST), series.intervals)
+    after = np.roll(premature, 1) & ~premature
+    intervals = np.where(after, np.maximum(intervals, usual) * generator.uniform(1.0, 1.25), intervals)
+    leads = series.windows.shape[2]
+    height = generator.uniform(-1.2, 0.6, leads) * (generator.random() < 0.7)
+    waves = series.windows - _without_p_waves(series)
+    waves = np.roll(waves, generator.integers(0, 4) * round(0.008 * series.rate), axis=1)
+    changed = _without_p_waves(series) + waves * height.astype(np.float32)
+    return retold(
+        series,
+        times=np.cumsum(intervals),
+        windows=np.where(premature[:, None, None], changed, series.windows),
+        labels=np.where(premature, SUPRAVENTRICULAR, series.labels),
+        usable=series.usable,
+        causal=causal,
+    )
+
+
+def _early(count: int, generator: np.random.Generator) -> np.ndarray:
+    """Draw which beats come early, (N,): some alone, some of every few in stretches, or runs."""
+    kind = generator.integers(4)
+    if kind == 0:
+        return generator.random(count) < generator.uniform(0.01, 0.2)
+    early, place = np.zeros(count, dtype=bool), 0
+    every = int(generator.integers(2, 5)) if kind == 1 else 1
+    length, gap = (12, 80) if kind == 1 else (generator.choice([4, 12, 60]), generator.choice([8, 40, 150]))
+    while place < count:
+        place += 1 + int(generator.exponential(gap))
+        end = place + every * (1 + int(generator.exponential(length)))
+        early[place:end:every] = True
+        place = end
+    return early
+
+
+def _without_p_waves(series: BeatSeries) -> np.ndarray:
+    """Return windows with a straight line in place of the P wave, (N, L, C)."""
+    windows = series.windows.copy()
+    first, last = (round((time + BEFORE) * series.rate) for time in PIECES["p_"])
+    line = np.linspace(0, 1, last - first, dtype=np.float32)[:, None]
+    windows[:, first:last] = windows[:, first : first + 1] * (1 - line) + windows[:, last - 1 : last] * line
+    return windows
 
 
 def _noise(windows: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -239,11 +239,12 @@ def test_a_piece_of_the_trace_that_looks_as_usual_adds_nothing():
 @pytest.mark.parametrize("stages", [0, 1])
 def test_variations_are_learned_from_in_their_patients_fold_and_never_scored(stages: int):
     plain, given = data(folds=3), data(folds=3, variations=2)
-    assert given.task == plain.task
+    assert replace(given.task, learned_shares=plain.task.shares) == plain.task
+    assert plain.task.learned_shares == plain.task.shares
     train, validation = given.part("train"), given.part("validation")
     count = len(plain.part("train").series)
     assert [one.id for one in train.series] == [one.id for one in plain.part("train").series]
-    assert len(train.learned) == 5 * count
+    assert len(train.learned) == 7 * count
     assert len(validation) == count
     assert [validation[row].labels.shape for row in range(count)] == [(1, len(one)) for one in train.series]
     fold = {one.patient: int(validation[row].folds[0]) for row, one in enumerate(train.series)}

@@ -8,6 +8,7 @@ import pytest
 from integrand.datasets.beat_series import BEFORE, PIECES, RHYTHM, BeatSeries, beat_series, retold
 from integrand.datasets.beat_variations import SUPRAVENTRICULAR, VENTRICULAR, seen_otherwise, varied
 from integrand.datasets.beat_variations import with_fibrillating_atria as fibrillating
+from integrand.datasets.beat_variations import with_premature_atria as premature
 from integrand.datasets.synthetic.ecg.patients import EcgSimulator
 
 
@@ -115,4 +116,30 @@ def test_variations_of_a_causal_series_are_causal(series: BeatSeries):
 
 def test_a_recording_of_supraventricular_beats_alone_is_left_with_its_atria(series: BeatSeries):
     own = replace(series, labels=np.full_like(series.labels, SUPRAVENTRICULAR))
-    assert [len(one) for one in varied(own, drawn())] == [len(own)]
+    assert [len(one) for one in varied(own, drawn())] == [len(own)] * 2
+
+
+def test_premature_atria_make_early_beats_of_normal_ones_alone(series: BeatSeries):
+    shares, usual = [], np.median(series.intervals)
+    for seed in range(30):
+        found = premature(series, drawn(seed))
+        made = found.labels != series.labels
+        shares.append(made.mean())
+        assert (series.labels[made] == 0).all()
+        assert (found.labels[made] == SUPRAVENTRICULAR).all()
+        # Not next to an ectopic beat that was there, and earlier than ever in the rhythm of the sinus node.
+        assert not (made[1:] & (series.labels[:-1] != 0)).any()
+        assert not (made[:-1] & (series.labels[1:] != 0)).any()
+        assert (found.intervals[made] <= 0.8 * usual + 1e-9).all()
+        assert (found.intervals[made] >= 0.3 - 1e-9).all()
+        # Only the beats themselves, and the intervals that follow them, are others.
+        after = np.roll(made, 1) & ~made
+        untouched = ~made & ~after
+        np.testing.assert_allclose(found.intervals[untouched], series.intervals[untouched], atol=1e-9)
+        assert (found.intervals[after] >= np.maximum(series.intervals[after], usual) - 1e-9).all()
+        assert (found.windows[~made] == series.windows[~made]).all()
+        # The complex, from 40 ms before its mark on, is as it was: the way through the ventricles is the same.
+        complex_of = slice(round((BEFORE - 0.04) * series.rate), None)
+        assert (found.windows[made][:, complex_of] == series.windows[made][:, complex_of]).all()
+    assert min(shares) < 0.1
+    assert max(shares) > 0.3

@@ -38,9 +38,15 @@ LEAST = 1e-6
 
 
 class BeatBaseline(Protocol):
-    """A namer of beats that is fitted at once."""
+    """A namer of beats that is fitted at once.
+
+    Attributes:
+        name: in tables.
+        varied: whether it learns from variations of the training recordings, too.
+    """
 
     name: str
+    varied: bool
 
     def fit(self, series: list[BeatSeries], task: BeatTask) -> None:
         """Learn from the usable beats of the training recordings."""
@@ -54,7 +60,7 @@ class BeatBaseline(Protocol):
 class Majority:
     """The classes as often as in training, whatever a beat looks like."""
 
-    name = "majority"
+    name, varied = "majority", False
 
     def fit(self, series: list[BeatSeries], task: BeatTask) -> None:
         """Take the shares of the training part."""
@@ -71,10 +77,11 @@ class RhythmAndShape:
         p = softmax(W f + b),    f = (rhythm and shape features, principal components of each lead's window),
 
     windows in units of the recording's usual beat, all standardised over the training part. Classes weigh by the root
-    of one over their share, as for the network. The penalty on W is chosen by folds of the training patients.
+    of one over their share, as for the network. The penalty on W is chosen by folds of the training patients. It learns
+    from the recordings alone: it is too simple for their variations to tell it more.
     """
 
-    name = "logistic regression"
+    name, varied = "logistic regression", False
 
     def fit(self, series: list[BeatSeries], task: BeatTask) -> None:
         """Find components, penalty and weights by the training part."""
@@ -151,11 +158,11 @@ def _windows(series: BeatSeries) -> Array:
 class ResidualNetwork:
     """A residual network in one dimension on each beat's window, beside its features; see ``ResNetBeatNetwork``.
 
-    It learns from the same runs of beats with the same weights of classes for ``STEPS`` steps, and its last average
-    counts. The random numbers of whoever asks stay as they were.
+    It learns from the same runs of beats and variations with the same weights of classes for ``STEPS`` steps, and its
+    last average counts. The random numbers of whoever asks stay as they were.
     """
 
-    name = "residual network"
+    name, varied = "residual network", True
 
     def fit(self, series: list[BeatSeries], task: BeatTask) -> None:
         """Train on the host's accelerator."""

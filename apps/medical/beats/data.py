@@ -51,8 +51,8 @@ class BeatData(PartsData):
         cache: folder in which the series of each recording is kept, so that it is filtered and cut once; None for none.
         context: beats of a training run.
         variations: how often a network learns from each training recording as it might have been, beside from how it
-            was: each time as other electrodes saw it, and with fibrillating atria; see ``varied``. Nothing is scored
-            or calibrated on them.
+            was: each time as other electrodes saw it, with fibrillating and with premature atria; see ``varied``.
+            Nothing is scored or calibrated on them.
         folds: 1 for a validation part of its own. With more, no patient is set aside: all training patients are divided
             into so many folds, a network learns from all but each, and validation is of every patient by the network
             that never saw him.
@@ -129,7 +129,9 @@ class BeatData(PartsData):
         self.checksum = hashlib.sha256(b"".join([told, *marked])).hexdigest()[:16]
         self.notices += sorted({notice for each in recordings for notice in each.notices})
         self.split = self._split(recordings)
-        self.task = describe([self.series[row] for row in self.split.train], self)
+        variations = [self._varied(row) for row in self.split.train]
+        made = [each for one in variations for each in one]
+        self.task = describe([self.series[row] for row in self.split.train], self, variations=made)
         folds = self._folds()
         for part in PARTS:
             if part == "validation" and self.folds > 1:
@@ -141,7 +143,7 @@ class BeatData(PartsData):
                 self.task,
                 whole=part != "train",
                 folds=[folds.get(row, -1) for row in rows],
-                variations=[self._varied(row) for row in rows] if part == "train" else None,
+                variations=variations if part == "train" else None,
                 seed=self.seed,
             )
 
@@ -283,11 +285,10 @@ class BeatsOfPart(Dataset):
         return whole.between(first, first + context)
 
 
-def describe(series: list[BeatSeries], data: BeatData) -> BeatTask:
-    """Return what a network must know of the training recordings."""
+def describe(series: list[BeatSeries], data: BeatData, *, variations: Sequence[BeatSeries] = ()) -> BeatTask:
+    """Return what a network must know of the training recordings and their variations."""
     features = np.concatenate([each.features[each.usable] for each in series]).astype(np.float64)
-    labels = np.concatenate([each.labels[each.usable] for each in series])
-    shares = np.bincount(labels, minlength=len(CLASSES)) / len(labels)
+    shares, learned = _shares(series), _shares([*series, *variations])
     deviation = features.std(axis=0)
     first = series[0]
     return BeatTask(
@@ -301,8 +302,14 @@ def describe(series: list[BeatSeries], data: BeatData) -> BeatTask:
         location=features.mean(axis=0).tolist(),
         scale=np.where(deviation > 0, deviation, 1.0).tolist(),
         shares=shares.tolist(),
+        learned_shares=learned.tolist(),
         folds=data.folds,
     )
+
+
+def _shares(series: list[BeatSeries]) -> np.ndarray:
+    labels = np.concatenate([each.labels[each.usable] for each in series])
+    return np.bincount(labels, minlength=len(CLASSES)) / len(labels)
 
 
 def scaled(series: BeatSeries, task: BeatTask, *, patient: int = 0, fold: int = -1) -> BeatBatch:

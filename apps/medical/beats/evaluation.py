@@ -75,7 +75,7 @@ def evaluate(module: BeatModule, data: BeatData, *, name: str, seed: int, notify
         notify: told what is being done, one line each.
     """
     data.setup()
-    test, learned = data.part("test"), data.part("train").learned
+    test, train = data.part("test"), data.part("train")
     labels, patients = (np.concatenate(one) for one in zip(*(_known(each) for each in test.series), strict=True))
     notify(f"scoring {name} on {len(labels):,} beats of {len(set(patients))} test patients")
     scores = module.member_scores(test)
@@ -83,7 +83,7 @@ def evaluate(module: BeatModule, data: BeatData, *, name: str, seed: int, notify
     for kind in BASELINES:
         baseline = kind()
         notify(f"fitting and scoring {baseline.name}")
-        baseline.fit(learned, data.task)
+        baseline.fit(train.learned if baseline.varied else train.series, data.task)
         found[baseline.name] = np.concatenate([baseline.predict(each) for each in test.series])
     sets = module.sets(found[name])
     results = _results(name, found, labels, patients, data, seed)

@@ -22,7 +22,8 @@ class BeatModule(CalibratedModule):
     """Names of beats, trained on the logarithm of the probability of the right class.
 
     Classes weigh by a power of one over their share in the training part, ``balance`` 0.5 for its root: with 0 rare
-    beats are never named, with 1 common ones are named rare.
+    beats are never named, with 1 common ones are named rare. Variations change what beats look like, not how often a
+    class comes: its beats and their variations weigh together what its beats would alone.
 
     Where the patients of training are divided into folds, a network of its own learns from all but each fold. A new
     patient is named by the mean of their probabilities; a training patient, for validation and calibration, by the one
@@ -44,6 +45,7 @@ class BeatModule(CalibratedModule):
     described_by: ClassVar[type] = BeatTask
     remembered: ClassVar[tuple[str, ...]] = ("coverage", "by_class")
     network: BeatNetwork
+    evened: Tensor | None
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class BeatModule(CalibratedModule):
             ema_decay=ema_decay,
         )
         self.by_class = by_class
+        self.register_buffer("evened", None, persistent=False)
         self.others = nn.ModuleList()
 
     def describe(self) -> dict[str, Any]:
@@ -83,7 +86,9 @@ class BeatModule(CalibratedModule):
     def build_networks(self, task: BeatTask) -> None:
         """Build the network, and one more for each further fold."""
         super().build_networks(task)
-        self.weigh(torch.tensor(task.shares))
+        shares, learned = torch.tensor(task.shares), torch.tensor(task.learned_shares)
+        self.weigh(shares)
+        self.evened = torch.where(shares > 0, shares / learned, 0.0).to(self.device)
         while len(self.members) < task.folds:
             another = type(self.network)(**self.network.hparams)
             another.build(task)
@@ -120,6 +125,9 @@ class BeatModule(CalibratedModule):
 
     def loss(self, batch: BeatBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Average the weighted cross entropy of the beats that count over the members, beside their penalties."""
+        assert self.class_weights is not None
+        assert self.evened is not None
+        weights = self.class_weights * self.evened
         losses, right, penalties = [], [], []
         for fold, member in enumerate(self.members):
             own = batch if len(self.members) == 1 else batch.runs(batch.folds != fold)
@@ -127,9 +135,7 @@ class BeatModule(CalibratedModule):
                 continue
             scores, penalty = member.learn(own)
             scores, labels = scores.float()[own.mask], own.labels[own.mask]
-            losses.append(
-                F.cross_entropy(scores, labels, weight=self.class_weights, label_smoothing=self.label_smoothing)
-            )
+            losses.append(F.cross_entropy(scores, labels, weight=weights, label_smoothing=self.label_smoothing))
             right.append((scores.detach().argmax(-1) == labels).float().mean())
             penalties += [] if penalty is None else [penalty]
         loss, logged = torch.stack(losses).mean(), {"accuracy": torch.stack(right).mean()}
@@ -139,7 +145,7 @@ class BeatModule(CalibratedModule):
         return loss + penalty, {**logged, "penalty": penalty.detach()}
 
     def sample_weights(self, labels: Tensor) -> Tensor:
-        """Return how much each beat counts where the best weights are chosen, as in the loss, (M,)."""
+        """Return how much each beat counts where the best weights are chosen, as in the loss of beats alone, (M,)."""
         assert self.class_weights is not None
         return self.class_weights[labels]
 

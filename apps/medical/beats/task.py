@@ -20,6 +20,7 @@ class BeatTask:
         features: names of the F features.
         location, scale: (F,) means and deviations of the features.
         shares: (K,) of the classes.
+        learned_shares: (K,) the same with variations, which do not tell how often a class comes.
         folds: into which the training patients are divided, a network for each; 1 for one network of all.
     """
 
@@ -33,6 +34,7 @@ class BeatTask:
     location: list[float]
     scale: list[float]
     shares: list[float]
+    learned_shares: list[float]
     folds: int = 1
 
     def __post_init__(self) -> None:
