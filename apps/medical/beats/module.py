@@ -125,9 +125,9 @@ class BeatModule(CalibratedModule):
 
     def loss(self, batch: BeatBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Average the weighted cross entropy of the beats that count over the members, beside their penalties."""
-        assert self.class_weights is not None
-        assert self.evened is not None
-        weights = self.class_weights * self.evened
+        weights = self.class_weights
+        if weights is not None and self.evened is not None:
+            weights = weights * self.evened
         losses, right, penalties = [], [], []
         for fold, member in enumerate(self.members):
             own = batch if len(self.members) == 1 else batch.runs(batch.folds != fold)
