@@ -109,9 +109,9 @@ def with_premature_atria(series: BeatSeries, generator: np.random.Generator, *, 
     intervals = np.where(after, np.maximum(intervals, usual) * generator.uniform(1.0, 1.25), intervals)
     leads = series.windows.shape[2]
     height = generator.uniform(-1.2, 0.6, leads) * (generator.random() < 0.7)
-    waves = series.windows - _without_p_waves(series)
-    waves = np.roll(waves, generator.integers(0, 4) * round(0.008 * series.rate), axis=1)
-    changed = _without_p_waves(series) + waves * height.astype(np.float32)
+    bare = _without_p_waves(series)
+    waves = np.roll(series.windows - bare, generator.integers(0, 4) * round(0.008 * series.rate), axis=1)
+    changed = bare + waves * height.astype(np.float32)
     return retold(
         series,
         times=np.cumsum(intervals),

@@ -14,6 +14,7 @@ from integrand.apps.medical.attribution import integrated_gradients
 from integrand.apps.medical.beats.batch import BeatBatch
 from integrand.apps.medical.beats.data import in_units, scaled
 from integrand.apps.medical.beats.module import BeatModule
+from integrand.apps.medical.beats.task import BeatTask
 from integrand.datasets.beat_series import RHYTHM, BeatSeries, shape_of, usual_beats
 
 Array = np.ndarray
@@ -45,6 +46,8 @@ def attribution(module: BeatModule, series: BeatSeries, beat: int, place: int) -
     task = module.network.built_for
     first, end = max(0, beat - AROUND), min(len(series), beat + AROUND + 1)
     run, own = scaled(series, task).between(first, end).to(module.device), beat - first
+    templates = usual_beats(series.windows, task.causal)
+    usual = templates[first:end] if task.causal else templates.repeat(end - first, axis=0)
 
     def odds(batch: BeatBatch) -> Tensor:
         score = torch.stack([member(batch)[:, own].float() for member in module.members]).mean(0)
@@ -58,26 +61,36 @@ def attribution(module: BeatModule, series: BeatSeries, beat: int, place: int) -
     with torch.no_grad():
         as_is = odds(run)
         lost = [
-            as_is - odds(_without_pieces(run, series, first + row, row, step, module)) for row in range(end - first)
+            as_is - odds(_without_pieces(run, series, first, row, usual[row], step, task)) for row in range(end - first)
         ]
     spread = [np.repeat(one.cpu().numpy() / step, step)[: series.windows.shape[1]] for one in lost]
     return np.stack(spread), features
 
 
 def _without_pieces(
-    run: BeatBatch, series: BeatSeries, beat: int, row: int, step: int, module: BeatModule
+    run: BeatBatch, series: BeatSeries, first: int, row: int, usual: Array, step: int, task: BeatTask
 ) -> BeatBatch:
-    """Return the run once for each piece of a beat's window, in which that piece looks as in the usual beat."""
-    task, length = module.network.built_for, series.windows.shape[1]
-    usual = usual_beats(series.windows, task.causal)
-    usual = usual[beat if task.causal else 0]
+    """Return the run once for each piece of a beat's window, in which that piece looks as in the usual beat.
+
+    Args:
+        run: the beats of the series from ``first`` on.
+        series: of the recording.
+        first: number of the run's first beat.
+        row: of the beat in the run.
+        usual: (L, C) mV, what is usual by then.
+        step: samples of a piece.
+        task: units.
+    """
+    length, beat = series.windows.shape[1], slice(first + row, first + row + 1)
     starts = np.arange(0, length, step)
     inside = (np.arange(length) >= starts[:, None]) & (np.arange(length) < starts[:, None] + step)
     windows = np.where(inside[:, :, None], usual, series.windows[beat])
-    rhythm = np.repeat(series.features[beat : beat + 1, : len(RHYTHM)], len(starts), axis=0)
+    rhythm, size, intervals = (
+        each[beat].repeat(len(starts), axis=0)
+        for each in (series.features[:, : len(RHYTHM)], series.usual, series.intervals)
+    )
     told = np.concatenate([rhythm, shape_of(windows, usual[None])], axis=1)
-    size, intervals = series.usual[beat : beat + 1].repeat(len(starts), 0), series.intervals[beat].repeat(len(starts))
-    changed = in_units(windows, size, told, intervals, task).to(module.device)
+    changed = in_units(windows, size, told, intervals, task).to(run.mask.device)
     runs = run.runs(torch.zeros(len(starts), dtype=torch.int64, device=run.mask.device))
     runs.windows[:, row], runs.features[:, row] = changed.windows[0], changed.features[0]
     return runs
