@@ -1,8 +1,9 @@
 """What an answer costs, and what it gains, when the equation in a trained network is solved more or less finely."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from integrand.apps.timeseries.gaussian_module import GaussianModule
 from integrand.apps.training.figures import FAINT, MODEL, NARROW, SERIES, figure, save
 from integrand.core.losses import gaussian_crps
 from integrand.core.models import NeuralODE
-from integrand.core.numerics import SolveError
+from integrand.core.numerics import SolveError, solved_by
 from integrand.datasets.irregular import IrregularBatch
 
 STEPS = (1 / 4, 1 / 8, 1 / 16, 1 / 32)
@@ -59,13 +60,12 @@ def sweep(module: GaussianModule, batch: IrregularBatch) -> list[Cost]:
         return []
     batch = batch.to(module.device)
     costs = [_cost(module, batch, flows[0].method, None)]
-    ways = [(method, step, {"step_size": step}) for method in FIXED for step in STEPS]
-    ways += [
-        (ADAPTIVE, tolerance, {"step_size": None, "rtol": tolerance, "atol": tolerance}) for tolerance in TOLERANCES
-    ]
-    for method, setting, options in ways:
-        with _solved(flows, method=method, **options), suppress(SolveError):  # one that fails is no cure, and no harm
-            costs.append(_cost(module, batch, method, setting))
+    for method, step in product(FIXED, STEPS):
+        with solved_by(method=method, step_size=step), suppress(SolveError):  # one that fails is no cure, and no harm
+            costs.append(_cost(module, batch, method, step))
+    for each in TOLERANCES:
+        with solved_by(method=ADAPTIVE, step_size=None, rtol=each, atol=each), suppress(SolveError):
+            costs.append(_cost(module, batch, ADAPTIVE, each))
     return costs
 
 
@@ -99,21 +99,6 @@ def draw_costs(costs: Sequence[Cost], samples: int, path: Path) -> None:
         "the equation, not to the solver."
     )
     save(made, path, caption, title="Speed against error")
-
-
-@contextmanager
-def _solved(flows: Sequence[NeuralODE], **options: object) -> Iterator[None]:
-    """Solve in another way inside this block."""
-    before = [{name: getattr(flow, name) for name in options} for flow in flows]
-    try:
-        for flow in flows:
-            for name, value in options.items():
-                setattr(flow, name, value)
-        yield
-    finally:
-        for flow, kept in zip(flows, before, strict=True):
-            for name, value in kept.items():
-                setattr(flow, name, value)
 
 
 def _cost(module: GaussianModule, batch: IrregularBatch, method: str, setting: float | None) -> Cost:

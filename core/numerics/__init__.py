@@ -19,6 +19,7 @@ from integrand.core.numerics.solve_cde import solve_cde
 from integrand.core.numerics.solve_log_ode import solve_log_ode
 from integrand.core.numerics.solve_ode import solve_ode
 from integrand.core.numerics.solve_sde import SDE_METHODS, StochasticSolution, solve_sde
+from integrand.core.numerics.solved_by import SolverCall, SolverChanges, SolverRecord, solved_by
 from integrand.core.numerics.spectral import PeriodicGrid
 from integrand.core.numerics.stepping.event import Event
 from integrand.core.numerics.stepping.step_control import StepControl
@@ -41,6 +42,9 @@ __all__ = [
     "Separable",
     "Solution",
     "SolveError",
+    "SolverCall",
+    "SolverChanges",
+    "SolverRecord",
     "SolverStats",
     "Status",
     "StepControl",
@@ -59,6 +63,7 @@ __all__ = [
     "solve_ode",
     "solve_sde",
     "solve_semilinear",
+    "solved_by",
     "transport",
     "unroll_fixed_point",
 ]

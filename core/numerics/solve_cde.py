@@ -1,6 +1,6 @@
 """One call that solves controlled differential equations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,14 +8,17 @@ from torch import Tensor
 
 from integrand.core.errors import InputError
 from integrand.core.numerics.controlled_field import Control, ControlledField, StagedField
+from integrand.core.numerics.engines import torchdiffeq_engine
 from integrand.core.numerics.field_call import BoundField, Field
 from integrand.core.numerics.gradients.discrete_adjoint import solve_taped
 from integrand.core.numerics.gradients.tape import open_tape
 from integrand.core.numerics.methods.explicit import ExplicitRungeKutta
-from integrand.core.numerics.methods.registry import TABLEAUS
+from integrand.core.numerics.methods.registry import ADAPTIVE, TABLEAUS, declared_order
 from integrand.core.numerics.methods.tableau import Tableau
 from integrand.core.numerics.solution import Solution, SolverStats
 from integrand.core.numerics.solve_ode import METHODS, Gradient, solve_ode
+from integrand.core.numerics.solve_options import choose_engine
+from integrand.core.numerics.solved_by import Resolution, as_asked, is_replaced, replaced
 from integrand.core.numerics.stepping.fixed_step import count_substeps, walk_fixed
 from integrand.core.numerics.stepping.step_control import StepControl
 from integrand.core.numerics.stepping.walk import StepTaken
@@ -77,6 +80,8 @@ def solve_cde(
 
     Source: Kidger et al. (2020), Neural controlled differential equations for irregular time series.
     """
+    if is_replaced() and (solved := replaced(solve_cde, locals(), _resolution)) is not None:
+        return solved
     times = _check(path, z0, times, gradient)
     if method in TABLEAUS and (step_size is not None or not TABLEAUS[method].adaptive):
         if gradient != "direct":
@@ -87,6 +92,17 @@ def solve_cde(
         states, stats = _solve_adaptive(field, path, z0, times, options)
     slope = None if path.kinks else BoundField(ControlledField(field, path, z0.shape[0]), args, z0.shape[0])
     return Solution(times.to(z0.dtype), states, stats, _slope=slope)
+
+
+def _resolution(asked: Mapping[str, Any]) -> Resolution:
+    """Tell how finely arguments ask to solve."""
+    path, method = asked["path"], asked["method"]
+    choose_engine(method, None)  # which refuses an unknown one
+    times = _check(path, asked["z0"], asked["times"], asked["gradient"])
+    fixed = method in TABLEAUS and (asked["step_size"] is not None or not TABLEAUS[method].adaptive)
+    chooses = not fixed and (method in ADAPTIVE or method in torchdiffeq_engine.ADAPTIVE)
+    grid = merge_knots(path.times, times).times if fixed else None
+    return Resolution("controlled", chooses, *declared_order(method), grid)
 
 
 def _solve_fixed(
@@ -135,7 +151,8 @@ def _solve_adaptive(
     """Solve as an ordinary equation; no step straddles a kink, nor sees the slope beyond it."""
     controlled = ControlledField(field, path, z0.shape[0])
     if not path.kinks:
-        solution = solve_ode(controlled, z0, times, **options)
+        with as_asked():
+            solution = solve_ode(controlled, z0, times, **options)
         return solution.states, solution.stats
     if options["method"] in METHODS["torchdiffeq"] and options["method"] not in METHODS["native"]:
         raise InputError(
@@ -145,7 +162,8 @@ def _solve_adaptive(
     on_grid = grid.times.to(z0.dtype)
     # The clock of times of one's own counts the intervals.
     jumps = on_grid[1:-1].tolist() if on_grid.dim() == 1 else [float(i) for i in range(1, on_grid.shape[1] - 1)]
-    solution = solve_ode(controlled, z0, on_grid, control=StepControl(jump_times=tuple(jumps)), **options)
+    with as_asked():
+        solution = solve_ode(controlled, z0, on_grid, control=StepControl(jump_times=tuple(jumps)), **options)
     return _take(solution.states, grid.places), solution.stats
 
 

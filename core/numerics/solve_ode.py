@@ -1,19 +1,21 @@
 """One call that solves initial value problems."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import Tensor
 
 from integrand.core.errors import InputError
+from integrand.core.numerics.engines import torchdiffeq_engine
 from integrand.core.numerics.engines.torchdiffeq_engine import solve_torchdiffeq
 from integrand.core.numerics.exponential.semilinear import SEMILINEAR, solve_semilinear
 from integrand.core.numerics.field_call import BoundField, Field, naming_precisions
-from integrand.core.numerics.methods.registry import METHODS, TABLEAUS, make_stepper
+from integrand.core.numerics.methods.registry import ADAPTIVE, METHODS, TABLEAUS, declared_order, make_stepper
 from integrand.core.numerics.output_times import check_times
 from integrand.core.numerics.solution import Solution, SolverStats, Status
 from integrand.core.numerics.solve_options import Gradient, OnFailure, SolveOptions, Stepping, choose_engine
 from integrand.core.numerics.solve_shared import solve_shared
+from integrand.core.numerics.solved_by import Resolution, as_asked, is_replaced, replaced
 from integrand.core.numerics.stepping.event import Event, as_events
 from integrand.core.numerics.stepping.own_steps import walk_own
 from integrand.core.numerics.stepping.step_control import StepControl
@@ -95,6 +97,8 @@ def solve_ode(
         raise InputError(f"y0 must be a tensor (B, ...), got a {type(y0).__name__}: call torch.as_tensor on it.")
     if y0.dim() < 1 or not (y0.is_floating_point() or y0.is_complex()):
         raise InputError(f"y0 must be floating point with a batch dimension, got {y0.dtype} {tuple(y0.shape)}.")
+    if is_replaced() and (solved := replaced(solve_ode, locals(), _resolution)) is not None:
+        return solved
     times = check_times(times, y0)
     options = SolveOptions(
         method=method,
@@ -119,9 +123,24 @@ def solve_ode(
         if options.engine == "torchdiffeq":
             return _by_torchdiffeq(bound, y0, times, options)
         if method in SEMILINEAR:
-            return solve_semilinear(field, y0, times, args=args, method=method, step_size=step_size)  # pyright: ignore[reportArgumentType]
+            with as_asked():
+                return solve_semilinear(field, y0, times, args=args, method=method, step_size=step_size)  # pyright: ignore[reportArgumentType]
         solve = _solve_own if options.own else solve_shared
         return solve(bound, y0, times, options, max_steps=MAX_STEPS if max_steps is None else max_steps)
+
+
+def _resolution(asked: Mapping[str, Any]) -> Resolution:
+    """Tell how finely arguments ask to solve."""
+    method, native = asked["method"], choose_engine(asked["method"], asked["engine"]) == "native"
+    chooses = method in (ADAPTIVE if native else torchdiffeq_engine.ADAPTIVE)
+    order, power = declared_order(method)
+    return Resolution(
+        "semilinear" if method in SEMILINEAR else "ordinary",
+        chooses and asked["step_size"] is None,
+        order,
+        power,
+        check_times(asked["times"], asked["y0"]),
+    )
 
 
 def _solve_own(bound: BoundField, y0: Tensor, times: Tensor, options: SolveOptions, *, max_steps: int) -> Solution:

@@ -1,18 +1,21 @@
 """One call that solves stochastic differential equations."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from integrand.core.errors import InputError
+from integrand.core.errors import InputError, unknown
+from integrand.core.numerics.engines import torchsde_engine
 from integrand.core.numerics.engines.torchsde_engine import solve_torchsde
 from integrand.core.numerics.field_call import Field, leaves
 from integrand.core.numerics.output_times import check_times
 from integrand.core.numerics.solution import Solution, SolverStats
 from integrand.core.numerics.solve_ode import MAX_STEPS, SolveError
+from integrand.core.numerics.solved_by import Resolution, is_replaced, replaced
 from integrand.core.numerics.stepping.fixed_step import count_substeps
 from integrand.core.numerics.stepping.step_control import ErrorNorm, StepControl
 from integrand.core.numerics.stochastic.adaptive import CONTROL, solve_adaptive
@@ -131,6 +134,8 @@ def solve_sde(
         raise InputError(f"y0 must be a tensor (B, ...), got a {type(y0).__name__}: call torch.as_tensor on it.")
     if not y0.is_floating_point() or y0.dim() < 1:
         raise InputError(f"y0 must be real floating point with a batch dimension, got {y0.dtype} {tuple(y0.shape)}.")
+    if is_replaced() and (solved := replaced(solve_sde, locals(), _resolution)) is not None:
+        return solved
     times = check_times(times, y0)
     adaptive = check_steps(step_size, rtol, atol, control, max_steps)
     check_method(engine, method, noise, calculus, gradient, on_failure, adaptive)
@@ -172,6 +177,16 @@ def solve_sde(
     steps = grid.h.shape[-1]
     stats = SolverStats.shared(y0.shape[0], y0.device, evaluations=sde.evaluations, accepted=steps, rejected=0)
     return StochasticSolution(times, path.states, stats, path_kl=path.kl)
+
+
+def _resolution(asked: Mapping[str, Any]) -> Resolution:
+    """Tell how finely arguments ask to solve."""
+    schemes: Mapping[str, Any] = SCHEMES if asked["engine"] == "native" else torchsde_engine.METHODS
+    if asked["method"] not in schemes:
+        raise unknown("method", asked["method"], schemes)
+    order = schemes[asked["method"]].strong.get(asked["noise"], math.nan)
+    adaptive = asked["rtol"] is not None or asked["atol"] is not None
+    return Resolution("stochastic", adaptive, order, order + 0.5, check_times(asked["times"], asked["y0"]))
 
 
 def _adaptive(

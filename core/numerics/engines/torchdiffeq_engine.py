@@ -29,6 +29,9 @@ FIXED = {
     "implicit_adams": "implicit_adams",
 }
 
+ORDERS = {"fehlberg2": 2, "adaptive_heun": 2, "explicit_adams": 4, "implicit_adams": 4}
+"""Orders of the methods that the native engine has not."""
+
 LANDING = ("dopri8", "bosh3")
 """Adaptive methods made to step onto every output time: torchdiffeq's interpolant is of lower order than their steps,
 and loses up to three digits of what the tolerance asks for."""

@@ -1,6 +1,6 @@
 """Equations with a diagonal linear part, and their solution by exponential and implicit-explicit methods."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -12,6 +12,7 @@ from integrand.core.numerics.exponential.tableau import EXPONENTIAL, Exponential
 from integrand.core.numerics.field_call import BoundField
 from integrand.core.numerics.output_times import check_times
 from integrand.core.numerics.solution import Solution, SolverStats
+from integrand.core.numerics.solved_by import Resolution, is_replaced, replaced
 from integrand.core.numerics.stepping.fixed_step import count_substeps
 
 Method = ExponentialTableau | ImexTableau | TwoStepImex
@@ -123,6 +124,8 @@ def solve_semilinear(
     Source: Cox and Matthews (2002), Exponential time differencing for stiff systems; Ascher, Ruuth and Spiteri (1997),
     Implicit-explicit Runge-Kutta methods for time-dependent partial differential equations.
     """
+    if is_replaced() and (solved := replaced(solve_semilinear, locals(), _resolution)) is not None:
+        return solved
     if method not in SEMILINEAR:
         raise unknown("method", method, SEMILINEAR)
     if step_size is not None and not step_size > 0:
@@ -158,6 +161,14 @@ def solve_semilinear(
         SolverStats.shared(batch, y0.device, **steps),
         _slope=BoundField(field, args, batch),
     )
+
+
+def _resolution(asked: Mapping[str, Any]) -> Resolution:
+    """Tell how finely arguments ask to solve."""
+    if asked["method"] not in SEMILINEAR:
+        raise unknown("method", asked["method"], SEMILINEAR)
+    order = SEMILINEAR[asked["method"]].order
+    return Resolution("semilinear", False, order, order + 1, check_times(asked["times"], asked["y0"]))
 
 
 class _Stepper:

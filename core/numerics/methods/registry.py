@@ -24,6 +24,21 @@ ADAPTIVE = tuple(name for name, table in {**TABLEAUS, **DIAGONALLY_IMPLICIT}.ite
 """Native methods that estimate their error, and so can choose their steps."""
 
 
+def declared_order(method: str) -> tuple[float, float]:
+    """Return the order of a method of any engine, and q, with which its steps shrink as tolerance^(1/q).
+
+    Example:
+        >>> declared_order("dopri5"), declared_order("rk4")
+        ((5, 5), (4, 5))
+    """
+    if method in torchdiffeq_engine.ORDERS:
+        order = torchdiffeq_engine.ORDERS[method]
+        return order, order
+    declared = {**TABLEAUS, **DIAGONALLY_IMPLICIT, **COMPOSITIONS, **SEMILINEAR}[method]
+    estimate = getattr(declared, "error_order", None)
+    return declared.order, (declared.order if estimate is None else estimate) + 1
+
+
 def make_stepper(method: str, *, adaptive: bool, rtol: float, atol: float, compile: bool = False) -> Stepper:
     """Return the step of a native method other than those for semilinear problems, made for one solve.
 
