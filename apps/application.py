@@ -54,6 +54,7 @@ class Task:
         product: what is predicted, in the plural, as files are named after it.
         stream: the function behind ``predict --stream``, likewise; None where rows cannot be answered as they come.
         identify: the function behind ``identify``, likewise; None where no model has constants to tell.
+        analyze: the function that tells ``analyze`` whom to ask, a ``Subject``; None where the instruments do not apply.
         sample, likelihood, inpaint: the functions behind these commands; None where nothing is generated.
         command: what is typed to train for it, where that is not ``train`` with a recipe; "" where it is.
     """
@@ -74,6 +75,7 @@ class Task:
     predict: str | None = None
     stream: str | None = None
     identify: str | None = None
+    analyze: str | None = None
     sample: str | None = None
     likelihood: str | None = None
     inpaint: str | None = None

@@ -20,6 +20,7 @@ _TASK = {
     "figures": "integrand.apps.generation.figures:draw_figures",
     "sample": "integrand.apps.generation.writing:write_samples",
     "likelihood": "integrand.apps.generation.writing:write_likelihood",
+    "analyze": "integrand.apps.generation.analysis:subject",
 }
 
 

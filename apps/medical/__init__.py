@@ -69,6 +69,7 @@ APPLICATION = Application(
             datasets=("simulated_ecg", "mit_bih"),
             default_recipe="simulated_beats",
             evaluate="integrand.apps.medical.beats.evaluation:evaluate",
+            analyze="integrand.apps.medical.beats.analysis:subject",
             figures="integrand.apps.medical.beats.figures:draw",
             predict="integrand.apps.medical.beats.prediction:predict",
             reads="a record of WFDB or EDF",

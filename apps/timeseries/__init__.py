@@ -85,6 +85,7 @@ APPLICATION = Application(
             default_recipe="weather",
             evaluate="integrand.apps.timeseries.forecasting.evaluation:evaluate",
             figures="integrand.apps.timeseries.forecasting.figures:draw",
+            analyze="integrand.apps.timeseries.forecasting.analysis:subject",
             predict="integrand.apps.timeseries.forecasting.prediction:predict",
             reads="a CSV in wide or long form",
             writes="a CSV of forecasts and a figure",

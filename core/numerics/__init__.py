@@ -43,6 +43,7 @@ __all__ = [
     "Solution",
     "SolveError",
     "SolverCall",
+    "SolverProblem",
     "SolverChanges",
     "SolverRecord",
     "SolverStats",

@@ -77,15 +77,30 @@ class SolverCall:
     steps: float
 
 
+class SolverProblem(NamedTuple):
+    """The problem of a solve, as its caller posed it.
+
+    Attributes:
+        field, y0, times, args: see ``solve_ode``.
+    """
+
+    field: Any
+    y0: Tensor
+    times: Tensor
+    args: Any
+
+
 @dataclass(frozen=True)
 class SolverRecord:
     """The solves of a block that came to an end, in order.
 
     Attributes:
         calls: one each.
+        problems: of ordinary equations, one each, where the block was told to keep them.
     """
 
     calls: list[SolverCall] = field(default_factory=list)
+    problems: list[SolverProblem] = field(default_factory=list)
 
     @property
     def evaluations(self) -> float:
@@ -104,6 +119,7 @@ class _Block:
     refine: int
     seed: int | None
     kinds: Collection[EquationKind]
+    keep: bool
     record: SolverRecord
 
 
@@ -124,6 +140,7 @@ def solved_by(
     refine: int = 1,
     seed: int | None = None,
     kinds: Collection[EquationKind] = KINDS,
+    keep: bool = False,
     **changes: Unpack[SolverChanges],
 ) -> Iterator[SolverRecord]:
     """Solve every equation inside this block with other options than its caller gave, and count the solves.
@@ -148,6 +165,7 @@ def solved_by(
             that belong to this number, the same in every block.
         kinds: the equations to change: some of ``"ordinary"``, ``"semilinear"``, ``"controlled"``, ``"stochastic"``.
             All are counted.
+        keep: whether to keep the problems of ordinary equations, with their tensors, so that they can be solved again.
         changes: ``method``, ``step_size``, ``rtol``, ``atol``, ``stepping``, ``gradient``, ``max_steps``, ``engine``
             and ``compile``, as the solver takes them.
 
@@ -173,7 +191,7 @@ def solved_by(
     for kind in kinds:
         if kind not in KINDS:
             raise unknown("kind of equation", kind, KINDS)
-    block = _Block(dict(changes), refine, seed, kinds, SolverRecord())
+    block = _Block(dict(changes), refine, seed, kinds, keep, SolverRecord())
     outer = _IN_FORCE.get()
     token = _IN_FORCE.set(_InForce((*(outer.blocks if outer else ()), block)))
     try:
@@ -213,6 +231,9 @@ def replaced(
     call = _call(asked, wanted, solution)
     for block in force.blocks:
         block.record.calls.append(call)
+        if block.keep and wanted.kind == "ordinary":
+            problem = SolverProblem(asked["field"], asked["y0"], solution.times, asked.get("args"))
+            block.record.problems.append(problem)
     return solution
 
 

@@ -280,3 +280,16 @@ def test_mistakes_have_one_line():
         end()
     with solved_by(step_size=-1.0), pytest.raises(InputError, match="step_size must be positive"):
         end()
+
+
+def test_problems_that_are_kept_can_be_solved_again():
+    start, times = torch.ones(3, 2, dtype=torch.float64), torch.linspace(0, 1, 5, dtype=torch.float64)
+    rate = torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64)
+    with solved_by(keep=True) as record:
+        first = solve_ode(lambda t, y, a: -a * y, start, times, args=rate, rtol=1e-9, atol=1e-9)
+    (problem,) = record.problems
+    again = solve_ode(problem.field, problem.y0, problem.times, args=problem.args, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(again.states, first.states, rtol=0, atol=0)
+    with solved_by() as record:
+        solve_ode(lambda t, y: -y, start, times)
+    assert record.problems == []

@@ -45,4 +45,5 @@ TASK = Task(
     writes="trajectories in the same form, and a figure",
     product="paths",
     identify=f"{_IN}.identification:identify",
+    analyze=f"{_IN}.analysis:subject",
 )

@@ -1,0 +1,66 @@
+"""What a task tells the instruments of its run: whom to ask, on what, and how answers are scored."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from integrand.apps.analysis.flow import Flow
+from integrand.core.analysis import Finding
+
+Ask = Callable[[nn.Module], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disturbed:
+    """What may be disturbed before the model is asked.
+
+    Attributes:
+        inputs: x, samples first.
+        mask: where x was observed, of its shape; None where nothing can be missing.
+        times: of x, (B, L); None where it has none.
+        score: of the answers to other inputs, called ``score(x, mask, times)``; differentiable where ``attacked``.
+        attacked: whether adversarial steps make sense: a loss of the answers to x, called ``attacked(x)``, that an
+            adversary would raise; None where they do not.
+        what: the inputs, in a few words, such as ``"the context's values"``.
+    """
+
+    inputs: Tensor
+    score: Callable[..., float]
+    what: str
+    mask: Tensor | None = None
+    times: Tensor | None = None
+    attacked: Callable[[Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A trained model, and test samples to ask it about.
+
+    Attributes:
+        module: what is asked, in evaluation.
+        ask: returns the answers to the samples, of a module like it; in the precision that module has.
+        answers: what they are, in the plural, such as ``"forecasts of 64 test windows"``.
+        metric: what ``score`` is.
+        better: ``"lower"`` or ``"higher"``.
+        score: of answers; None where they have none of their own.
+        loss: what training would minimise on some samples, of a module like it; None where it cannot be told.
+        equation: what the model solves, in a few words that follow "solutions of".
+        channels: names of that equation's state, where they have any.
+        flow: that equation with solutions of it; None where it is to be taken from the solves of ``ask``.
+        disturbed: what may be disturbed, None for nothing.
+        findings: of instruments that this task alone has.
+    """
+
+    module: nn.Module
+    ask: Ask
+    answers: str
+    metric: str = ""
+    better: str = "lower"
+    score: Callable[[Tensor], float] | None = None
+    loss: Ask | None = None
+    equation: str = "the learned equation"
+    channels: Sequence[str] = ()
+    flow: Callable[[], Flow | None] | None = None
+    disturbed: Disturbed | None = None
+    findings: Callable[[], Sequence[Finding]] = tuple

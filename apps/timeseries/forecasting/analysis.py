@@ -1,0 +1,63 @@
+"""What the instruments are told of a forecaster: test windows, their forecasts, and what may be disturbed in them."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from integrand.apps.analysis.precision import fitted
+from integrand.apps.analysis.subject import Disturbed, Subject
+from integrand.apps.timeseries.forecasting.data import ForecastingData
+from integrand.apps.timeseries.forecasting.module import ForecastingModule
+from integrand.core.losses import gaussian_crps
+
+WINDOWS = 64
+"""Test windows that are asked about, evenly over the test part."""
+
+
+def subject(module: ForecastingModule, data: ForecastingData, *, seed: int) -> Subject:
+    """Describe a trained forecaster to the instruments.
+
+    Args:
+        module: trained, on the device it is to run on.
+        data: its data.
+        seed: not used: nothing is drawn.
+    """
+    test = data.windows("test")
+    rows = np.unique(np.linspace(0, len(test) - 1, min(len(test), WINDOWS)).astype(int))
+    batch = test.__getitems__(rows.tolist()).to(module.device)
+
+    def ask(asked: nn.Module) -> Tensor:
+        answer = asked(fitted(batch, asked))
+        return torch.stack([answer.mean, answer.std], -1)
+
+    def crps(answers: Tensor) -> Tensor:
+        assert batch.target is not None
+        assert batch.target_mask is not None
+        return gaussian_crps(answers[..., 0], answers[..., 1], batch.target.to(answers))[batch.target_mask].mean()
+
+    def disturbed(x: Tensor, mask: Tensor | None = None, times: Tensor | None = None) -> Tensor:
+        seen = batch.mask if mask is None else mask
+        changed = replace(
+            batch, values=torch.where(seen, x, 0), mask=seen, times=batch.times if times is None else times
+        )
+        answer = module(changed)
+        return crps(torch.stack([answer.mean, answer.std], -1))
+
+    return Subject(
+        module=module,
+        ask=ask,
+        answers=f"forecasts of {len(rows)} test windows",
+        metric="crps",
+        score=lambda answers: float(crps(answers)),
+        loss=lambda asked: asked.loss(fitted(batch, asked))[0],
+        equation="the decoder's latent equation",
+        disturbed=Disturbed(
+            inputs=batch.values,
+            mask=batch.mask,
+            times=batch.times,
+            score=disturbed,
+            what="the context's values, in standard deviations",
+        ),
+    )
