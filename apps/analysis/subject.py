@@ -40,6 +40,7 @@ class Subject:
     Attributes:
         module: what is asked, in evaluation.
         ask: returns the answers to the samples, of a module like it; in the precision that module has.
+        time_unit: what the times of sequences are counted in.
         answers: what they are, in the plural, such as ``"forecasts of 64 test windows"``.
         metric: what ``score`` is.
         better: ``"lower"`` or ``"higher"``.
@@ -55,6 +56,7 @@ class Subject:
     module: nn.Module
     ask: Ask
     answers: str
+    time_unit: str = "units of time"
     metric: str = ""
     better: str = "lower"
     score: Callable[[Tensor], float] | None = None

@@ -47,6 +47,7 @@ def subject(module: BeatModule, data: BeatData, *, seed: int) -> Subject:
         module=module,
         ask=ask,
         answers=f"names of {int(batch.mask.sum()):,} test beats",
+        time_unit="s",
         metric="share of wrong names",
         score=lambda answers: float(wrong(answers)),
         loss=lambda asked: entropy(asked, fitted(batch.features, asked)),

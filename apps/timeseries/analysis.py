@@ -1,4 +1,4 @@
-"""What the instruments are told of a forecaster: test windows, their forecasts, and what may be disturbed in them."""
+"""What the instruments are told of probabilistic answers about series: test windows, and what may be disturbed in them."""
 
 from dataclasses import replace
 
@@ -9,15 +9,16 @@ from torch import Tensor, nn
 from integrand.apps.analysis.precision import fitted
 from integrand.apps.analysis.subject import Disturbed, Subject
 from integrand.apps.timeseries.forecasting.data import ForecastingData
-from integrand.apps.timeseries.forecasting.module import ForecastingModule
+from integrand.apps.timeseries.gaussian_module import GaussianModule
+from integrand.apps.timeseries.imputation.data import ImputationData
 from integrand.core.losses import gaussian_crps
 
 WINDOWS = 64
 """Test windows that are asked about, evenly over the test part."""
 
 
-def subject(module: ForecastingModule, data: ForecastingData, *, seed: int) -> Subject:
-    """Describe a trained forecaster to the instruments.
+def subject(module: GaussianModule, data: ForecastingData | ImputationData, *, seed: int) -> Subject:
+    """Describe a trained forecaster, or one that fills in what is missing, to the instruments.
 
     Args:
         module: trained, on the device it is to run on.
@@ -48,16 +49,17 @@ def subject(module: ForecastingModule, data: ForecastingData, *, seed: int) -> S
     return Subject(
         module=module,
         ask=ask,
-        answers=f"forecasts of {len(rows)} test windows",
+        answers=f"answers for {len(rows)} test windows",
+        time_unit=module.network.built_for.time_unit or "units of time",
         metric="crps",
         score=lambda answers: float(crps(answers)),
         loss=lambda asked: asked.loss(fitted(batch, asked))[0],
-        equation="the decoder's latent equation",
+        equation="the latent equation",
         disturbed=Disturbed(
             inputs=batch.values,
             mask=batch.mask,
             times=batch.times,
             score=disturbed,
-            what="the context's values, in standard deviations",
+            what="the values seen, in standard deviations",
         ),
     )
