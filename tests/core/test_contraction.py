@@ -1,0 +1,201 @@
+"""Contraction: measures against eigenvalues, certificates against solutions, and violations that are planted."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from integrand.core.analysis import (
+    certified_rate,
+    contraction_rate,
+    find_counterexample,
+)
+from integrand.core.fields import (
+    MLP,
+    ContractiveField,
+    GradientFlow,
+    InputConvex,
+    Linear,
+    LipschitzMLP,
+    LyapunovStableField,
+    MonotoneField,
+    Relaxation,
+)
+
+F64 = torch.float64
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=F64)
+
+
+def scaled(field: nn.Module, factor: float) -> nn.Module:
+    with torch.no_grad():
+        for parameter in field.double().parameters():
+            parameter.mul_(factor)
+    return field
+
+
+class Tight(nn.Module):
+    """y' = -c y + (A - A^T) y - tanh(y): far from the origin solutions come together at the rate c and no faster."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate, self.dim = rate, 3
+        self.a = nn.Parameter(draw(3, 3))
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return -self.rate * y + y @ (self.a.T - self.a) - torch.tanh(y)
+
+
+def test_the_measure_of_a_linear_field_is_that_of_its_matrix_in_any_metric():
+    """Against P^(1/2) by its eigenvectors, in numpy."""
+    field, p = Linear(4), draw(4, 4)
+    p = p @ p.T + 0.1 * torch.eye(4, dtype=F64)
+    a = field.matrix.detach().double().numpy()
+    plain = np.linalg.eigvalsh((a + a.T) / 2)[-1]
+    values, vectors = np.linalg.eigh(p.numpy())
+    root = vectors @ np.diag(np.sqrt(values)) @ vectors.T
+    moved = root @ a @ np.linalg.inv(root)
+    found = contraction_rate(field, draw(5, 4))
+    torch.testing.assert_close(found, torch.full((5,), plain, dtype=F64), rtol=1e-10, atol=1e-10)
+    found = contraction_rate(field, draw(5, 4), metric=p)
+    known = np.linalg.eigvalsh((moved + moved.T) / 2)[-1]
+    torch.testing.assert_close(found, torch.full((5,), known, dtype=F64), rtol=1e-8, atol=1e-8)
+
+
+def test_the_measure_is_the_rate_at_which_close_solutions_part():
+    """In the worst direction, of the distance of two solutions over a short time."""
+
+    def field(t: Tensor, y: Tensor) -> Tensor:
+        return torch.stack([y[:, 1], (1 - y[:, 0] ** 2) * y[:, 1] - y[:, 0]], -1)
+
+    states = draw(20, 2)
+    found = contraction_rate(field, states)
+    angles = torch.linspace(0, math.pi, 721, dtype=F64)
+    ways, time = torch.stack([angles.cos(), angles.sin()], 1), torch.zeros(())
+    for state, mu in zip(states, found, strict=True):
+        h, tiny = 1e-5, 1e-6
+        near = state + tiny * ways
+        parted = (near + h * field(time, near)) - (state + h * field(time, state[None]))
+        assert ((parted.norm(dim=1) / tiny - 1) / h).max().item() == pytest.approx(mu.item(), abs=2e-3)
+
+
+def test_each_state_has_its_own_time():
+    found = contraction_rate(lambda t, y: -t.view(-1, 1) * y, draw(3, 2), times=torch.tensor([1.0, 2.0, 3.0]))
+    assert found.tolist() == [-1.0, -2.0, -3.0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"hidden": 4},
+        {"hidden": 32, "rate": 0.3},
+        {"hidden": 16, "metric": True},
+        {"hidden": 16, "activation": "softplus"},
+        {"hidden": 8, "rate": 5.0, "metric": True, "activation": "elu"},
+    ],
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_no_counterexample_is_found_in_10000_pairs_of_a_contractive_field(options: dict, seed: int):
+    torch.manual_seed(seed)
+    field = scaled(ContractiveField(3, **options), 1.5)
+    proof = certified_rate(field)
+    assert proof is not None
+    assert proof.rate == options.get("rate", 1.0)
+    assert find_counterexample(field, proof.rate, metric=proof.metric, seed=seed, solved=8) is None
+    assert float(contraction_rate(field, draw(500, 3), metric=proof.metric).max()) <= -proof.rate + 1e-9
+
+
+def test_a_rate_that_is_one_in_twenty_too_high_is_found_and_the_true_one_is_not_doubted():
+    field = Tight(2.0)
+    assert find_counterexample(field, 2.0, span=20.0, solved=8) is None
+    found = find_counterexample(field, 2.0 * 1.05, span=20.0)
+    assert found is not None
+    assert 2.0 - 1e-9 <= found.rate < 2.1
+    apart = found.first - found.second
+    slopes = field(torch.zeros(()), torch.stack([found.first, found.second]))
+    assert found.rate == pytest.approx(float(-(apart @ (slopes[0] - slopes[1])) / (apart @ apart)), rel=1e-9)
+
+
+def test_a_small_ball_in_which_solutions_part_is_found():
+    """A bump of radius 0.3 in a square of side 6 takes 3 % of its area."""
+
+    def field(t: Tensor, y: Tensor) -> Tensor:
+        away = y - torch.tensor([1.5, -1.0], dtype=y.dtype)
+        return -y + 3 * away * torch.exp(-away.square().sum(1, keepdim=True) / 0.3**2)
+
+    found = find_counterexample(field, 0.5, centre=torch.zeros(2, dtype=F64))
+    assert found is not None
+    assert found.rate == pytest.approx(-2.0, abs=0.05)  # the bump's slope at its centre, less 1
+    assert (found.first - torch.tensor([1.5, -1.0])).norm() < 0.3
+    calm = find_counterexample(field, 0.5, centre=torch.tensor([-2.0, 2.0], dtype=F64), span=0.5, solved=0)
+    assert calm is None
+
+
+def test_solutions_are_followed_where_their_first_moment_shows_nothing():
+    """A field whose contraction ends at time 1: at time 0 it is right, along solutions it is not."""
+    found = find_counterexample(
+        lambda t, y: -torch.where(t < 1, 1.0, 0.2) * y, 1.0, centre=torch.zeros(2, dtype=F64), duration=3.0
+    )
+    assert found is not None
+    assert found.time == pytest.approx(3.0)
+    assert found.rate == pytest.approx((1 + 0.2 * 2) / 3, rel=1e-3)
+
+
+def test_of_a_linear_field_the_certificate_comes_close_to_its_slowest_decay():
+    """A matrix far from normal, whose measure in Euclid's norm is positive."""
+    field = Linear(3, bias=False).double()
+    with torch.no_grad():
+        field.matrix.copy_(torch.tensor([[-1.0, 8.0, 0.0], [0.0, -1.5, 5.0], [0.0, 0.0, -2.0]]))
+    proof = certified_rate(field)
+    assert proof is not None
+    assert proof.metric is not None
+    assert float(contraction_rate(field, draw(1, 3))) > 0
+    assert 0.95 < proof.rate <= 1.0
+    assert find_counterexample(field, proof.rate, metric=proof.metric, pairs=1000) is None
+    with torch.no_grad():
+        field.matrix[0, 0] = 0.01
+    assert certified_rate(field) is None
+
+
+def test_of_a_normal_matrix_the_certificate_is_its_slowest_decay():
+    field = Linear(2, bias=False).double()
+    with torch.no_grad():
+        field.matrix.copy_(torch.tensor([[-0.7, 3.0], [-3.0, -0.7]], dtype=F64))
+    proof = certified_rate(field)
+    assert proof is not None
+    assert proof.rate == pytest.approx(0.7, rel=1e-9)
+    assert proof.rate <= 0.7
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        Relaxation(LipschitzMLP(3, (8,), lipschitz=0.8).plain().layers, time_constant=0.5),
+        Relaxation(nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.Linear(8, 3))),
+        MonotoneField(3, activation="tanh"),
+        MonotoneField(4, margin=0.5),
+        MLP(3, (8,)),
+        GradientFlow(3, energy=InputConvex(3, (8,))),
+        LyapunovStableField(3, (8,)),
+    ],
+    ids=lambda field: type(field).__name__,
+)
+def test_what_is_certified_has_no_counterexample(field: nn.Module):
+    dim = 4 if isinstance(field, MonotoneField) and field.dim == 4 else 3
+    proof = certified_rate(field)
+    if proof is None:
+        return
+    assert proof.rate >= 0
+    found = find_counterexample(
+        field, proof.rate, metric=proof.metric, centre=torch.zeros(dim, dtype=F64), pairs=2000, solved=8
+    )
+    assert found is None
