@@ -7,22 +7,33 @@ from integrand.core.analysis.contraction import (
     contraction_rate,
     find_counterexample,
 )
+from integrand.core.analysis.finding import Finding, Verdict
 from integrand.core.analysis.fixed_points import FixedPoints, fixed_points, fixed_points_finding
+from integrand.core.analysis.invariant_drift import InvariantDrift, invariant_drift, invariant_finding
+from integrand.core.analysis.jacobian_spectrum import JacobianSpectra, jacobian_spectra
 from integrand.core.analysis.lipschitz_bounds import LipschitzBounds, lipschitz_bounds
-from integrand.core.analysis.lyapunov_spectrum import LyapunovSpectrum, lyapunov_spectrum
+from integrand.core.analysis.lyapunov_spectrum import LyapunovSpectrum, lyapunov_finding, lyapunov_spectrum
+from integrand.core.analysis.memory import Memory, memory, memory_finding
 from integrand.core.analysis.parameter_intervals import Interval, parameter_intervals
 from integrand.core.analysis.sensitivity import Sensitivities, parameter_slices, sensitivities
+from integrand.core.analysis.stiffness import Stiffness, stiffness, stiffness_finding
 from integrand.core.analysis.trajectory_fit import TrajectoryFit, fit_trajectories
 
 __all__ = [
     "Certificate",
     "Counterexample",
+    "Finding",
     "FixedPoints",
     "Interval",
+    "InvariantDrift",
+    "JacobianSpectra",
     "LipschitzBounds",
     "LyapunovSpectrum",
+    "Memory",
     "Sensitivities",
+    "Stiffness",
     "TrajectoryFit",
+    "Verdict",
     "certified_rate",
     "contraction_finding",
     "contraction_rate",
@@ -30,9 +41,17 @@ __all__ = [
     "fit_trajectories",
     "fixed_points",
     "fixed_points_finding",
+    "invariant_drift",
+    "invariant_finding",
+    "jacobian_spectra",
     "lipschitz_bounds",
+    "lyapunov_finding",
     "lyapunov_spectrum",
+    "memory",
+    "memory_finding",
     "parameter_intervals",
     "parameter_slices",
     "sensitivities",
+    "stiffness",
+    "stiffness_finding",
 ]

@@ -7,10 +7,18 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
+from integrand.core.analysis.double_precision import in_double
+from integrand.core.analysis.finding import Finding
 from integrand.core.errors import InputError
-from integrand.core.numerics.field_call import Field
+from integrand.core.numerics.field_call import BoundField, Field
+from integrand.core.numerics.methods.newton import jacobian
 from integrand.core.numerics.modes import outside_inference
 from integrand.core.numerics.solve_ode import solve_ode
+
+PARTS = 10
+"""Parts of the duration whose rates tell how well an exponent is known."""
+FATES = ("chaotic", "periodic", "quasi-periodic or conservative", "converges to a point")
+"""What exponents tell of a bounded solution."""
 
 
 class LyapunovSpectrum(NamedTuple):
@@ -19,10 +27,15 @@ class LyapunovSpectrum(NamedTuple):
     Attributes:
         exponents: per unit of time, falling, (B, K).
         final: the states at the end, (B, D).
+        errors: standard errors of the exponents, from ten parts of the duration taken as independent, (B, K); NaN where
+            there was a single renormalisation.
+        duration: time over which they are means.
     """
 
     exponents: Tensor
     final: Tensor
+    errors: Tensor
+    duration: float
 
     @property
     def kaplan_yorke(self) -> Tensor:
@@ -57,7 +70,9 @@ def lyapunov_spectrum(
 
     The tangent vectors V are carried along with the state by the derivative of f in their directions, and made
     orthonormal again every ``renormalise``. They sum to the mean divergence of f; one of a bounded solution that
-    meets no equilibrium is 0.
+    meets no equilibrium is 0. The derivative is a product with the Jacobian, formed by reverse mode, where half the
+    exponents or more are asked for, and forward mode in K directions elsewhere: for all three of Lorenz 63 the first
+    takes 0.5 ms a stage, the second 1.2 ms. A module is followed by a copy in float64 and evaluation mode.
 
     Args:
         field: f, called ``field(t, y)``, with samples that are independent.
@@ -81,6 +96,7 @@ def lyapunov_spectrum(
     Source: Benettin, Galgani, Giorgilli and Strelcyn (1980), Lyapunov characteristic exponents for smooth dynamical
     systems, part 2; Shimada and Nagashima (1979), A numerical approach to ergodic problem of dissipative systems.
     """
+    field, y0 = in_double(field, y0)
     batch, dim = y0.shape
     count = dim if count is None else count
     renormalise = 10 * step_size if renormalise is None else renormalise
@@ -90,25 +106,109 @@ def lyapunov_spectrum(
     if not 1 <= count <= dim or transient < 0:
         raise InputError(f"count={count}, transient={transient}: take 1 to {dim} exponents, and a time from 0 on.")
 
-    def tangent(t: Tensor, state: Tensor) -> Tensor:
-        y, v = state[:, 0], state[:, 1:]
-        many = y.repeat_interleave(count, 0)  # (B K, D): each direction has a copy of its state
-        rate, moved = jvp(lambda x: field(t, x), (many,), (v.flatten(0, 1),))[:2]
-        return torch.cat([rate.view(batch, count, dim)[:, :1], moved.view(batch, count, dim)], 1)
-
     state = torch.cat([y0[:, None], torch.eye(dim, dtype=y0.dtype, device=y0.device)[:count].expand(batch, -1, -1)], 1)
     before, counted = math.ceil(transient / renormalise - 1e-9), math.ceil(duration / renormalise - 1e-9)
-    logs = y0.new_zeros(batch, count)
+    tangent = _by_jacobian(field, batch) if 2 * count >= dim else _by_directions(field)
     with outside_inference(state) as state, torch.no_grad():
+        rates = state.new_zeros(min(PARTS, counted), batch, count)
+        laps = [0] * len(rates)
         for lap in range(before + counted):
             now = torch.tensor([lap, lap + 1], dtype=y0.dtype, device=y0.device) * renormalise
             state = solve_ode(tangent, state, now, method=method, step_size=step_size, on_failure="nan").states[:, -1]
             q, r = torch.linalg.qr(state[:, 1:].transpose(1, 2))
             state = torch.cat([state[:, :1], q.transpose(1, 2)], 1)
             if lap >= before:
-                logs = logs + r.diagonal(dim1=1, dim2=2).abs().log()
-    if not bool(torch.isfinite(logs).all()):
-        sample = int((~torch.isfinite(logs)).any(-1).nonzero()[0])
+                part = (lap - before) * len(rates) // counted
+                laps[part] += 1
+                rates[part] += r.diagonal(dim1=1, dim2=2).abs().log() / renormalise
+        parts = rates / rates.new_tensor(laps)[:, None, None]
+    exponents, order = (rates.sum(0) / counted).sort(-1, descending=True)
+    if not bool(torch.isfinite(exponents).all()):
+        sample = int((~torch.isfinite(exponents)).any(-1).nonzero()[0])
         raise InputError(f"the solution of sample {sample} ceases to be finite: start on the attractor, or step less.")
-    exponents = logs / (counted * renormalise)
-    return LyapunovSpectrum(exponents.sort(-1, descending=True).values, state[:, 0])
+    errors = (parts.std(0) if len(parts) > 1 else torch.full_like(exponents, torch.nan)) / len(parts) ** 0.5
+    return LyapunovSpectrum(exponents, state[:, 0], errors.gather(-1, order), counted * renormalise)
+
+
+def lyapunov_finding(spectrum: LyapunovSpectrum, *, tolerance: float = 1e-3) -> Finding:
+    """Say in plain words what becomes of solutions, and for how long they can be foretold.
+
+        horizon = ln(1 / tolerance) / l_1
+
+    An exponent counts as 0 within twice its standard error, or where a difference would change by less than a factor of
+    ten over the whole duration. What is said holds for solutions that stay bounded.
+
+    Args:
+        spectrum: of ``lyapunov_spectrum``, with all its samples.
+        tolerance: error of a start as a share of the spread of solutions, which it has grown to at the horizon.
+
+    Raises:
+        InputError: a tolerance that is not between 0 and 1.
+
+    Example:
+        >>> field = lambda t, y: -y
+        >>> found = lyapunov_spectrum(field, torch.ones(2, 1, dtype=torch.float64), 10.0, step_size=0.1)
+        >>> lyapunov_finding(found).statement
+        'Converges to a point in all 2 samples: differences fall by half every 0.6931 units of time.'
+
+    Source: Eckmann and Ruelle (1985), Ergodic theory of chaos and strange attractors, for what the signs tell.
+    """
+    if not 0 < tolerance < 1:
+        raise InputError(f"tolerance={tolerance!r} is out of range: between 0 and 1, such as 1e-3.")
+    exponents, errors = spectrum.exponents.double(), spectrum.errors.double()
+    batch, count = exponents.shape
+    blur = (2 * errors.nan_to_num(nan=0.0)).clamp(min=math.log(10) / spectrum.duration)
+    still = (exponents.abs() <= blur).sum(-1)
+    of = torch.where(exponents[:, 0] > blur[:, 0], 0, torch.where(exponents[:, 0] < -blur[:, 0], 3, still.clamp(1, 2)))
+    each = [int((of == fate).sum()) for fate in range(len(FATES))]
+    fate = each.index(max(each))
+    chosen = exponents[of == fate]
+    mean = chosen.mean(0)
+    error = chosen.std(0) / len(chosen) ** 0.5 if len(chosen) > 1 else errors[of == fate][0]
+    first = float(mean[0])
+    horizon = math.log(1 / tolerance) / first if fate == 0 else math.inf
+    where = f"all {batch} samples" if each[fate] == batch else f"{each[fate]} of {batch} samples"
+    where = "the one sample" if batch == 1 else where
+    meaning = {
+        0: f"differences double every {math.log(2) / first:.4g} units of time, and an error of {tolerance:g} of the "
+        f"spread has grown to all of it after {horizon:.4g}",
+        1: "differences along the cycle neither grow nor fade, and others fade",
+        2: "differences in several directions neither grow nor fade",
+        3: f"differences fall by half every {math.log(2) / abs(first):.4g} units of time",
+    }[fate]
+    return Finding(
+        instrument="Lyapunov exponents",
+        verdict="told",
+        statement=f"{FATES[fate][0].upper()}{FATES[fate][1:]} in {where}: {meaning}.",
+        numbers={
+            "largest": first,
+            "largest error": float(error[0]),
+            "sum": float(mean.sum()),
+            "dimension": float(spectrum.kaplan_yorke[of == fate].mean()),
+            "horizon": horizon,
+        },
+        rows=tuple({"exponent": k + 1.0, "mean": float(mean[k]), "error": float(error[k])} for k in range(count)),
+    )
+
+
+def _by_directions(field: Field) -> Field:
+    """Return the slopes (B, 1 + K, D) of states and their tangents, by forward mode in each direction."""
+
+    def tangent(t: Tensor, state: Tensor) -> Tensor:
+        y, v = state[:, 0], state[:, 1:]
+        many = y.repeat_interleave(v.shape[1], 0)  # (B K, D): each direction has a copy of its state
+        rate, moved = jvp(lambda x: field(t, x), (many,), (v.flatten(0, 1),))[:2]
+        return torch.cat([rate.view_as(v)[:, :1], moved.view_as(v)], 1)
+
+    return tangent
+
+
+def _by_jacobian(field: Field, batch: int) -> Field:
+    """Return the same as products with the Jacobian."""
+    bound = BoundField(field, None, batch)
+
+    def tangent(t: Tensor, state: Tensor) -> Tensor:
+        y, v = state[:, 0], state[:, 1:]
+        return torch.cat([bound(t, y)[:, None], torch.bmm(v, jacobian(bound, t, y).mT)], 1)
+
+    return tangent
