@@ -9,13 +9,16 @@ from integrand.core.analysis.contraction import (
 )
 from integrand.core.analysis.finding import Finding, Verdict
 from integrand.core.analysis.fixed_points import FixedPoints, fixed_points, fixed_points_finding
+from integrand.core.analysis.in_float64 import in_float64
 from integrand.core.analysis.invariant_drift import InvariantDrift, invariant_drift, invariant_finding
 from integrand.core.analysis.jacobian_spectrum import JacobianSpectra, jacobian_spectra
 from integrand.core.analysis.lipschitz_bounds import LipschitzBounds, lipschitz_bounds
 from integrand.core.analysis.lyapunov_spectrum import LyapunovSpectrum, lyapunov_finding, lyapunov_spectrum
 from integrand.core.analysis.memory import Memory, memory, memory_finding
 from integrand.core.analysis.parameter_intervals import Interval, parameter_intervals
+from integrand.core.analysis.relative_change import relative_change
 from integrand.core.analysis.sensitivity import Sensitivities, parameter_slices, sensitivities
+from integrand.core.analysis.solver_audit import solver_audit
 from integrand.core.analysis.stiffness import Stiffness, stiffness, stiffness_finding
 from integrand.core.analysis.trajectory_fit import TrajectoryFit, fit_trajectories
 
@@ -41,6 +44,7 @@ __all__ = [
     "fit_trajectories",
     "fixed_points",
     "fixed_points_finding",
+    "in_float64",
     "invariant_drift",
     "invariant_finding",
     "jacobian_spectra",
@@ -51,7 +55,9 @@ __all__ = [
     "memory_finding",
     "parameter_intervals",
     "parameter_slices",
+    "relative_change",
     "sensitivities",
+    "solver_audit",
     "stiffness",
     "stiffness_finding",
 ]
