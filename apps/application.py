@@ -54,7 +54,7 @@ class Task:
         product: what is predicted, in the plural, as files are named after it.
         stream: the function behind ``predict --stream``, likewise; None where rows cannot be answered as they come.
         identify: the function behind ``identify``, likewise; None where no model has constants to tell.
-        analyze: the function that tells ``analyze`` whom to ask, a ``Subject``; None where the instruments do not apply.
+        analyze: the function that tells ``analyze`` what to examine, a ``Subject``; None where no instrument applies.
         sample, likelihood, inpaint: the functions behind these commands; None where nothing is generated.
         command: what is typed to train for it, where that is not ``train`` with a recipe; "" where it is.
     """

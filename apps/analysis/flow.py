@@ -13,7 +13,7 @@ from torch import Tensor
 from integrand.core.numerics import SolverProblem, solve_ode
 from integrand.core.numerics.field_call import apply
 
-TIMES = 41
+TIMES = 201
 """Times at which solutions are looked at."""
 TOLERANCE = 1e-8
 """Of these solutions, in float64."""

@@ -49,7 +49,7 @@ class Plane(NamedTuple):
 
 
 def plane_of(flow: Flow) -> Plane:
-    """Return the whole state space where it is a plane, else that of the two directions in which solutions vary most."""
+    """Return the state space where it is a plane, else the plane in which solutions vary most."""
     states = flow.states.flatten(0, 1)
     if states.shape[-1] == 2:
         axes = torch.eye(2, dtype=states.dtype, device=states.device)
@@ -72,7 +72,9 @@ def draw_portrait(flow: Flow, found: FixedPoints | None, path: Path) -> None:
         grid = np.stack(np.meshgrid(x, y), -1)
         with torch.no_grad():
             slopes = flow.field(flow.times[0], plane.at(grid.reshape(-1, 2))).cpu().numpy().reshape(grid.shape)
-        axes.streamplot(x, y, slopes[..., 0], slopes[..., 1], color="#C9CED6", linewidth=0.7, density=1.1, arrowsize=0.7)
+        axes.streamplot(
+            x, y, slopes[..., 0], slopes[..., 1], color="#C9CED6", linewidth=0.7, density=1.1, arrowsize=0.7
+        )
     axes.add_collection(LineCollection(list(ways), colors=MODEL, linewidths=1.1, alpha=0.75))
     axes.plot(*ways[:, 0].T, "o", color=OBSERVED, markersize=3, label="start")
     inside = _mark(axes, plane, found, x, y)
@@ -83,7 +85,12 @@ def draw_portrait(flow: Flow, found: FixedPoints | None, path: Path) -> None:
     made.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, columnspacing=1.0)
     where = "over the field they follow" if plane.whole else "in the plane in which they vary most"
     rest = f" {inside} fixed points lie within the picture." if inside else ""
-    save(made, path, f"Solutions of {flow.of} (blue), from their starts (black) on, {where}.{rest}", title="Phase portrait")
+    save(
+        made,
+        path,
+        f"Solutions of {flow.of} (blue), from their starts (black) on, {where}.{rest}",
+        title="Phase portrait",
+    )
 
 
 def draw_spectra(flow: Flow, spectra: JacobianSpectra, path: Path) -> None:
@@ -93,8 +100,9 @@ def draw_spectra(flow: Flow, spectra: JacobianSpectra, path: Path) -> None:
     made = figure(NARROW, 6.4)
     above, below = made.subplots(2, 1)
     colours = np.broadcast_to(times[:, None], values.shape[1:])
-    for one in values[:SHOWN]:
-        drawn = above.scatter(one.real, one.imag, c=colours, s=5, cmap="viridis", linewidths=0, rasterized=True)
+    shown = values[:SHOWN].reshape(-1)
+    when = np.broadcast_to(colours, values[:SHOWN].shape).reshape(-1)
+    drawn = above.scatter(shown.real, shown.imag, c=when, s=5, cmap="viridis", linewidths=0, rasterized=True)
     above.axvline(0, color=OBSERVED, linewidth=0.8)
     above.set_xlabel("real part: growth")
     above.set_ylabel("imaginary part: rotation")
@@ -170,9 +178,9 @@ def _mark(axes: Axes, plane: Plane, found: FixedPoints | None, x: Array, y: Arra
     if found is None or not plane.whole:
         return 0
     places = plane.of(found.points)
-    inside = ((places >= (x[0], y[0])) & (places <= (x[-1], y[-1]))).all(-1)
+    inside = np.all((places >= (x[0], y[0])) & (places <= (x[-1], y[-1])), axis=-1)
     for kind, mark in MARKS.items():
-        chosen = [bool(near) and name.startswith(kind) for near, name in zip(inside, found.kinds, strict=True)]
+        chosen = [bool(near) and name.startswith(kind) for near, name in zip(inside.tolist(), found.kinds, strict=True)]
         if any(chosen):
             axes.plot(*places[chosen].T, mark, color="#D1495B", markersize=7, markeredgecolor="white", label=kind)
     return int(inside.sum())

@@ -91,6 +91,6 @@ def _table(finding: Finding) -> Table:
 def _written(value: float | str) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, int) or float(value).is_integer() and abs(value) < 1e6:
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e6):
         return f"{int(value):,}"
     return f"{value:.4g}".replace("-", "−")

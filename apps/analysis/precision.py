@@ -9,7 +9,7 @@ BatchT = TypeVar("BatchT", bound=Any)
 
 
 def fitted(batch: BatchT, module: nn.Module) -> BatchT:
-    """Return a batch, a dataclass of tensors, or a tensor, with its floating-point values as the module's parameters."""
+    """Return a batch, a dataclass of tensors, or a tensor, in the precision of a module and on its device."""
     weight = next(module.parameters())
     if isinstance(batch, Tensor):
         return batch.to(weight) if batch.is_floating_point() else batch.to(weight.device)  # pyright: ignore[reportReturnType]

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from integrand.apps.analysis.layer_inputs import LayerInput
 from integrand.apps.analysis.subject import Subject
-from integrand.apps.training.figures import FAINT, MODEL, NARROW, SERIES, figure, save
+from integrand.apps.training.figures import FAINT, MODEL, NARROW, SERIES, figure, log_axis, save
 from integrand.core.analysis import Finding, Memory
 
 LEAST = 1e-12
@@ -26,7 +26,7 @@ def draw_memory(memories: Sequence[tuple[LayerInput, Memory]], unit: str, path: 
         axes.plot(elapsed, np.maximum(influence / influence.max(), LEAST), color=colour, label=one.name)
         axes.axvline(found.time_horizon, color=colour, linewidth=0.9, linestyle=(0, (3, 2)))
         parts.append(f"{one.name}: {found.time_horizon:.3g}")
-    axes.set_yscale("log")
+    log_axis(axes.yaxis)
     axes.set_xlabel(f"{unit} before the output")
     axes.set_ylabel("influence, of the greatest")
     if len(memories) > 1:
@@ -53,8 +53,8 @@ def draw_solvers(finding: Finding, subject: Subject, path: Path) -> None:
         colour, marker = SERIES[number % len(SERIES)]
         axes.plot(*np.array(sorted(points)).T, marker=marker, color=colour, linewidth=1.2, markersize=4.5, label=family)
     axes.axhline(0.01, color=FAINT, linewidth=0.9, linestyle=(0, (2, 2)))
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    log_axis(axes.xaxis)
+    log_axis(axes.yaxis)
     axes.set_xlabel("evaluations of the field")
     axes.set_ylabel("change of the answers")
     made.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2, columnspacing=1.0)
@@ -86,7 +86,7 @@ def draw_robustness(finding: Finding, subject: Subject, path: Path) -> None:
         made,
         path,
         f"The {subject.metric} when the inputs are disturbed, {subject.disturbed.what if subject.disturbed else ''}: "
-        "sizes of noise, jitter and adversarial steps are shares of the inputs' spread, those of gaps the share that is "
+        "sizes of noise, jitter and adversarial steps are shares of the inputs' spread, those of gaps the share "
         "hidden. Dashed: undisturbed.",
         title="Robustness",
     )

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from integrand.apps.analysis.flow import Flow
 from integrand.core.analysis import Finding
 
-Ask = Callable[[nn.Module], Tensor]
+Ask = Callable[[Any], Tensor]
+"""A question to a module like the one examined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,14 +21,14 @@ class Disturbed:
         inputs: x, samples first.
         mask: where x was observed, of its shape; None where nothing can be missing.
         times: of x, (B, L); None where it has none.
-        score: of the answers to other inputs, called ``score(x, mask, times)``; differentiable where ``attacked``.
+        score: of the answers to other inputs, called ``score(x, mask, times)`` with what of these is there.
         attacked: whether adversarial steps make sense: a loss of the answers to x, called ``attacked(x)``, that an
             adversary would raise; None where they do not.
         what: the inputs, in a few words, such as ``"the context's values"``.
     """
 
     inputs: Tensor
-    score: Callable[..., float]
+    score: Callable[..., Tensor]
     what: str
     mask: Tensor | None = None
     times: Tensor | None = None
@@ -58,7 +60,7 @@ class Subject:
     answers: str
     time_unit: str = "units of time"
     metric: str = ""
-    better: str = "lower"
+    better: Literal["lower", "higher"] = "lower"
     score: Callable[[Tensor], float] | None = None
     loss: Ask | None = None
     equation: str = "the learned equation"

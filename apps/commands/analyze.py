@@ -11,9 +11,9 @@ def run(arguments: list[str]) -> int:
     """Examine a run; writes ``analysis.html``, ``analysis.json`` and figures into it, and prints the verdicts."""
     parser = CommandParser(
         "integrand analyze",
-        description="Examine a run's model with every instrument that applies: is its answer that of the equation or of "
-        "the solver, are its gradients right, does it converge as steps shrink, what does the equation do, how far does "
-        "it remember, and what do noise, gaps and an adversary change? One page, with figures.",
+        description="Examine a run's model with every instrument that applies: is its answer that of the equation or "
+        "of the solver, are its gradients right, does it converge as steps shrink, what does the equation do, how far "
+        "does it remember, and what do noise, gaps and an adversary change? One page, with figures.",
         examples=("integrand analyze runs/physics/pendulum/1", "integrand analyze runs/timeseries/weather/1"),
     )
     parser.add_argument("run", metavar="RUN", help="folder of a run")

@@ -99,9 +99,8 @@ class _Walks:
         return initial_noise(self.seeds, self.shape, self.process.prior_scale()).to(like)
 
     @torch.no_grad()
-    def to_data(self, asked: nn.Module, method: str, steps: int, **options: Any) -> Tensor:
+    def to_data(self, asked: GenerationModule, method: str, steps: int, **options: Any) -> Tensor:
         """Return the samples of a module, (B, D), in the network's units."""
-        assert isinstance(asked, GenerationModule)
         like = next(asked.parameters())
         noise = {"noise": SampleNoise(self.seeds)} if SAMPLERS[method].stochastic else {}
         times = step_times(self.process, steps)
@@ -130,7 +129,7 @@ class _Walks:
         )
 
     def findings(self) -> Sequence[Finding]:
-        """Compare the sampler, in its own steps and in finer ones, with the solution of the flow from the same noise."""
+        """Compare the sampler, in its own steps and in finer ones, with the flow from the same noise."""
         own = SAMPLERS[self.module.sampler]
         if own.stochastic:
             return [

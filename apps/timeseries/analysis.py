@@ -1,10 +1,10 @@
-"""What the instruments are told of probabilistic answers about series: test windows, and what may be disturbed in them."""
+"""What the instruments are told of probabilistic answers about series: test windows, and what may be disturbed."""
 
 from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from integrand.apps.analysis.precision import fitted
 from integrand.apps.analysis.subject import Disturbed, Subject
@@ -29,7 +29,7 @@ def subject(module: GaussianModule, data: ForecastingData | ImputationData, *, s
     rows = np.unique(np.linspace(0, len(test) - 1, min(len(test), WINDOWS)).astype(int))
     batch = test.__getitems__(rows.tolist()).to(module.device)
 
-    def ask(asked: nn.Module) -> Tensor:
+    def ask(asked: GaussianModule) -> Tensor:
         answer = asked(fitted(batch, asked))
         return torch.stack([answer.mean, answer.std], -1)
 

@@ -19,7 +19,7 @@ from integrand.core.numerics.solve_cde import solve_cde
 from integrand.core.numerics.solve_log_ode import solve_log_ode
 from integrand.core.numerics.solve_ode import solve_ode
 from integrand.core.numerics.solve_sde import SDE_METHODS, StochasticSolution, solve_sde
-from integrand.core.numerics.solved_by import SolverCall, SolverChanges, SolverRecord, solved_by
+from integrand.core.numerics.solved_by import SolverCall, SolverChanges, SolverProblem, SolverRecord, solved_by
 from integrand.core.numerics.spectral import PeriodicGrid
 from integrand.core.numerics.stepping.event import Event
 from integrand.core.numerics.stepping.step_control import StepControl
@@ -43,8 +43,8 @@ __all__ = [
     "Solution",
     "SolveError",
     "SolverCall",
-    "SolverProblem",
     "SolverChanges",
+    "SolverProblem",
     "SolverRecord",
     "SolverStats",
     "Status",

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from integrand.apps.analysis.precision import fitted
 from integrand.apps.analysis.subject import Disturbed, Subject
@@ -30,13 +30,13 @@ def subject(module: BeatModule, data: BeatData, *, seed: int) -> Subject:
     runs = [test[place].between(0, BEATS) for place in range(min(len(test), RECORDINGS))]
     batch = stack(runs).to(module.device)
 
-    def ask(asked: nn.Module) -> Tensor:
+    def ask(asked: BeatModule) -> Tensor:
         return asked(fitted(batch, asked))
 
     def wrong(probabilities: Tensor) -> Tensor:
         return (probabilities.argmax(-1) != batch.labels)[batch.mask].float().mean()
 
-    def entropy(asked: nn.Module, features: Tensor) -> Tensor:
+    def entropy(asked: BeatModule, features: Tensor) -> Tensor:
         p = asked(replace(fitted(batch, asked), features=features))[batch.mask]
         return F.nll_loss(p.clamp(min=torch.finfo(p.dtype).tiny).log(), batch.labels[batch.mask])
 

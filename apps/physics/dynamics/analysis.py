@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from integrand.apps.analysis.subject import Disturbed, Subject
 from integrand.apps.physics.dynamics.data import DynamicsData
@@ -51,18 +52,20 @@ def subject(module: DynamicsModule, data: DynamicsData, *, seed: int) -> Subject
     def error(states: Tensor) -> float:
         return float((network.standardised(states.double()) - network.standardised(exact)).square().mean().sqrt())
 
-    def ask(asked: nn.Module) -> Tensor:
-        like = asked.network.scale  # pyright: ignore[reportAttributeAccessIssue]
-        return asked.network.predict(exact[:, 0].to(like), times.to(like)).states  # pyright: ignore[reportAttributeAccessIssue]
+    def ask(asked: DynamicsModule) -> Tensor:
+        like = asked.network.scale
+        return asked.network.predict(exact[:, 0].to(like), times.to(like)).states
 
-    def from_starts(x: Tensor, mask: Tensor | None = None, times_: Tensor | None = None) -> float:
-        return error(network.predict(network.physical(x), times).states)
+    def from_starts(x: Tensor) -> Tensor:
+        return torch.tensor(error(network.predict(network.physical(x), times).states))
 
     def findings() -> Sequence[Finding]:
         found = []
         states = network.predict(exact[:, 0], times).states
         if len(times) > 2 and task.invariants():
             found.append(invariant_finding(invariant_drift(states, times, task.invariants())))
+        if task.dim < 3:  # in the plane no solution of an autonomous equation can be chaotic
+            return found
         starts = network.standardised(exact[:STARTS, -1])
         span = task.span * task.rate
         spectrum = lyapunov_spectrum(
@@ -89,9 +92,9 @@ def subject(module: DynamicsModule, data: DynamicsData, *, seed: int) -> Subject
     )
 
 
-def _misfit(asked: nn.Module, data: DynamicsData) -> Tensor:
+def _misfit(asked: DynamicsModule, data: DynamicsData) -> Tensor:
     """Return the error of a short prediction from the first test states, as training would have it."""
-    network = asked.network  # pyright: ignore[reportAttributeAccessIssue]
+    network = asked.network
     like = network.scale
     states = data.test.values[:, : min(data.test.values.shape[1], 9)].to(like)
     times = data.test.times[: states.shape[1]].to(like)
