@@ -7,8 +7,11 @@ from integrand.core.analysis.contraction import (
     contraction_rate,
     find_counterexample,
 )
+from integrand.core.analysis.depth_audit import depth_audit
 from integrand.core.analysis.finding import Finding, Verdict
+from integrand.core.analysis.finer_stack import finer_stack
 from integrand.core.analysis.fixed_points import FixedPoints, fixed_points, fixed_points_finding
+from integrand.core.analysis.gradient_audit import gradient_audit
 from integrand.core.analysis.in_float64 import in_float64
 from integrand.core.analysis.invariant_drift import InvariantDrift, invariant_drift, invariant_finding
 from integrand.core.analysis.jacobian_spectrum import JacobianSpectra, jacobian_spectra
@@ -18,6 +21,7 @@ from integrand.core.analysis.memory import Memory, memory, memory_finding
 from integrand.core.analysis.parameter_intervals import Interval, parameter_intervals
 from integrand.core.analysis.relative_change import relative_change
 from integrand.core.analysis.sensitivity import Sensitivities, parameter_slices, sensitivities
+from integrand.core.analysis.solved_finely import solved_finely
 from integrand.core.analysis.solver_audit import solver_audit
 from integrand.core.analysis.stiffness import Stiffness, stiffness, stiffness_finding
 from integrand.core.analysis.trajectory_fit import TrajectoryFit, fit_trajectories
@@ -40,10 +44,13 @@ __all__ = [
     "certified_rate",
     "contraction_finding",
     "contraction_rate",
+    "depth_audit",
     "find_counterexample",
+    "finer_stack",
     "fit_trajectories",
     "fixed_points",
     "fixed_points_finding",
+    "gradient_audit",
     "in_float64",
     "invariant_drift",
     "invariant_finding",
@@ -57,6 +64,7 @@ __all__ = [
     "parameter_slices",
     "relative_change",
     "sensitivities",
+    "solved_finely",
     "solver_audit",
     "stiffness",
     "stiffness_finding",

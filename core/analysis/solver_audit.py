@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from integrand.core.analysis.finding import Finding, Verdict
 from integrand.core.analysis.in_float64 import in_float64
 from integrand.core.analysis.relative_change import relative_change
+from integrand.core.analysis.solved_finely import solved_finely
 from integrand.core.errors import InputError
 from integrand.core.numerics.solved_by import SolverRecord, solved_by
 from integrand.core.numerics.stepping.walk import SolveError
@@ -21,7 +21,6 @@ REFINEMENTS = (2, 4, 8)
 REFERENCES = ((1e-9, 32), (1e-7, 16))
 """Tolerance of dopri8, and how often steps are divided where it does not apply: the reference, and a coarser one that
 tells how good the reference is."""
-MAX_STEPS = 20_000
 
 
 class _Answer(NamedTuple):
@@ -125,21 +124,6 @@ def _answer(
     return _Answer(name, states, record.evaluations, mark), record
 
 
-@contextmanager
-def _solved_finely(tolerance: float, refine: int) -> Iterator[None]:
-    """Solve what has a method of high order by it, and the rest in shorter steps."""
-    fine: dict[str, Any] = {"method": "dopri8", "rtol": tolerance, "atol": tolerance, "step_size": None}
-    with ExitStack() as blocks:
-        blocks.enter_context(
-            solved_by(
-                kinds=("ordinary",), engine="native", gradient="direct", compile=False, max_steps=MAX_STEPS, **fine
-            )
-        )
-        blocks.enter_context(solved_by(kinds=("controlled",), gradient="direct", **fine))
-        blocks.enter_context(solved_by(kinds=("semilinear", "stochastic"), refine=refine))
-        yield
-
-
 def _reference(
     module: nn.Module,
     ask: Callable[[nn.Module], Tensor],
@@ -148,7 +132,7 @@ def _reference(
     tolerance: float,
     refine: int,
 ) -> _Answer:
-    for block in (_solved_finely(tolerance, refine), solved_by(refine=refine)):
+    for block in (solved_finely(tolerance, refine), solved_by(refine=refine)):
         try:
             with block:
                 found = _answer("reference", module, ask, score, seed)[0]
