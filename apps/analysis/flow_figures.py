@@ -100,9 +100,10 @@ def draw_spectra(flow: Flow, spectra: JacobianSpectra, path: Path) -> None:
     made = figure(NARROW, 6.4)
     above, below = made.subplots(2, 1)
     colours = np.broadcast_to(times[:, None], values.shape[1:])
-    shown = values[:SHOWN].reshape(-1)
-    when = np.broadcast_to(colours, values[:SHOWN].shape).reshape(-1)
-    drawn = above.scatter(shown.real, shown.imag, c=when, s=5, cmap="viridis", linewidths=0, rasterized=True)
+    shown = values[:SHOWN]
+    real, imaginary = np.real(shown).ravel(), np.imag(shown).ravel()
+    when = np.broadcast_to(colours, shown.shape).ravel()
+    drawn = above.scatter(real, imaginary, c=when, s=5, cmap="viridis", linewidths=0, rasterized=True)
     above.axvline(0, color=OBSERVED, linewidth=0.8)
     above.set_xlabel("real part: growth")
     above.set_ylabel("imaginary part: rotation")

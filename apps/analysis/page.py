@@ -1,8 +1,10 @@
 """The page of an analysis: what every instrument said, its figures, and the numbers behind."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from integrand.apps.analysis.subject import Subject
 from integrand.apps.training.figures import read_captions
@@ -29,7 +31,7 @@ def write_analysis(run: RunFolder, subject: Subject, findings: Sequence[Finding]
         subject: what was examined.
         findings: in the order in which instruments spoke.
     """
-    write_json(run.path / "analysis.json", [asdict(one) for one in findings])
+    write_json(run.path / "analysis.json", [_finite(asdict(one)) for one in findings])
     results = read_results(run)
     figures = folder_of(run)
     pictures = [
@@ -77,6 +79,15 @@ def summary(findings: Sequence[Finding]) -> str:
     return f"{many} found nothing against relying on this model." if judged else "No instrument judges this model."
 
 
+def _finite(value: Any) -> Any:
+    """Return nested values with None for numbers that JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _table(finding: Finding) -> Table:
     first = finding.rows[0]
     heads = [name for name, value in first.items() if isinstance(value, str)] or [next(iter(first))]
@@ -91,6 +102,8 @@ def _table(finding: Finding) -> Table:
 def _written(value: float | str) -> str:
     if isinstance(value, str):
         return value
+    if not math.isfinite(value):
+        return "–"
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e6):
         return f"{int(value):,}"
     return f"{value:.4g}".replace("-", "−")
