@@ -97,11 +97,10 @@ def _finding(answers: list[Tensor], order: float, near: float, far: float, judge
     least = ROUNDING * max(_size(each) for each in answers)
     # Below the rounding of the answers they are at the limit already, and tell no order.
     seen = [math.log2(a / b) if min(a, b) > least else order for a, b in pairwise(gaps)]
-    # Where the order is not the method's, the smaller of the two leaves the larger distance.
-    p = max(min(seen[-1], order), 0.5)
-    limit = answers[-1] + (answers[-1] - answers[-2]) / (2**p - 1)
+    limit = answers[-1] + (answers[-1] - answers[-2]) / (2**order - 1)
     distances = [relative_change(each, limit) for each in answers]
-    first, last = (not judged or each > 0.75 * order for each in seen)
+    # A difference that falls much faster is no solution's either, but one of growth that shorter steps are spared.
+    first, last = (not judged or 0.75 * order <= each <= 1.5 * order + 0.5 for each in seen)
     at_limit = distances[0] < near
     verdict: Verdict = "flawed"
     if at_limit or (first and last and distances[0] <= far):

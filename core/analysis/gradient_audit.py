@@ -187,16 +187,16 @@ def _finding(
 ) -> Finding:
     error, of_equation = numbers["error"], numbers["error of the equation"]
     verdict: Verdict = "sound" if error < sound else "flawed" if error > flawed else "doubtful"
-    cut = numbers["error of finite differences"] > CUT
+    differs = numbers["error of finite differences"]
+    cut = differs > CUT
     size = f"{100 * error:.2g} % away from the derivative of the loss that is seen"
     further = "" if math.isnan(of_equation) else f", {100 * of_equation:.2g} % from that of the equation solved exactly"
     if cut:
         verdict = "flawed"
         statement = (
             "The gradient is not the derivative of the loss: when the parameters are moved a little, the loss changes "
-            "by other amounts than automatic differentiation tells "
-            f"({100 * numbers['error of finite differences']:.2g} % apart). Something between parameters and loss is cut from the graph or "
-            "not smooth."
+            f"by other amounts than automatic differentiation tells ({100 * differs:.2g} % apart). Something between "
+            "them is cut from the graph or not smooth."
         )
     elif verdict == "sound":
         statement = f"Training follows its loss: the gradient in use ({mode}) is {size}{further}."
