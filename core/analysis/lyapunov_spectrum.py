@@ -25,10 +25,10 @@ class LyapunovSpectrum(NamedTuple):
     """Lyapunov exponents of solutions.
 
     Attributes:
-        exponents: per unit of time, falling, (B, K).
+        exponents: per unit of time, falling in each sample, (B, K), which sets two that lie closer than their errors apart.
         final: the states at the end, (B, D).
-        errors: standard errors of the exponents, from ten parts of the duration taken as independent, (B, K); NaN where
-            there was a single renormalisation.
+        errors: standard errors of the exponents, from ten parts of the duration taken as independent, (B, K); rather
+            too large where these are short. NaN where there was a single renormalisation.
         duration: time over which they are means.
     """
 
@@ -136,7 +136,9 @@ def lyapunov_finding(spectrum: LyapunovSpectrum, *, tolerance: float = 1e-3) -> 
         horizon = ln(1 / tolerance) / l_1
 
     An exponent counts as 0 within twice its standard error, or where a difference would change by less than a factor of
-    ten over the whole duration. What is said holds for solutions that stay bounded.
+    ten over the whole duration. Samples count together, with the standard error of their mean, unless some part and
+    others come together beyond doubt: then it is said of the kind that has more. It holds for solutions that stay
+    bounded.
 
     Args:
         spectrum: of ``lyapunov_spectrum``, with all its samples.
@@ -155,27 +157,29 @@ def lyapunov_finding(spectrum: LyapunovSpectrum, *, tolerance: float = 1e-3) -> 
     """
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance={tolerance!r} is out of range: between 0 and 1, such as 1e-3.")
-    exponents, errors = spectrum.exponents.double(), spectrum.errors.double()
-    batch, count = exponents.shape
-    blur = (2 * errors.nan_to_num(nan=0.0)).clamp(min=math.log(10) / spectrum.duration)
-    still = (exponents.abs() <= blur).sum(-1)
-    of = torch.where(exponents[:, 0] > blur[:, 0], 0, torch.where(exponents[:, 0] < -blur[:, 0], 3, still.clamp(1, 2)))
-    each = [int((of == fate).sum()) for fate in range(len(FATES))]
-    fate = each.index(max(each))
-    chosen = exponents[of == fate]
-    mean = chosen.mean(0)
-    error = chosen.std(0) / len(chosen) ** 0.5 if len(chosen) > 1 else errors[of == fate][0]
-    first = float(mean[0])
+    exponents, errors = spectrum.exponents.double(), spectrum.errors.double().nan_to_num(nan=0.0)
+    least = math.log(10) / spectrum.duration
+    signs = torch.where(exponents[:, 0].abs() > (2 * errors[:, 0]).clamp(min=least), exponents[:, 0].sign(), 0)
+    mixed = bool((signs > 0).any()) and bool((signs < 0).any())
+    most = 1 if int((signs > 0).sum()) >= int((signs < 0).sum()) else -1
+    kept = signs == most if mixed else torch.ones_like(signs, dtype=torch.bool)
+    chosen = exponents[kept]
+    mean, many = chosen.mean(0), len(chosen)
+    error = chosen.std(0) / many**0.5 if many > 1 else errors[kept][0]
+    blur, first = (2 * error).clamp(min=least), float(mean[0])
+    still = int((mean.abs() <= blur).sum())
+    fate = 0 if first > blur[0] else 3 if first < -blur[0] else 1 if still <= 1 else 2
     horizon = math.log(1 / tolerance) / first if fate == 0 else math.inf
-    where = f"all {batch} samples" if each[fate] == batch else f"{each[fate]} of {batch} samples"
-    where = "the one sample" if batch == 1 else where
-    meaning = {
-        0: f"differences double every {math.log(2) / first:.4g} units of time, and an error of {tolerance:g} of the "
-        f"spread has grown to all of it after {horizon:.4g}",
-        1: "differences along the cycle neither grow nor fade, and others fade",
-        2: "differences in several directions neither grow nor fade",
-        3: f"differences fall by half every {math.log(2) / abs(first):.4g} units of time",
-    }[fate]
+    batch, count = exponents.shape
+    where = f"{many} of {batch} samples" if mixed else f"all {batch} samples" if batch > 1 else "the one sample"
+    halving = math.log(2) / max(abs(first), torch.finfo(mean.dtype).tiny)
+    meaning = (
+        f"differences double every {halving:.4g} units of time, and an error of {tolerance:g} of the spread has grown "
+        f"to all of it after {horizon:.4g}",
+        "differences along the cycle neither grow nor fade, and others fade",
+        "differences in several directions neither grow nor fade",
+        f"differences fall by half every {halving:.4g} units of time",
+    )[fate]
     return Finding(
         instrument="Lyapunov exponents",
         verdict="told",
@@ -184,7 +188,7 @@ def lyapunov_finding(spectrum: LyapunovSpectrum, *, tolerance: float = 1e-3) -> 
             "largest": first,
             "largest error": float(error[0]),
             "sum": float(mean.sum()),
-            "dimension": float(spectrum.kaplan_yorke[of == fate].mean()),
+            "dimension": float(spectrum.kaplan_yorke[kept].mean()),
             "horizon": horizon,
         },
         rows=tuple({"exponent": k + 1.0, "mean": float(mean[k]), "error": float(error[k])} for k in range(count)),
