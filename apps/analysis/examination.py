@@ -118,7 +118,7 @@ class _Examination:
         yield contraction_finding(
             few.driven if few.args is None else few.field, few.states.flatten(0, 1), times=when, interval=span
         )
-        if self.flow.states.shape[-1] <= LARGEST:
+        if self.flow.states.shape[-1] <= LARGEST and self.flow.autonomous:
             starts = self.flow.states[:, :: max(1, len(self.flow.times) // 4)].flatten(0, 1)
             self.found = fixed_points(self.flow.field, starts, t=float(self.flow.times[0]))
             yield fixed_points_finding(self.found, channels=self.flow.channels)

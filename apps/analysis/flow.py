@@ -32,6 +32,7 @@ class Flow:
         states: (B, T, D).
         times: (T,).
         channels: D names.
+        clock: what ``times`` are.
     """
 
     of: str
@@ -40,12 +41,20 @@ class Flow:
     states: Tensor
     times: Tensor
     channels: Sequence[str]
+    clock: str = "time"
 
     def field(self, t: Tensor, y: Tensor) -> Tensor:
         """Return f(t, y), driven for every state as the first sample is."""
         if self.args is None:
             return self.driven(t, y)
         return self.driven(t, y, apply(self.args, lambda one: one[:1].expand(len(y), *one.shape[1:])))
+
+    @property
+    def autonomous(self) -> bool:
+        """Whether the field is the same at the first time and at the last."""
+        with torch.no_grad():
+            first, last = (self.field(t, self.states[:, 0]) for t in (self.times[0], self.times[-1]))
+        return torch.allclose(first, last, rtol=1e-9, atol=1e-12)
 
     def thinned(self, products: int) -> "Flow":
         """Return fewer of its states, evenly, so that as many products with the Jacobian make theirs."""

@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection
 from torch import Tensor
 
 from integrand.apps.analysis.flow import Flow
-from integrand.apps.training.figures import FAINT, MODEL, NARROW, OBSERVED, SERIES, figure, save
+from integrand.apps.training.figures import FAINT, MODEL, NARROW, OBSERVED, SERIES, WIDE, figure, save
 from integrand.core.analysis import FixedPoints, JacobianSpectra
 from integrand.core.numerics import solve_ode
 
@@ -83,8 +83,9 @@ def draw_portrait(flow: Flow, found: FixedPoints | None, path: Path) -> None:
     axes.set_xlabel(plane.labels[0])
     axes.set_ylabel(plane.labels[1])
     made.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, columnspacing=1.0)
-    where = "over the field they follow" if plane.whole else "in the plane in which they vary most"
-    rest = f" {inside} fixed points lie within the picture." if inside else ""
+    drawn = "over the field they follow" if flow.autonomous else "over the field as it is at the first time"
+    where = drawn if plane.whole else "in the plane in which they vary most"
+    rest = f" {inside} fixed point{'s lie' if inside > 1 else ' lies'} within the picture." if inside else ""
     save(
         made,
         path,
@@ -97,32 +98,32 @@ def draw_spectra(flow: Flow, spectra: JacobianSpectra, path: Path) -> None:
     """Draw the eigenvalues of the Jacobian along solutions, and how fast neighbours part, over time."""
     values = spectra.eigenvalues.cpu().numpy()
     times = flow.times.cpu().numpy()
-    made = figure(NARROW, 6.4)
-    above, below = made.subplots(2, 1)
+    made = figure(WIDE, 3.9)
+    left, right = made.subplots(1, 2)
     colours = np.broadcast_to(times[:, None], values.shape[1:])
     shown = values[:SHOWN]
     real, imaginary = np.real(shown).ravel(), np.imag(shown).ravel()
     when = np.broadcast_to(colours, shown.shape).ravel()
-    drawn = above.scatter(real, imaginary, c=when, s=5, cmap="viridis", linewidths=0, rasterized=True)
-    above.axvline(0, color=OBSERVED, linewidth=0.8)
-    above.set_xlabel("real part: growth")
-    above.set_ylabel("imaginary part: rotation")
-    made.colorbar(drawn, ax=above, label="time")
+    drawn = left.scatter(real, imaginary, c=when, s=5, cmap="viridis", linewidths=0, rasterized=True)
+    left.axvline(0, color=OBSERVED, linewidth=0.8)
+    left.set_xlabel("real part: growth")
+    left.set_ylabel("imaginary part: rotation")
+    made.colorbar(drawn, ax=left, label=flow.clock)
     for (colour, _), curve, label in zip(
         SERIES, (spectra.growth, spectra.measure), ("largest real part", "matrix measure"), strict=False
     ):
         low, middle, high = np.quantile(curve.cpu().numpy(), (0.05, 0.5, 0.95), axis=0)
-        below.fill_between(times, low, high, color=colour, alpha=0.18, linewidth=0)
-        below.plot(times, middle, color=colour, label=label)
-    below.axhline(0, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)))
-    below.set_xlabel("time")
-    below.set_ylabel("per unit of time")
-    below.legend()
+        right.fill_between(times, low, high, color=colour, alpha=0.18, linewidth=0)
+        right.plot(times, middle, color=colour, label=label)
+    right.axhline(0, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)))
+    right.set_xlabel(flow.clock)
+    right.set_ylabel("per unit of time")
+    right.legend()
     save(
         made,
         path,
         f"Eigenvalues of the Jacobian of {flow.of} along its solutions, coloured by time; left of the line a direction "
-        "decays. Below, the largest real part and the matrix measure, the fastest that two neighbouring solutions can "
+        "decays. Right, the largest real part and the matrix measure, the fastest that two neighbouring solutions can "
         "part at that moment: medians, with the middle 90 % of solutions.",
         title="Jacobian spectra",
     )

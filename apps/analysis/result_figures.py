@@ -8,9 +8,11 @@ from matplotlib.ticker import MaxNLocator
 
 from integrand.apps.analysis.layer_inputs import LayerInput
 from integrand.apps.analysis.subject import Subject
-from integrand.apps.training.figures import FAINT, MODEL, NARROW, SERIES, figure, log_axis, save
+from integrand.apps.training.figures import BASELINES, FAINT, MODEL, NARROW, SERIES, figure, log_axis, save
 from integrand.core.analysis import Finding, Memory
 
+KINDS = (*SERIES, *((colour, mark) for (colour, _), mark in zip(BASELINES[1:], "vPX<", strict=True)))
+"""Colour and marker of each kind of solver or disturbance."""
 LEAST = 1e-12
 """Shares below which a logarithmic axis does not go."""
 
@@ -50,7 +52,7 @@ def draw_solvers(finding: Finding, subject: Subject, path: Path) -> None:
         family = str(row["solver"]).split(",")[0].split(" at ")[0]
         families.setdefault(family, []).append((float(row["evaluations"]), max(float(row["change"]), LEAST)))
     for number, (family, points) in enumerate(families.items()):
-        colour, marker = SERIES[number % len(SERIES)]
+        colour, marker = KINDS[number % len(KINDS)]
         axes.plot(*np.array(sorted(points)).T, marker=marker, color=colour, linewidth=1.2, markersize=4.5, label=family)
     axes.axhline(0.01, color=FAINT, linewidth=0.9, linestyle=(0, (2, 2)))
     log_axis(axes.xaxis)
@@ -74,7 +76,7 @@ def draw_robustness(finding: Finding, subject: Subject, path: Path) -> None:
     axes = made.subplots()
     clean = next(float(row["score"]) for row in finding.rows if not float(row["size"]))
     for number, kind in enumerate(kinds):
-        colour, marker = SERIES[number % len(SERIES)]
+        colour, marker = KINDS[number % len(KINDS)]
         own = [(float(row["size"]), float(row["score"])) for row in finding.rows if row["disturbance"] == kind]
         axes.plot(*np.array([(0.0, clean), *sorted(own)]).T, marker=marker, color=colour, markersize=4.5, label=kind)
     axes.axhline(clean, color=MODEL, linewidth=0.9, linestyle=(0, (2, 2)))

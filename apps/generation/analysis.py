@@ -6,6 +6,7 @@ Dimension letters: B samples, D numbers in each.
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -116,10 +117,10 @@ class _Walks:
         precise = copy.deepcopy(self.module).double().eval()
         like = next(precise.parameters())
         # From where noise is ten times the data on: before that nothing is decided.
-        most = float(half_log_snr_span(self.process)[1])
+        most = half_log_snr_span(self.process)[0]
         times = torch.linspace(-math.log(10), min(most, math.log(100)), 41, dtype=like.dtype, device=like.device)
         z0 = self.start(like).flatten(1) / self.process.prior_scale()
-        return solved(
+        found = solved(
             ScaledFlow(precise),
             z0,
             times,
@@ -127,6 +128,7 @@ class _Walks:
             of="the probability flow, from noise to data",
             tolerance=TOLERANCE,
         )
+        return found and replace(found, clock="log of signal over noise")
 
     def findings(self) -> Sequence[Finding]:
         """Compare the sampler, in its own steps and in finer ones, with the flow from the same noise."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from integrand.apps.analysis.precision import fitted
 from integrand.apps.analysis.subject import Disturbed, Subject
-from integrand.apps.medical.beats.batch import stack
+from integrand.apps.medical.beats.batch import BeatBatch, stack
 from integrand.apps.medical.beats.data import BeatData
 from integrand.apps.medical.beats.module import BeatModule
 
@@ -31,13 +31,13 @@ def subject(module: BeatModule, data: BeatData, *, seed: int) -> Subject:
     batch = stack(runs).to(module.device)
 
     def ask(asked: BeatModule) -> Tensor:
-        return asked(fitted(batch, asked))
+        return _probabilities(asked, fitted(batch, asked))
 
     def wrong(probabilities: Tensor) -> Tensor:
         return (probabilities.argmax(-1) != batch.labels)[batch.mask].float().mean()
 
     def entropy(asked: BeatModule, features: Tensor) -> Tensor:
-        p = asked(replace(fitted(batch, asked), features=features))[batch.mask]
+        p = _probabilities(asked, replace(fitted(batch, asked), features=features))[batch.mask]
         return F.nll_loss(p.clamp(min=torch.finfo(p.dtype).tiny).log(), batch.labels[batch.mask])
 
     def disturbed(x: Tensor, mask: Tensor | None = None, times: Tensor | None = None) -> Tensor:
@@ -58,3 +58,8 @@ def subject(module: BeatModule, data: BeatData, *, seed: int) -> Subject:
             what="the features of beats, in standard deviations",
         ),
     )
+
+
+def _probabilities(asked: BeatModule, batch: BeatBatch) -> Tensor:
+    """Return what the module's own call does, in the precision of its parameters."""
+    return torch.stack([(member(batch) / asked.temperature).softmax(-1) for member in asked.members]).mean(0)
