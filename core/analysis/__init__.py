@@ -1,5 +1,6 @@
 """Instruments: what a trained equation is, and how well it is known."""
 
+from integrand.core.analysis.certified_radius import certified_radius, flow_lipschitz
 from integrand.core.analysis.certified_rate import Certificate, certified_rate
 from integrand.core.analysis.contraction import (
     Counterexample,
@@ -19,7 +20,9 @@ from integrand.core.analysis.lipschitz_bounds import LipschitzBounds, lipschitz_
 from integrand.core.analysis.lyapunov_spectrum import LyapunovSpectrum, lyapunov_finding, lyapunov_spectrum
 from integrand.core.analysis.memory import Memory, memory, memory_finding
 from integrand.core.analysis.parameter_intervals import Interval, parameter_intervals
+from integrand.core.analysis.projected_gradient import projected_gradient
 from integrand.core.analysis.relative_change import relative_change
+from integrand.core.analysis.robustness_audit import robustness_audit
 from integrand.core.analysis.sensitivity import Sensitivities, parameter_slices, sensitivities
 from integrand.core.analysis.solved_finely import solved_finely
 from integrand.core.analysis.solver_audit import solver_audit
@@ -41,6 +44,7 @@ __all__ = [
     "Stiffness",
     "TrajectoryFit",
     "Verdict",
+    "certified_radius",
     "certified_rate",
     "contraction_finding",
     "contraction_rate",
@@ -50,6 +54,7 @@ __all__ = [
     "fit_trajectories",
     "fixed_points",
     "fixed_points_finding",
+    "flow_lipschitz",
     "gradient_audit",
     "in_float64",
     "invariant_drift",
@@ -62,7 +67,9 @@ __all__ = [
     "memory_finding",
     "parameter_intervals",
     "parameter_slices",
+    "projected_gradient",
     "relative_change",
+    "robustness_audit",
     "sensitivities",
     "solved_finely",
     "solver_audit",

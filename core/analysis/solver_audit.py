@@ -166,8 +166,10 @@ def _others(
             for each in TOLERANCES
         ]
     for name, options in ways:
+        # Steps of each sample's own are for methods that choose them.
+        shared: dict[str, Any] = {"stepping": "shared"} if options.get("method") in FIXED else {}
         try:
-            with solved_by(**options):
+            with solved_by(kinds=("ordinary",), **shared), solved_by(**options):
                 yield _answer(name, module, ask, score, seed)[0]
         except (SolveError, InputError):  # a way that fails is a row without numbers
             yield _Answer(name, None, math.nan, math.nan)

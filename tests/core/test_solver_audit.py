@@ -10,7 +10,7 @@ from integrand.core.analysis import in_float64, relative_change, solver_audit
 from integrand.core.errors import InputError
 from integrand.core.fields import MLP, Linear
 from integrand.core.models import NeuralODE
-from integrand.core.numerics import Semilinear, solve_cde, solve_sde, solve_semilinear
+from integrand.core.numerics import Semilinear, solve_cde, solve_ode, solve_sde, solve_semilinear
 from integrand.core.paths import LinearPath
 
 X = torch.linspace(-1, 1, 33).unsqueeze(1)
@@ -162,6 +162,16 @@ def test_controlled_and_semilinear_equations_are_audited_too():
         return solve_semilinear(field, like, [0.0, 1.0], method="etd1").states[:, -1]
 
     assert solver_audit(Whole(1.0), semilinear).verdict == "sound"  # exact where N is constant
+
+
+def test_steps_of_each_samples_own_are_compared_with_fixed_ones():
+    def own(module: nn.Module) -> Tensor:
+        rate = next(module.parameters())
+        return solve_ode(lambda t, y: -rate * y, X.to(rate), [0.0, 1.0], stepping="per_sample").states[:, -1]
+
+    found = solver_audit(Whole(1.0), own)
+    assert found.verdict == "sound"
+    assert all(math.isfinite(float(row["change"])) for row in found.rows)
 
 
 def test_a_model_without_equations_is_told_so():
