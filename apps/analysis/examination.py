@@ -28,6 +28,7 @@ from integrand.core.analysis import (
     jacobian_spectra,
     memory,
     memory_finding,
+    robustness_audit,
     solver_audit,
     stiffness,
     stiffness_finding,
@@ -132,9 +133,20 @@ class _Examination:
             yield replace(told, instrument=f"memory of {one.name}", statement=told.statement)
 
     def _robustness(self) -> Sequence[Finding]:
-        if self.subject.disturbed is None:
+        one, given = self.subject, self.subject.disturbed
+        score = one.score if given is None else given.score or one.score
+        if given is None or score is None:
             return []
-        return []
+        self.robustness = robustness_audit(
+            given.ask,
+            score,
+            given.inputs,
+            better=one.better,
+            mask=given.mask,
+            times=given.times,
+            loss=given.loss,
+        )
+        return [self.robustness]
 
     def draw(self, folder: Path) -> None:
         """Draw what there is to be seen."""

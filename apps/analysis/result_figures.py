@@ -71,13 +71,13 @@ def draw_solvers(finding: Finding, subject: Subject, path: Path) -> None:
 
 def draw_robustness(finding: Finding, subject: Subject, path: Path) -> None:
     """Draw the score under each kind of disturbance, against its size."""
-    kinds = list(dict.fromkeys(str(row["disturbance"]) for row in finding.rows if float(row["size"]) > 0))
+    kinds = list(dict.fromkeys(str(row["disturbance"]) for row in finding.rows if float(row["level"]) > 0))
     made = figure(NARROW, NARROW * 0.9)
     axes = made.subplots()
-    clean = next(float(row["score"]) for row in finding.rows if not float(row["size"]))
+    clean = next(float(row["score"]) for row in finding.rows if not float(row["level"]))
     for number, kind in enumerate(kinds):
         colour, marker = KINDS[number % len(KINDS)]
-        own = [(float(row["size"]), float(row["score"])) for row in finding.rows if row["disturbance"] == kind]
+        own = [(float(row["level"]), float(row["score"])) for row in finding.rows if row["disturbance"] == kind]
         axes.plot(*np.array([(0.0, clean), *sorted(own)]).T, marker=marker, color=colour, markersize=4.5, label=kind)
     axes.axhline(clean, color=MODEL, linewidth=0.9, linestyle=(0, (2, 2)))
     axes.set_xlabel("size of the disturbance")

@@ -19,20 +19,21 @@ class Disturbed:
 
     Attributes:
         inputs: x, samples first.
+        ask: answers to other inputs, ``ask(x)``, with ``mask=`` and ``times=`` where these are given.
+        score: of these answers; the subject's own where None.
+        loss: of these answers, (B,), which an adversary would raise; None where adversarial steps make no sense.
+        what: the inputs, in a few words, such as ``"the context's values"``.
         mask: where x was observed, of its shape; None where nothing can be missing.
         times: of x, (B, L); None where it has none.
-        score: of the answers to other inputs, called ``score(x, mask, times)`` with what of these is there.
-        attacked: whether adversarial steps make sense: a loss of the answers to x, called ``attacked(x)``, that an
-            adversary would raise; None where they do not.
-        what: the inputs, in a few words, such as ``"the context's values"``.
     """
 
     inputs: Tensor
-    score: Callable[..., Tensor]
+    ask: Callable[..., Tensor]
     what: str
+    score: Callable[[Tensor], float] | None = None
+    loss: Callable[[Tensor], Tensor] | None = None
     mask: Tensor | None = None
     times: Tensor | None = None
-    attacked: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

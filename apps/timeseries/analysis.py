@@ -9,7 +9,7 @@ from torch import Tensor
 from integrand.apps.analysis.precision import fitted
 from integrand.apps.analysis.subject import Disturbed, Subject
 from integrand.apps.timeseries.forecasting.data import ForecastingData
-from integrand.apps.timeseries.gaussian_module import GaussianModule
+from integrand.apps.timeseries.gaussian_module import GaussianModule, by_sample
 from integrand.apps.timeseries.imputation.data import ImputationData
 from integrand.core.losses import gaussian_crps
 
@@ -35,16 +35,15 @@ def subject(module: GaussianModule, data: ForecastingData | ImputationData, *, s
 
     def crps(answers: Tensor) -> Tensor:
         assert batch.target is not None
-        assert batch.target_mask is not None
-        return gaussian_crps(answers[..., 0], answers[..., 1], batch.target.to(answers))[batch.target_mask].mean()
+        return gaussian_crps(answers[..., 0], answers[..., 1], batch.target.to(answers))
 
-    def disturbed(x: Tensor, mask: Tensor | None = None, times: Tensor | None = None) -> Tensor:
-        seen = batch.mask if mask is None else mask
-        changed = replace(
-            batch, values=torch.where(seen, x, 0), mask=seen, times=batch.times if times is None else times
-        )
-        answer = module(changed)
-        return crps(torch.stack([answer.mean, answer.std], -1))
+    def crps_by_sample(answers: Tensor) -> Tensor:
+        assert batch.target_mask is not None
+        return by_sample(crps(answers), batch.target_mask).mean(-1)
+
+    def disturbed(x: Tensor, *, mask: Tensor, times: Tensor) -> Tensor:
+        answer = module(replace(batch, values=torch.where(mask, x, 0), mask=mask, times=times))
+        return torch.stack([answer.mean, answer.std], -1)
 
     return Subject(
         module=module,
@@ -52,14 +51,15 @@ def subject(module: GaussianModule, data: ForecastingData | ImputationData, *, s
         answers=f"answers for {len(rows)} test windows",
         time_unit=module.network.built_for.time_unit or "units of time",
         metric="crps",
-        score=lambda answers: float(crps(answers)),
+        score=lambda answers: float(crps(answers)[batch.target_mask].mean()),
         loss=lambda asked: asked.loss(fitted(batch, asked))[0],
         equation="the latent equation",
         disturbed=Disturbed(
             inputs=batch.values,
             mask=batch.mask,
             times=batch.times,
-            score=disturbed,
+            ask=disturbed,
+            loss=crps_by_sample,
             what="the values seen, in standard deviations",
         ),
     )

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from integrand.apps.analysis.precision import fitted
@@ -33,28 +32,28 @@ def subject(module: BeatModule, data: BeatData, *, seed: int) -> Subject:
     def ask(asked: BeatModule) -> Tensor:
         return _probabilities(asked, fitted(batch, asked))
 
-    def wrong(probabilities: Tensor) -> Tensor:
-        return (probabilities.argmax(-1) != batch.labels)[batch.mask].float().mean()
+    def accuracy(probabilities: Tensor) -> float:
+        return float((probabilities.argmax(-1) == batch.labels)[batch.mask].double().mean())
 
-    def entropy(asked: BeatModule, features: Tensor) -> Tensor:
-        p = _probabilities(asked, replace(fitted(batch, asked), features=features))[batch.mask]
-        return F.nll_loss(p.clamp(min=torch.finfo(p.dtype).tiny).log(), batch.labels[batch.mask])
-
-    def disturbed(x: Tensor, mask: Tensor | None = None, times: Tensor | None = None) -> Tensor:
-        return wrong(module(replace(batch, features=x)))
+    def entropy(probabilities: Tensor) -> Tensor:
+        """Return the mean over the beats of each run of -log p of the right class, (B,)."""
+        right = probabilities.gather(-1, batch.labels[..., None]).squeeze(-1)
+        told = right.clamp(min=torch.finfo(right.dtype).tiny).log()
+        return -torch.where(batch.mask, told, 0).sum(1) / batch.mask.sum(1)
 
     return Subject(
         module=module,
         ask=ask,
         answers=f"names of {int(batch.mask.sum()):,} test beats",
         time_unit="s",
-        metric="share of wrong names",
-        score=lambda answers: float(wrong(answers)),
-        loss=lambda asked: entropy(asked, fitted(batch.features, asked)),
+        metric="accuracy",
+        better="higher",
+        score=accuracy,
+        loss=lambda asked: entropy(ask(asked)).mean(),
         disturbed=Disturbed(
             inputs=batch.features,
-            score=disturbed,
-            attacked=lambda x: entropy(module, x),
+            ask=lambda x: _probabilities(module, replace(batch, features=x)),
+            loss=entropy,
             what="the features of beats, in standard deviations",
         ),
     )

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from integrand.apps.analysis.subject import Disturbed, Subject
+from integrand.apps.analysis.subject import Subject
 from integrand.apps.physics.dynamics.data import DynamicsData
 from integrand.apps.physics.dynamics.evaluation import precise
 from integrand.apps.physics.dynamics.models.neural_sde import NeuralSDENetwork
@@ -56,9 +55,6 @@ def subject(module: DynamicsModule, data: DynamicsData, *, seed: int) -> Subject
         like = asked.network.scale
         return asked.network.predict(exact[:, 0].to(like), times.to(like)).states
 
-    def from_starts(x: Tensor) -> Tensor:
-        return torch.tensor(error(network.predict(network.physical(x), times).states))
-
     def findings() -> Sequence[Finding]:
         found = []
         states = network.predict(exact[:, 0], times).states
@@ -83,11 +79,6 @@ def subject(module: DynamicsModule, data: DynamicsData, *, seed: int) -> Subject
         loss=lambda asked: _misfit(asked, data),
         equation=f"the learned equation of {task.system.replace('_', ' ')}",
         channels=[f"{name} (standardised)" for name in task.channels],
-        disturbed=Disturbed(
-            inputs=network.standardised(exact[:, 0]),
-            score=from_starts,
-            what="the starts, in standard deviations",
-        ),
         findings=findings,
     )
 
