@@ -25,7 +25,7 @@ class LyapunovSpectrum(NamedTuple):
     """Lyapunov exponents of solutions.
 
     Attributes:
-        exponents: per unit of time, falling in each sample, (B, K), which sets two that lie closer than their errors apart.
+        exponents: per unit of time, falling in each sample, (B, K): of two closer than their errors the gap is widened.
         final: the states at the end, (B, D).
         errors: standard errors of the exponents, from ten parts of the duration taken as independent, (B, K); rather
             too large where these are short. NaN where there was a single renormalisation.

@@ -92,7 +92,8 @@ def memory(
         at: which output, counted from 0 or backwards from -1; the last when None.
         threshold: share of the total influence that may lie beyond the horizon.
         seed: of the inputs that are drawn, from a standard normal distribution, and of probes.
-        inputs: (S, L, C), in place of those.
+        inputs: (S, L, C), in place of those. A callable that is no module is given them in their own precision, and
+            what is drawn in float64.
 
     Raises:
         InputError: neither inputs nor a length and channels, an option out of range, outputs not shaped (S, L, E).

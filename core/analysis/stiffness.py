@@ -34,7 +34,7 @@ ANGLES = 721
 ROUNDING = 1e-12
 """Share of the largest eigenvalue up to which another, or its real part, is taken for zero."""
 
-Verdict = Literal["not stiff", "mildly stiff", "stiff: take an implicit method"]
+Degree = Literal["not stiff", "mildly stiff", "stiff: take an implicit method"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Stiffness:
         return self.explicit_steps / self.accuracy_steps
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Degree:
         """In words, of the sample whose excess is greatest.
 
         ``"not stiff"`` up to an excess of 1: accuracy sets the steps. ``"stiff"`` from ``DEAR`` on: an implicit method,
