@@ -42,8 +42,11 @@ def layer_inputs(module: nn.Module, ask: Callable[[nn.Module], Any]) -> list[Lay
 
         return keep
 
-    every = {name: each for name, each in module.named_modules() if isinstance(each, SequenceLayer)}
-    layers = [(name, each) for name, each in every.items() if not any(one.startswith(f"{name}.") for one in every)]
+    layers = [
+        (name, each)
+        for name, each in module.named_modules()
+        if isinstance(each, SequenceLayer) and sum(isinstance(one, SequenceLayer) for one in each.modules()) == 1
+    ]
     handles = [each.register_forward_pre_hook(hook(name), with_kwargs=True) for name, each in layers]
     try:
         ask(module)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from examined import examined
 
 from integrand.apps.cli import main
 from integrand.apps.medical.attribution import integrated_gradients
@@ -310,6 +311,13 @@ def test_evaluating_again_gives_the_same(run: Path):
     assert main(["evaluate", str(run)]) == 0
     after = json.loads((run / "results.json").read_text())["metrics"]
     assert after["s5"] == pytest.approx(before["s5"], abs=1e-6)
+
+
+def test_a_run_is_examined(run: Path):
+    found = examined(run)
+    assert {"solver audit", "robustness audit", "memory of network.forwards.layers.0"} <= set(found)
+    assert found["solver audit"]["verdict"] == "told"  # S5 is exact
+    assert "For research only" in (run / "analysis.html").read_text()
 
 
 def test_a_folder_of_records_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
