@@ -153,7 +153,7 @@ def test_bounds_are_never_crossed_by_1000_relu_networks_whose_pieces_are_all_vis
     for k in range(1000):
         net = dense(1, 4, 3, 1)
         truth = steepest_piece(net)
-        found = lipschitz_bounds(net, draw(6, 1), steps=k % 4 // 3)
+        found = lipschitz_bounds(net, draw(6, 1), steps=k % 10 // 9)
         assert found.upper is not None
         # Slopes are differences of values next to kinks that rounding has moved, which have fewer digits.
         crossed += found.lower > truth * (1 + 1e-6) or truth > found.upper * (1 + 1e-6)
@@ -163,7 +163,7 @@ def test_bounds_are_never_crossed_by_1000_relu_networks_whose_pieces_are_all_vis
 
 
 def test_bounds_are_never_crossed_by_relu_networks_of_two_variables_whose_cells_are_all_visited():
-    for _ in range(100):
+    for _ in range(40):
         net = dense(2, 5, 2)
         truth = steepest_pattern(net)
         found = lipschitz_bounds(net, draw(20, 2), steps=4)
