@@ -74,6 +74,7 @@ def certified_rate(field: object, *, steps: int = 200) -> Certificate | None:
     if not isinstance(field, nn.Module) or is_hooked(field):
         return None
     with torch.inference_mode(False), torch.no_grad():
+        field = _double(field)  # in which the certificate holds to more digits
         if type(field) is EquilibriumRNN:
             inner, tau = certified_rate(field.field, steps=steps), float(field.log_tau.exp())
             return None if inner is None else inner._replace(rate=inner.rate / tau)
@@ -81,7 +82,6 @@ def certified_rate(field: object, *, steps: int = 200) -> Certificate | None:
             return Certificate(field.rate, field.metric.detach(), "a contractive field, by its parametrisation")
         if type(field) is GradientFlow and type(field.energy) is InputConvex:
             return Certificate(0.0, None, "the gradient flow of a convex energy")
-        field = _double(field)
         net = read_layers(field)
         if type(field) is Linear and net is not None:
             return _of_linear(net)

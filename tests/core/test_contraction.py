@@ -113,6 +113,17 @@ def test_no_counterexample_is_found_in_10000_pairs_of_a_contractive_field(seed: 
     assert float(contraction_rate(field, draw(500, 3), metric=proof.metric).max()) <= -proof.rate + 1e-9
 
 
+def test_a_field_in_single_precision_is_not_blamed_for_its_rounding():
+    field = ContractiveField(3, 16, metric=True)
+    with torch.no_grad():
+        field.root.mul_(10)  # pyright: ignore[reportOptionalMemberAccess]
+    proof = certified_rate(field)
+    assert proof is not None
+    assert proof.metric is not None
+    assert proof.metric.dtype is F64
+    assert find_counterexample(field, proof.rate, metric=proof.metric, solved=4) is None
+
+
 def test_a_rate_that_is_one_in_twenty_too_high_is_found_and_the_true_one_is_not_doubted():
     field = Tight(2.0)
     assert find_counterexample(field, 2.0, span=20.0, solved=8) is None
