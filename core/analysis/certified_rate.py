@@ -3,6 +3,8 @@
 Dimension letters: D state.
 """
 
+import copy
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +12,14 @@ import torch
 from scipy.linalg import solve_continuous_lyapunov
 from torch import Tensor, nn
 
-from integrand.core.analysis.layered_bounds import measure_bound
+from integrand.core.analysis.layered_bounds import (
+    best_multipliers,
+    descend,
+    mean_and_rest,
+    measure_bound,
+    rounding,
+    with_multipliers,
+)
 from integrand.core.analysis.layered_network import Layered, is_hooked, read_layers
 from integrand.core.analysis.lipschitz_bounds import stretch_bound
 from integrand.core.fields.contractive import ContractiveField
@@ -36,19 +45,24 @@ class Certificate(NamedTuple):
     why: str
 
 
-def certified_rate(field: object) -> Certificate | None:
+def certified_rate(field: object, *, steps: int = 200) -> Certificate | None:
     """Return a rate at which solutions come together by construction, from anywhere and at all times; None if unknown.
 
     - ``ContractiveField``: its rate, in its metric.
     - ``Linear``: with A^T P + P A < 0, P from Lyapunov's equation, nearly the least decay of its eigenvalues.
     - ``GradientFlow`` of an ``InputConvex`` energy: 0, they never part.
     - ``MonotoneField``, ``Relaxation``, ``MLP`` and other dense fields: J = A + W_n S ... S W_1 with slopes S in known
-      ranges has a measure below zero, see ``measure_bound``, in the identity or the metric of the middle slopes.
+      ranges has a measure below zero, see ``measure_bound``, in the identity, in the metric of the middle slopes, or,
+      with one hidden layer, in one that ``steps`` of descent make of these.
     - ``Relaxation`` of what is not dense: (1 - L) / tau with a Lipschitz constant L < 1 of the cell.
     - ``EquilibriumRNN``: that of its field over its time constant, between two inputs.
 
     The margin of a ``MonotoneField`` alone is none: it bounds the eigenvalues of J at each state, so that each
     equilibrium attracts what is near, but not the distances of solutions in one metric for all states.
+
+    Args:
+        field: called ``field(t, y)``, or with an argument that both solutions share.
+        steps: see above.
 
     Example:
         >>> certified_rate(ContractiveField(2, rate=3.0)).rate
@@ -60,18 +74,19 @@ def certified_rate(field: object) -> Certificate | None:
     if not isinstance(field, nn.Module) or is_hooked(field):
         return None
     with torch.inference_mode(False), torch.no_grad():
+        field = _double(field)  # in which the certificate holds to more digits
         if type(field) is EquilibriumRNN:
-            inner, tau = certified_rate(field.field), float(field.log_tau.exp())
+            inner, tau = certified_rate(field.field, steps=steps), float(field.log_tau.exp())
             return None if inner is None else inner._replace(rate=inner.rate / tau)
         if type(field) is ContractiveField:
             return Certificate(field.rate, field.metric.detach(), "a contractive field, by its parametrisation")
         if type(field) is GradientFlow and type(field.energy) is InputConvex:
             return Certificate(0.0, None, "the gradient flow of a convex energy")
-        net = _double(read_layers(field))
+        net = read_layers(field)
         if type(field) is Linear and net is not None:
             return _of_linear(net)
         if net is not None:
-            return _of_layers(net)
+            return _of_layers(net, steps)
         if type(field) is Relaxation:
             stretch, _ = stretch_bound(field.cell)
             if stretch is not None and stretch < 1:
@@ -80,15 +95,12 @@ def certified_rate(field: object) -> Certificate | None:
     return None
 
 
-def _double(net: Layered | None) -> Layered | None:
-    if net is None or net.weights[0].device.type == "mps":
-        return net
-    return Layered(
-        tuple(each.double() for each in net.weights),
-        tuple(None if each is None else each.double() for each in net.biases),
-        net.activations,
-        None if net.through is None else net.through.double(),
-    )
+def _double(field: nn.Module) -> nn.Module:
+    """Return a copy in double precision, where the device knows it."""
+    try:
+        return copy.deepcopy(field).double()
+    except TypeError:
+        return field
 
 
 def _of_linear(net: Layered) -> Certificate | None:
@@ -106,30 +118,60 @@ def _of_linear(net: Layered) -> Certificate | None:
     return max(found, key=lambda each: each.rate, default=None)
 
 
-def _of_layers(net: Layered) -> Certificate | None:
+def _of_layers(net: Layered, steps: int) -> Certificate | None:
     if len(net.weights[-1]) != net.weights[0].shape[1]:
         return None
-    found = [_of_measure(net, None, "the ranges of the activations' slopes")]
-    mean = net.weights[0]
-    for weight, (least, most) in zip(net.weights[1:], net.slopes(), strict=True):
-        mean = weight @ (((least + most) / 2).unsqueeze(1) * mean)
-    mean = mean if net.through is None else mean + net.through
+    why, slopes = "the ranges of its activations' slopes", net.slopes()
+    for end in (0, 1):  # what any metric needs
+        extreme, _ = mean_and_rest(net, [(each[end], each[end]) for each in slopes])
+        if not float(torch.linalg.eigvals(extreme).real.max()) < 0:
+            return None
+    mean, _ = mean_and_rest(net, slopes)
+    metrics: list[Tensor | None] = [None]
     if float(torch.linalg.eigvals(mean).real.max()) < 0:
-        found.append(_of_measure(net, lyapunov_metric(mean), "the ranges of the activations' slopes"))
+        metrics.append(lyapunov_metric(mean))
+    found = [_of_measure(net, metric, why) for metric in metrics]
+    if len(net.weights) == 2 and len(mean) > 1:
+        found += [_of_measure(net, _best_metric(net, metric, steps), why) for metric in metrics]
     return max((each for each in found if each is not None), key=lambda each: each.rate, default=None)
+
+
+def _best_metric(net: Layered, metric: Tensor | None, steps: int) -> Tensor | None:
+    """Return a metric in which the measure's bound is small, from another on; any one gives a valid certificate."""
+    slopes, eye = net.slopes(), _eye(net.weights[0].T)
+    root = eye
+    if metric is not None:
+        root, failed = torch.linalg.cholesky_ex(metric)
+        if bool(failed):
+            return None
+        root = root.T
+    start = [
+        best_multipliers(net.in_metric(root), slopes, steps=0, symmetric=True),
+        root.triu(1),
+        root.diagonal().log(),
+    ]
+
+    def bound(learned: Sequence[Tensor]) -> Tensor:
+        logs, above, diagonal = learned
+        moved = net.in_metric(above.triu(1) + torch.diag(diagonal.exp()))
+        return with_multipliers(moved, slopes, logs, symmetric=True)
+
+    _, above, diagonal = descend(bound, start, steps=steps, rate=0.03)
+    found = above.triu(1) + torch.diag(diagonal.exp())
+    found = found.T @ found
+    return found / torch.linalg.eigvalsh(found)[-1]
 
 
 def _of_measure(net: Layered, metric: Tensor | None, why: str) -> Certificate | None:
     """Return the certificate in a metric, if there is one."""
-    moved = net
+    moved, slopes, condition = net, net.slopes(), 1.0
     if metric is not None:
         root, failed = torch.linalg.cholesky_ex(metric)
         if bool(failed) or not bool(torch.isfinite(metric).all()):
             return None
-        moved = net.in_metric(root.T)
-    bound = measure_bound(moved, net.slopes())
-    if metric is not None:  # what rounding may have moved in changing coordinates
-        bound += 1e-14 * float(torch.linalg.cond(metric)) * float(torch.linalg.matrix_norm(moved.weights[-1], ord=2))
+        moved, condition = net.in_metric(root.T), float(torch.linalg.cond(root))
+    # Coordinates that are changed are known but to rounding.
+    bound = measure_bound(moved, slopes, steps=60) + condition * rounding(moved, slopes)
     return Certificate(-bound, metric, why) if bound < 0 else None
 
 

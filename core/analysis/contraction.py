@@ -168,7 +168,7 @@ def find_counterexample(
             return Counterexample(x[best], x[best] + d[best], found, 0.0)
         if not solved:
             return None
-        some = torch.cat([worst[: solved // 2], worst[torch.linspace(0, pairs - 1, solved - solved // 2).long()]])
+        some = torch.cat([worst[: solved // 2], worst[:: max(1, pairs // max(1, solved - solved // 2))]])
         duration = (3 / rate if rate > 0 else 1.0) if duration is None else duration
         return _along(made.source, first[some], apart[some], rate, root, t, duration, span)
 
@@ -340,15 +340,22 @@ def contraction_finding(
         )
     elif proof is not None:
         verdict = "sound"
+        factor = math.exp(-proof.rate * interval)
+        euclidean = factor
+        if proof.metric is not None:
+            euclidean *= math.sqrt(float(torch.linalg.cond(proof.metric.double())))
+        numbers["certified error factor, Euclidean"] = euclidean
         statement = (
             f"Certified by {proof.why}: any two solutions come together at the rate {proof.rate:.4g} or faster, and "
-            f"{over} an error becomes {math.exp(-proof.rate * interval):.3g} times what it was, or less."
+            f"{over} an error becomes {factor:.3g} times what it was, or less"
+            + (f", in the metric of the certificate; {euclidean:.3g} times in Euclid's." if euclidean > factor else ".")
         )
     elif worst < 0:
         verdict = "told"
         statement = (
             f"Measured at {len(states)} states, not certified: neighbouring solutions come together there at the rate "
-            f"{-worst:.4g} or faster, and {over} near them an error becomes {growth:.3g} times what it was, or less."
+            f"{-worst:.4g} or faster, and {over} an error becomes {growth:.3g} times what it was, or less, as long as "
+            "they stay where that is so."
         )
     else:
         verdict = "told"
@@ -356,6 +363,6 @@ def contraction_finding(
         numbers["share of states that expand"] = share
         statement = (
             f"Solutions may part: at {share:.0%} of {len(states)} states a small error can grow, at a rate of up to "
-            f"{worst:.4g}, and {over} it becomes at most {growth:.3g} times what it was where that is the worst."
+            f"{worst:.4g}; {over} that makes it {growth:.3g} times what it was, at the most."
         )
     return Finding(instrument="contraction", verdict=verdict, statement=statement, numbers=numbers)

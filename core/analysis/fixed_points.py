@@ -18,7 +18,7 @@ MARGINAL = 1e-8
 """Real parts, next to the largest eigenvalue, that are taken for zero: rounding moves multiple eigenvalues so far."""
 
 UNSURE = 10.0
-"""Real parts must be so many times what Newton's step from a point changes in J, which at double roots they are not."""
+"""Real parts up to so many times the change of J over Newton's step count as zero: those at double roots are."""
 
 STUCK = 1e8
 """Damping, next to |J|^2, with which a start that still does not improve is given up."""

@@ -4,7 +4,7 @@ Dimension letters: D input, E output, H units of a layer, V choices of slopes.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -42,15 +42,23 @@ def norm_bounds(net: Layered, slopes: Slopes, *, steps: int = 40) -> dict[str, f
     the identity, and once (``"averaged activations, scaled units"``) what balances rows of W_k against columns of
     W_(k+1), made better by ``steps`` of descent.
 
+    ``"multipliers"``, for one hidden layer: with a positive diagonal matrix M and any u and q,
+
+        2 u^T W_2 R E W_1 q  <=  u^T W_2 R M^-1 R W_2^T u + q^T W_1^T M W_1 q,
+
+    so that |J| is at most the largest eigenvalue of [[W_1^T M W_1, J_0^T], [J_0, W_2 R M^-1 R W_2^T]], J_0 the matrix
+    without E. M is made better by ``steps`` of descent, too; any one gives a valid bound.
+
     ``"all slopes"``: J is linear in the slopes of each layer, so that its norm is largest at an end of every range. All
     combinations are tried where they are few; this is the least bound that ranges of slopes allow.
 
     Of a single matrix it is the norm. All are rounded up by more than rounding can have taken from them.
 
     Source: product: Szegedy, Zaremba, Sutskever, Bruna, Erhan, Goodfellow and Fergus (2014), Intriguing properties of
-    neural networks, Section 4.3; averaged activations and all slopes: Combettes and Pesquet (2020), Lipschitz
-    certificates for layered network structures driven by averaged activation operators, of ours the diagonal T_k and
-    ranges of each unit; slopes at the ends of their ranges: Virmaux and Scaman (2018), Lipschitz regularity of deep
+    neural networks, Section 4.3; averaged activations: Combettes and Pesquet (2020), Lipschitz certificates for layered
+    network structures driven by averaged activation operators, of ours T_k and ranges of each unit; multipliers:
+    Fazlyab, Robey, Hassani, Morari and Pappas (2019), Efficient and accurate estimation of Lipschitz constants for deep
+    neural networks, with diagonal ones alone; all slopes: Virmaux and Scaman (2018), Lipschitz regularity of deep
     neural networks.
     """
     with torch.no_grad():
@@ -61,12 +69,16 @@ def norm_bounds(net: Layered, slopes: Slopes, *, steps: int = 40) -> dict[str, f
         else:
             mean, rest = mean_and_rest(net, slopes)
             found["averaged activations"] = (_norm(mean) + rest).item()
-            mean, rest = mean_and_rest(net, slopes, balanced_scales(net, slopes, steps=steps))
+            deep = len(net.weights) > 2  # with one hidden layer multipliers are better than any scales
+            mean, rest = mean_and_rest(net, slopes, balanced_scales(net, slopes, steps=steps if deep else 0))
             found["averaged activations, scaled units"] = (_norm(mean) + rest).item()
+            if not deep:
+                logs = best_multipliers(net, slopes, steps=steps, symmetric=False)
+                found["multipliers"] = with_multipliers(net, slopes, logs, symmetric=False).item()
             matrices = every_jacobian(net, slopes)
             if matrices is not None:
                 found["all slopes"] = torch.linalg.matrix_norm(matrices, ord=2).max().item()
-        slack = rounding(net, product)
+        slack = rounding(net, slopes)
     return {name: value + slack for name, value in found.items()}
 
 
@@ -74,18 +86,21 @@ def measure_bound(net: Layered, slopes: Slopes, *, steps: int = 40) -> float:
     """Return a bound of the largest eigenvalue of (J + J^T) / 2, for slopes within their ranges; J is square.
 
     With the parts of J as in ``norm_bounds``, the eigenvalue is at most that of the matrix without any E_k plus the
-    norms of the others; and, as it is convex in J, it is largest at an end of every range, which is tried out where
-    that is possible.
+    norms of the others; with one hidden layer it is at most that of J_0 + (W_2 R M^-1 R W_2^T + W_1^T M W_1) / 2; and,
+    as it is convex in J, it is largest at an end of every range, which is tried out where that is possible.
     """
     with torch.no_grad():
-        bounds = []
-        for scales in (None, balanced_scales(net, slopes, steps=steps)):
+        bounds, deep = [], len(net.weights) > 2
+        for scales in (None, balanced_scales(net, slopes, steps=steps if deep else 0)):
             mean, rest = mean_and_rest(net, slopes, scales)
             bounds.append((largest_symmetric(mean) + rest).item())
+        if len(net.weights) == 2:
+            logs = best_multipliers(net, slopes, steps=steps, symmetric=True)
+            bounds.append(with_multipliers(net, slopes, logs, symmetric=True).item())
         matrices = every_jacobian(net, slopes)
         if matrices is not None:
             bounds.append(largest_symmetric(matrices).max().item())
-        return min(bounds) + rounding(net, _product(net, slopes))
+        return min(bounds) + rounding(net, slopes)
 
 
 def largest_symmetric(matrices: Tensor) -> Tensor:
@@ -132,25 +147,64 @@ def balanced_scales(net: Layered, slopes: Slopes, *, steps: int) -> list[Tensor]
     for before, after in zip(net.weights, net.weights[1:], strict=False):
         ratio = after.norm(dim=0).clamp(min=1e-12) / before.norm(dim=1).clamp(min=1e-12)
         logs.append((ratio.log() / 2).clamp(-10, 10))
-    best, least = logs, math.inf
     if not logs:
         return []
+    if max(map(len, net.weights)) > EXACT_WIDTH:
+        steps = 0
+
+    def rest(learned: Sequence[Tensor]) -> Tensor:
+        return mean_and_rest(net, slopes, [each.exp() for each in learned])[1]
+
+    return [each.exp() for each in descend(rest, logs, steps=steps)]
+
+
+def with_multipliers(net: Layered, slopes: Slopes, logs: Tensor, *, symmetric: bool) -> Tensor:
+    """Return the bound of |J|, or of the largest eigenvalue of its symmetric part, that the multipliers exp(logs) give.
+
+    The network has one hidden layer; see ``norm_bounds`` and ``measure_bound``.
+    """
+    first, last = net.weights
+    ((least, most),) = slopes
+    mean = last @ (((least + most) / 2).unsqueeze(1) * first)
+    mean = mean if net.through is None else mean + net.through
+    spread = last * ((most - least) / 2 * (-logs / 2).exp())
+    left, right = spread @ spread.T, first.T @ (logs.exp().unsqueeze(1) * first)
+    if symmetric:
+        return largest_symmetric(mean + (left + right) / 2)
+    return torch.linalg.eigvalsh(torch.cat([torch.cat([right, mean.T], 1), torch.cat([mean, left], 1)]))[-1]
+
+
+def best_multipliers(net: Layered, slopes: Slopes, *, steps: int, symmetric: bool) -> Tensor:
+    """Return logarithms of multipliers with a small bound, see ``with_multipliers``."""
+    first, last = net.weights
+    ((least, most),) = slopes
+    reach = (last * (most - least) / 2).norm(dim=0).clamp(min=1e-6)
+    start = (reach / first.norm(dim=1).clamp(min=1e-6)).log()
+    if len(first) > EXACT_WIDTH:
+        steps = 0
+    return descend(lambda each: with_multipliers(net, slopes, each[0], symmetric=symmetric), [start], steps=steps)[0]
+
+
+def descend(
+    loss: Callable[[Sequence[Tensor]], Tensor], start: Sequence[Tensor], *, steps: int, rate: float = 0.05
+) -> list[Tensor]:
+    """Return the best that some steps of descent met; the beginning where nothing was better."""
+    best, least = list(start), math.inf
     with torch.enable_grad():
-        learned = [each.clone().requires_grad_() for each in logs]
-        optimiser = torch.optim.Adam(learned, lr=0.05)
-        for _ in range(steps if max(map(len, net.weights)) <= EXACT_WIDTH else 0):
-            _, rest = mean_and_rest(net, slopes, [each.exp() for each in learned])
-            value = rest.item()
-            if not math.isfinite(value) or not rest.requires_grad:
+        learned = [each.detach().clone().requires_grad_() for each in start]
+        optimiser = torch.optim.Adam(learned, lr=rate)
+        for _ in range(steps):
+            value = loss(learned)
+            if not value.requires_grad or not math.isfinite(value.item()):
                 break
-            if value < least:
-                best, least = [each.detach().clone() for each in learned], value
+            if value.item() < least:
+                best, least = [each.detach().clone() for each in learned], value.item()
             optimiser.zero_grad()
-            rest.backward()
+            value.backward()
             if not all(each.grad is None or bool(each.grad.isfinite().all()) for each in learned):
                 break
             optimiser.step()
-    return [each.exp() for each in best]
+    return best
 
 
 def every_jacobian(net: Layered, slopes: Slopes) -> Tensor | None:
@@ -160,21 +214,21 @@ def every_jacobian(net: Layered, slopes: Slopes) -> Tensor | None:
     choices = 2**undecided if undecided <= MOST_UNDECIDED else math.inf
     if choices * width * net.weights[0].shape[1] > MOST_NUMBERS:
         return None
-    numbers = torch.arange(2**undecided, device=net.weights[0].device)
+    numbers = torch.arange(2**undecided, device=net.weights[0].device).unsqueeze(1)
     product, used = net.weights[0].unsqueeze(0), 0
-    for weight, (least, most) in zip(net.weights[1:], slopes, strict=True):
-        chosen = least.expand(2**undecided, -1).clone()
-        for unit in (most > least).nonzero().squeeze(1).tolist():
-            chosen[:, unit] = torch.where((numbers >> used) & 1 == 1, most[unit], least[unit])
-            used += 1
+    for weight, (least, most), count in zip(net.weights[1:], slopes, open_units, strict=True):
+        chosen, units = least.expand(2**undecided, -1).clone(), most > least
+        places = used + torch.arange(count, device=numbers.device)
+        chosen[:, units] = torch.where((numbers >> places) & 1 == 1, most[units], least[units])
+        used += count
         product = weight @ (chosen.unsqueeze(2) * product)
     return product if net.through is None else product + net.through
 
 
-def rounding(net: Layered, size: float) -> float:
-    """Return more than rounding can change in products of these matrices, ``size`` that of their norms."""
+def rounding(net: Layered, slopes: Slopes) -> float:
+    """Return more than rounding can change in sums of products of these matrices."""
     width = max(max(weight.shape) for weight in net.weights)
-    return 32 * torch.finfo(net.weights[0].dtype).eps * width * len(net.weights) * size
+    return 32 * torch.finfo(net.weights[0].dtype).eps * width * len(net.weights) * _product(net, slopes)
 
 
 def _product(net: Layered, slopes: Slopes) -> float:

@@ -129,6 +129,8 @@ def _search(
         return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
     x = x if box is None else x.clamp(*box)
+    if not steps and len(x) <= POLISHED:
+        return _steepest(function, x)
     u = draw(function(x).detach())
     size, u, slope = _stretch(function, x, u, 6)
     best = size.argsort(descending=True)[:SEARCHED]
@@ -148,9 +150,13 @@ def _search(
             for new, old in zip((tried, *found[1:]), (x, u, slope), strict=True)
         )
         length = torch.where(better.unsqueeze(1), 1.5 * length, 0.6 * length)
-    top = x[size.argsort(descending=True)[:POLISHED]]
-    norms = torch.linalg.matrix_norm(jacobians(function, top), ord=2)
-    return norms.max().item(), top[norms.argmax()]
+    return _steepest(function, x[size.argsort(descending=True)[:POLISHED]])
+
+
+def _steepest(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[float, Tensor]:
+    """Return the largest norm of the Jacobians at some points, and where it is."""
+    norms = torch.linalg.matrix_norm(jacobians(function, x).nan_to_num(0.0), ord=2)
+    return norms.max().item(), x[norms.argmax()]
 
 
 def _stretch(function: Callable[[Tensor], Tensor], x: Tensor, u: Tensor, rounds: int) -> tuple[Tensor, Tensor, Tensor]:

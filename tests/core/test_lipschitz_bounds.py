@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from integrand.core.analysis import lipschitz_bounds
 from integrand.core.analysis.activation_slopes import slope_range
 from integrand.core.analysis.convolution_norm import convolution_norm_bound
+from integrand.core.analysis.layered_bounds import measure_bound, norm_bounds
+from integrand.core.analysis.layered_network import Layered
 from integrand.core.errors import InputError
 from integrand.core.fields import MLP, ContractiveField, Linear, LipschitzMLP, MonotoneField, Relaxation
 
@@ -153,7 +155,7 @@ def test_bounds_are_never_crossed_by_1000_relu_networks_whose_pieces_are_all_vis
     for k in range(1000):
         net = dense(1, 4, 3, 1)
         truth = steepest_piece(net)
-        found = lipschitz_bounds(net, draw(6, 1), steps=k % 4 // 3)
+        found = lipschitz_bounds(net, draw(6, 1), steps=k % 10 // 9)
         assert found.upper is not None
         # Slopes are differences of values next to kinks that rounding has moved, which have fewer digits.
         crossed += found.lower > truth * (1 + 1e-6) or truth > found.upper * (1 + 1e-6)
@@ -163,7 +165,7 @@ def test_bounds_are_never_crossed_by_1000_relu_networks_whose_pieces_are_all_vis
 
 
 def test_bounds_are_never_crossed_by_relu_networks_of_two_variables_whose_cells_are_all_visited():
-    for _ in range(100):
+    for _ in range(40):
         net = dense(2, 5, 2)
         truth = steepest_pattern(net)
         found = lipschitz_bounds(net, draw(20, 2), steps=4)
@@ -235,6 +237,53 @@ def test_within_a_box_the_bound_is_tighter_and_holds_there():
     stretched = ((net(x) - net(y)).norm(dim=1) / (x - y).norm(dim=1)).max().item()
     assert stretched <= here.upper
     assert here.lower <= here.upper
+
+
+@pytest.mark.parametrize("widths", [(3, 4), (3, 16, 3), (3, 6, 5, 3), (3, 4, 5, 4, 3)], ids=str)
+@pytest.mark.parametrize("through", [False, True])
+def test_every_single_bound_holds_for_any_slopes_within_their_ranges(widths: tuple[int, ...], through: bool):
+    """Also those that are not the least here; against Jacobians of random slopes, many at the ends of the ranges."""
+    weights = tuple(draw(m, n) for n, m in pairwise(widths))
+    ranges = []
+    for width in widths[1:-1]:
+        ends = 0.7 * draw(2, width)
+        ranges.append((ends.amin(0), ends.amax(0)))
+    known = slope_range(nn.Tanh())
+    assert known is not None
+    hidden = len(weights) - 1
+    a = draw(widths[-1], 3) if through else None
+    net = Layered(weights, (None,) * len(weights), ((nn.Tanh(), known),) * hidden, a)
+    product = weights[0].expand(4000, -1, -1)
+    for weight, (least, most) in zip(weights[1:], ranges, strict=True):
+        share = torch.rand(4000, len(least), dtype=F64)
+        share[::2] = share[::2].round()
+        product = weight @ ((least + share * (most - least)).unsqueeze(2) * product)
+    product = product if a is None else product + a
+    largest = torch.linalg.matrix_norm(product, ord=2).max().item()
+    found = norm_bounds(net, ranges, steps=10)
+    assert all(value >= largest for value in found.values()), found
+    assert min(found.values()) < 6 * largest
+    if hidden and widths[-1] == 3:
+        worst = torch.linalg.eigvalsh((product + product.mT) / 2).amax().item()
+        assert worst <= measure_bound(net, ranges, steps=10) <= min(found.values()) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+def test_within_boxes_of_any_size_no_slope_is_steeper_than_the_bound(activation: nn.Module):
+    net = nn.Sequential(nn.Linear(1, 5), activation, nn.Linear(5, 4), activation, nn.Linear(4, 2)).double()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    for width in (1e-3, 0.1, 1.0, 5.0):
+        low = draw(1)
+        found = lipschitz_bounds(net, low[None], steps=0, box=(low, low + width))
+        x = low + width * torch.linspace(0, 1, 2001, dtype=F64)[:, None]
+        values = net(x).detach()
+        steepest = ((values[1:] - values[:-1]).norm(dim=1) / (x[1:] - x[:-1]).norm(dim=1)).max().item()
+        assert found.upper is not None
+        assert steepest <= found.upper * (1 + 1e-8)  # rounding of differences over 5e-7 and more
+        if width == 1e-3 and not isinstance(activation, nn.ReLU | nn.LeakyReLU | nn.Hardtanh):
+            assert found.upper < 1.05 * steepest + 1e-3
 
 
 def test_in_a_box_without_kinks_the_bound_is_the_slope_there():
