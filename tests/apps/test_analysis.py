@@ -22,10 +22,6 @@ PENDULUM = [
     *("--data.samples", "12", "--trainer.max_epochs", "3", "--model.network.hidden", "[8]"),
     *("--data.test_span", "12.0"),
 ]
-DIGITS = [
-    *("--model.network.width", "8", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "3"),
-    *("--model.sampler_steps", "5"),
-]
 
 
 def rotation(t: Tensor, y: Tensor) -> Tensor:
@@ -118,20 +114,16 @@ def pendulum(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_pendulum_is_examined(pendulum: Path):
+    stale = pendulum / "analysis" / "stale.png"
+    stale.parent.mkdir()
+    stale.write_bytes(b"of an analysis before")
     found = examined(pendulum)
+    assert not stale.exists()
     assert {"solver audit", "depth audit", "gradient audit", "stiffness", "contraction", "fixed points"} <= set(found)
     assert found["invariant drift"]["verdict"] in ("sound", "doubtful", "flawed")
     assert found["solver audit"]["rows"][-1]["solver"] == "reference"
     drawn = {one.name for one in (pendulum / "analysis").glob("*.png")}
     assert {"portrait.png", "spectra.png", "evaluations.png", "solvers.png"} <= drawn
-
-
-def test_an_analysis_again_leaves_no_figure_of_the_one_before(pendulum: Path):
-    stale = pendulum / "analysis" / "stale.png"
-    stale.parent.mkdir(exist_ok=True)
-    stale.write_bytes(b"old")
-    examined(pendulum)
-    assert not stale.exists()
 
 
 def test_a_forecaster_is_examined(tmp_path: Path, small_words: list[str]):
@@ -143,15 +135,6 @@ def test_a_forecaster_is_examined(tmp_path: Path, small_words: list[str]):
     kinds = {row["disturbance"] for row in found["robustness audit"]["rows"]}
     assert {"noise", "missing", "times", "attack, linf"} <= kinds
     assert any(name.startswith("memory of") for name in found)
-
-
-def test_a_generative_model_is_examined(tmp_path: Path):
-    words = ["--recipe", "moons", *DIGITS, "--data.samples", "300", "--runs", str(tmp_path)]
-    assert main(["train", "generation", *words]) == 0
-    found = examined(tmp_path / "generation" / "moons" / "1")
-    rows = found["sampler audit"]["rows"]
-    assert [row["steps"] for row in rows] == [5, 10, 20, 40]
-    assert rows[-1]["distance from the flow"] < rows[0]["distance from the flow"]
 
 
 def test_runs_of_which_nothing_is_told_and_folders_that_are_none_are_refused(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from examined import examined
 from lightning import Trainer
 from PIL import Image
 
@@ -444,6 +445,15 @@ def test_masks_and_options_of_inpaint_that_do_not_fit(run: Path, words: str, tol
     before = set(inside.iterdir())
     assert told in complaint(["inpaint", str(run), "--input", "good.npy", "--class", "0", *words.split()], capsys)
     assert set(inside.iterdir()) == before, "something was written"
+
+
+def test_a_run_is_examined(run: Path):
+    found = examined(run)
+    assert {"sampler audit", "stiffness", "contraction"} <= set(found)
+    rows = found["sampler audit"]["rows"]
+    assert [row["steps"] for row in rows] == [rows[0]["steps"] * times for times in (1, 2, 4, 8)]
+    distances = [row["distance from the flow"] for row in rows]
+    assert distances == sorted(distances, reverse=True)
 
 
 def test_commands_refuse_runs_of_other_kinds(run: Path, physics: Path, inside: Path, capsys):
