@@ -228,12 +228,12 @@ def affine(field: Callable[[Tensor, Tensor], Tensor], t: float) -> tuple[float, 
     equation="dx = (v + sigma^2 t s) dt + sigma dW from data, its reversal, and dx/dt = v - sigma^2 (1/2 - t) s",
     discretisation="exact; moments of all three equations",
     follows="data and source are coupled by entropic transport, and sigma says how far from the shortest paths",
-    source="Bunne, Hsieh, Cuturi and Krause (2023), The Schrodinger bridge between Gaussian measures has a closed form; "
-    "Leonard (2014), A survey of the Schrodinger problem and some of its connections with optimal transport",
+    source="Bunne, Hsieh, Cuturi and Krause (2023), The Schrodinger bridge between Gaussian measures has a closed "
+    "form; Leonard (2014), A survey of the Schrodinger problem and some of its connections with optimal transport",
     tolerance=1e-9,
 )
 def test_the_equations_of_a_bridge_have_the_marginals_of_entropic_transport() -> float:
-    """The ends' covariance makes E |x_0 - x_1|^2 / (2 sigma^2) less their entropy stationary, by brentq."""
+    """The covariance of the ends makes E |x_0 - x_1|^2 / (2 sigma^2) less their entropy stationary."""
     m, s, rate = (-0.5, 1.0), (0.7, 1.3), 0.9
     bridge = GaussianBridge(double(m[0]), double(m[1]), scale_0=s[0], scale_1=s[1], sigma=rate)
     most = s[0] * s[1]
