@@ -267,7 +267,7 @@ class Product(nn.Module):
     equation="u(x) = f(x) + lambda int x y u(y) dy",
     discretisation="S steps of Picard's iteration: the Neumann series up to its term S",
     follows="depth of a tied network is how many terms of a series it sums: with a small kernel a few will do",
-    source=GKN + "; Kress (2014), Linear integral equations, Section 2.4",
+    source=GKN + "; Kress (2014), Linear integral equations, Chapter 2",
     tolerance=1e-12,
 )
 def test_a_tied_graph_operator_sums_a_neumann_series() -> float:

@@ -47,7 +47,7 @@ def heat(diffusivity: float) -> tuple[Grid, MethodOfLines]:
     equation="u_t = nu u_xx",
     discretisation="method of lines with central differences of order 2, an adaptive method in time",
     follows="space discretised, a PDE is an ODE whose rates are known wave by wave: 4 nu / h^2 bounds explicit steps",
-    source="LeVeque (2007), Finite difference methods for ordinary and partial differential equations, Section 9.3",
+    source="LeVeque (2007), Finite difference methods for ordinary and partial differential equations, Chapter 9",
     tolerance=1e-10,
 )
 def test_the_method_of_lines_damps_each_wave_at_its_own_rate() -> float:
@@ -66,7 +66,7 @@ def test_the_method_of_lines_damps_each_wave_at_its_own_rate() -> float:
     equation="u_t = nu u_xx",
     discretisation="central differences in space, forward Euler with steps dt in time",
     follows="a kernel [r, 1 - 2r, r] diffuses, and blocks explode for r > 1/2: a bound on weights is a stability limit",
-    source="Ruthotto and Haber (2020), Deep neural networks motivated by partial differential equations, Section 2",
+    source="Ruthotto and Haber (2020), Deep neural networks motivated by partial differential equations",
     tolerance=1e-13,
 )
 def test_euler_steps_of_the_heat_equation_are_a_convolutional_network() -> float:

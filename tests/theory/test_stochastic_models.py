@@ -78,7 +78,7 @@ def branch(field: MLP, y: Array) -> Array:
     discretisation="Euler-Maruyama, unit steps",
     follows="noise that is to survive in the limit of depth must fall with the root of a block's length, not faster",
     source="Tzen and Raginsky (2019), Neural stochastic differential equations: deep latent Gaussian models in the "
-    "diffusion limit, Section 2",
+    "diffusion limit",
     tolerance=1e-12,
 )
 def test_unit_euler_maruyama_steps_are_a_residual_network_with_noise() -> float:
