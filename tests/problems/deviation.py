@@ -1,0 +1,26 @@
+"""How far two results are apart, and at which order one of them comes nearer."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+Array = np.ndarray
+
+
+def numbers(tensor: Tensor) -> Array:
+    """Return a tensor's values in double precision, without its graph."""
+    return tensor.detach().double().numpy()
+
+
+def deviation(found: Tensor | Array | float, expected: Array | float) -> float:
+    """Return the largest difference of two arrays of one shape, relative to the largest value of the second."""
+    left = numbers(found) if isinstance(found, Tensor) else np.asarray(found)
+    right = np.asarray(expected)
+    assert left.shape == right.shape, f"shapes {left.shape} and {right.shape} cannot be compared"
+    return float(np.abs(left - right).max() / np.abs(right).max())
+
+
+def order_of(errors: Sequence[float], refinement: float = 2.0) -> float:
+    """Return p of errors that fall like h^p, from the last two, their steps h being shorter by a factor each time."""
+    return float(np.log(errors[-2] / errors[-1]) / np.log(refinement))
