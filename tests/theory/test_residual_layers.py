@@ -41,7 +41,7 @@ def residual_states(depth: int) -> tuple[Residuals, Tensor, Tensor]:
 
 
 @correspondence(
-    architecture="residual network",
+    architecture="residual network (ResNet)",
     explains=("NeuralODE",),
     level="model",
     equation="dy/dt = f_n(y) for n <= t < n + 1",
@@ -95,7 +95,7 @@ class Scaled(nn.Module):
 
 
 @correspondence(
-    architecture="momentum residual network",
+    architecture="momentum residual network (Momentum ResNet)",
     explains=("MomentumResidual",),
     level="layer",
     equation="eps x'' + x' = f(x), eps = h / (1 - g) for momentum g and blocks h f",
@@ -155,7 +155,7 @@ def test_a_residual_stack_approaches_an_equation_in_depth() -> float:
 
 
 @correspondence(
-    architecture="deep equilibrium model",
+    architecture="deep equilibrium model (DEQ)",
     explains=("DeepEquilibrium",),
     level="layer",
     equation="z' = tanh(W z + U x + b) - z, as t goes to infinity",
@@ -230,7 +230,7 @@ def reversible() -> Reversible:
 
 
 @correspondence(
-    architecture="reversible residual network",
+    architecture="reversible residual network (RevNet)",
     level="layer",
     equation="x1' = dK/dx2, x2' = -dV/dx1, where the branches are slopes of K and V",
     discretisation="symplectic Euler",

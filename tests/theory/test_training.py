@@ -140,7 +140,7 @@ def test_gradient_descent_follows_a_modified_flow_to_second_order() -> float:
 
 
 @correspondence(
-    architecture="gradient descent with momentum",
+    architecture="gradient descent with momentum (heavy ball)",
     level="training",
     equation="w'' + c w' = -grad L(w), a heavy ball with friction",
     discretisation="symplectic Euler with step h = sqrt(learning rate), momentum 1 - c h: of order 1",
@@ -268,7 +268,7 @@ def test_back_propagation_approaches_the_adjoint_equation() -> float:
 
 
 @correspondence(
-    architecture="stochastic gradient descent",
+    architecture="stochastic gradient descent (SGD)",
     level="training",
     equation="dw = -grad L(w) dt + sqrt(h S) dB, S a gradient's covariance; at a minimum an Ornstein-Uhlenbeck process",
     discretisation="Euler-Maruyama with step h, the learning rate; weakly of order 1",
@@ -300,11 +300,11 @@ def test_stochastic_gradient_descent_settles_like_an_ornstein_uhlenbeck_process(
 
 
 @correspondence(
-    architecture="exponential moving average of weights",
+    architecture="exponential moving average of weights (EMA)",
     level="training",
     equation="a' = (w(t) - a) / tau, with w held between steps",
     discretisation="exact, where the decay is exp(-h / tau)",
-    follows="it is a state-space layer along training: tau is a time, and the decay follows from the time between calls",
+    follows="it is a state-space layer along training: tau is a time, the decay follows from that between calls",
     source="Polyak and Juditsky (1992), Acceleration of stochastic approximation by averaging, for averages; the "
     "equation is elementary",
     tolerance=1e-12,
