@@ -6,16 +6,21 @@
 import ast
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 CORE = Path(__file__).parent
 LEVELS = ("model", "layer", "sampler", "field", "training")
 """The levels at which an architecture is an equation, in the order of the map."""
-FOLDERS = {"model": "models", "layer": "layers", "sampler": "diffusion/samplers", "field": "fields"}
-FOLDERS["operator"] = "operators"
+FOLDERS = {
+    "model": "models",
+    "layer": "layers",
+    "sampler": "diffusion/samplers",
+    "field": "fields",
+    "operator": "operators",
+}
 """Where the public names of each kind are."""
 
 
@@ -81,72 +86,100 @@ def rows() -> tuple[Row, ...]:
     return tuple(Row(**{**row, "explains": tuple(row["explains"])}) for row in found)
 
 
-@cache
-def subjects() -> tuple[Subject, ...]:
-    """Return what the package offers to build models with, and whatever else a row explains, from their source.
+def subject(name: str) -> Subject | None:
+    """Return what the package offers under a name, in any spelling, to build models with or because a row explains it.
 
     Example:
-        >>> [subject.kind for subject in subjects() if subject.name in ("S5", "dpmpp_2m")]
+        >>> subject("neural_ode").kind, subject("DPMpp-2M").name, subject("no such thing")
+        ('model', 'dpmpp_2m', None)
+    """
+    known = {spelling(each): each for each in _definitions()}
+    return _subject(known[spelling(name)]) if spelling(name) in known else None
+
+
+@cache
+def subjects() -> tuple[Subject, ...]:
+    """Return all of them, by kind.
+
+    Example:
+        >>> [one.kind for one in subjects() if one.name in ("S5", "dpmpp_2m")]
         ['layer', 'sampler']
     """
-    found: list[Subject] = []
+    return tuple(found for name in _definitions() if (found := _subject(name)))
+
+
+def spelling(name: str) -> str:
+    """Return a name as small letters and digits alone, which is what its spellings share.
+
+    Example:
+        >>> {spelling(name) for name in ("NeuralODE", "neural_ode", "neural ODE")}
+        {'neuralode'}
+    """
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+class _Definition(NamedTuple):
+    """Of which kind a name is, in which file it is defined, and how it is called there."""
+
+    kind: str
+    path: Path
+    name: str
+
+
+@cache
+def _definitions() -> dict[str, _Definition]:
+    """Return where the names are defined: the samplers, what the other kinds export, what else a row explains."""
+    found: dict[str, _Definition] = {}
     for kind, folder in FOLDERS.items():
-        found += _samplers() if kind == "sampler" else _placed(kind, CORE / folder)
-    known = {subject.name for subject in found}
-    wanted = {name for row in rows() for name in row.explains} - known
-    for init in sorted(CORE.glob("*/__init__.py")):
-        for name, path in exported(init).items():
-            if name in wanted and (node := _definition(path, name)):
-                wanted.discard(name)
-                found.append(_subject(init.parent.name, name, node))
-    return tuple(found)
-
-
-def exported(init: Path) -> dict[str, Path]:
-    """Return the public names of a package, each with the file that it is imported from."""
-    tree = ast.parse(init.read_text(encoding="utf-8"))
-    found = {}
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("integrand.core."):
-            path = CORE.joinpath(*node.module.split(".")[2:]).with_suffix(".py")
-            found |= {alias.asname or alias.name: path for alias in node.names}
+        if kind == "sampler":
+            found |= _samplers()
+        else:
+            names = exported(CORE / folder / "__init__.py")
+            found |= {name: _Definition(kind, path, name) for name, path in names.items()}
+    wanted = {name for row in rows() for name in row.explains if name not in found}
+    if wanted:
+        defined = re.compile(rf"^(?:class|def) ({'|'.join(sorted(wanted))})\b", re.MULTILINE)
+        for path in sorted(CORE.rglob("*.py")):
+            for name in defined.findall(path.read_text(encoding="utf-8")):
+                found.setdefault(name, _Definition(path.relative_to(CORE).parts[0], path, name))
     return found
 
 
-def _placed(kind: str, folder: Path) -> Iterator[Subject]:
-    """Yield the public classes of a folder that tell of their place on the map."""
-    for name, path in exported(folder / "__init__.py").items():
-        node = _definition(path, name)
-        if isinstance(node, ast.ClassDef) and (subject := _subject(kind, name, node)).place:
-            yield subject
+def exported(init: Path) -> dict[str, Path]:
+    """Return what a package imports from files of ``core``, each name with its file."""
+    found = {}
+    for node in _parsed(init).body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("integrand.core."):
+            path = CORE.joinpath(*node.module.split(".")[2:]).with_suffix(".py")
+            found |= {alias.name: path for alias in node.names}
+    return found
 
 
-def _samplers() -> Iterator[Subject]:
-    """Yield the samplers by the names that the registry gives them, each with its function's docstring."""
-    folder = CORE / FOLDERS["sampler"]
-    files = exported(folder / "registry.py")
-    for node in ast.walk(ast.parse((folder / "registry.py").read_text(encoding="utf-8"))):
+def _samplers() -> dict[str, _Definition]:
+    """Return the samplers by the names that the registry gives them."""
+    registry = CORE / FOLDERS["sampler"] / "registry.py"
+    files, found = exported(registry), {}
+    for node in ast.walk(_parsed(registry)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Sampler":
             name, function = node.args[:2]
             assert isinstance(name, ast.Constant)
             assert isinstance(function, ast.Name)
-            if isinstance(defined := _definition(files[function.id], function.id), ast.FunctionDef):
-                yield _subject("sampler", str(name.value), defined)
+            found[str(name.value)] = _Definition("sampler", files[function.id], function.id)
+    return found
 
 
-def _definition(path: Path, name: str) -> ast.ClassDef | ast.FunctionDef | None:
-    for node in _parsed(path).body if path.is_file() else ():
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
-            return node
+def _subject(name: str) -> Subject | None:
+    """Return what the source tells of a name, or None where it is neither an architecture nor explained by a row."""
+    kind, path, defined = _definitions()[name]
+    for node in _parsed(path).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == defined:
+            told = (ast.get_docstring(node) or "").replace("``", "")
+            place = re.search(r"^Its place on the map: (.+?)(?:\n\s*\n|\Z)", told, re.MULTILINE | re.DOTALL)
+            if place or kind == "sampler" or any(name in row.explains for row in rows()):
+                return Subject(kind, name, told.partition("\n")[0], " ".join(place[1].split()) if place else "")
     return None
 
 
 @cache
 def _parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def _subject(kind: str, name: str, node: ast.ClassDef | ast.FunctionDef) -> Subject:
-    told = (ast.get_docstring(node) or "").replace("``", "")
-    place = re.search(r"^Its place on the map: (.+?)(?:\n\s*\n|\Z)", told, re.MULTILINE | re.DOTALL)
-    return Subject(kind, name, told.partition("\n")[0], " ".join(place[1].split()) if place else "")

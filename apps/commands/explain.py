@@ -7,7 +7,7 @@ from pathlib import Path
 from integrand.apps.application import load
 from integrand.apps.commands.columns import columns
 from integrand.apps.commands.parsing import CommandParser
-from integrand.core.correspondences import LEVELS, Row, Subject, rows, subjects
+from integrand.core.correspondences import FOLDERS, LEVELS, Row, Subject, rows, spelling, subject, subjects
 from integrand.core.errors import InputError, unknown
 
 RECOGNISE = "integrand.apps.conversion.recognition:recognise_file"
@@ -48,15 +48,15 @@ def explained(name: str) -> list[str]:
     Raises:
         InputError: nothing is called so.
     """
-    subject = next((one for one in subjects() if _key(one.name) == _key(name)), None)
-    if subject is not None:
-        found = [row for row in rows() if subject.name in row.explains]
-        lines = _introduced(subject, bool(found))
+    known = subject(name)
+    if known is not None:
+        found = [row for row in rows() if known.name in row.explains]
+        lines = _introduced(known, bool(found))
     else:
         found, lines = architectures(name), []
-    if subject is None and not found:
-        known = [*(one.name for one in subjects()), *_distinct(row.architecture for row in rows())]
-        raise unknown("name", name, known)
+    if known is None and not found:
+        names = [*(one.name for one in subjects()), *_distinct(row.architecture for row in rows())]
+        raise unknown("name", name, names)
     for row in found:
         lines += [*([""] if lines else []), *_told(row)]
     return lines
@@ -64,15 +64,18 @@ def explained(name: str) -> list[str]:
 
 def architectures(name: str) -> list[Row]:
     """Return the rows whose architecture is called so, or else those in whose name the words stand."""
-    same = [row for row in rows() if _key(name) in _keys(row)]
+    same = [row for row in rows() if spelling(name) in _keys(row)]
     words = _words(name)
     return same or [row for row in rows() if words and words <= _words(row.architecture)]
 
 
 def overview() -> list[str]:
     """Return the names that can be explained, by kind."""
-    kinds = _distinct(subject.kind for subject in subjects())
-    table = [(f"{kind}s", ", ".join(one.name for one in subjects() if one.kind == kind)) for kind in kinds]
+    kinds = _distinct(one.kind for one in subjects())
+    table = [
+        (f"{kind}s" if kind in FOLDERS else kind, ", ".join(one.name for one in subjects() if one.kind == kind))
+        for kind in kinds
+    ]
     for level in LEVELS:
         names = _distinct(row.architecture for row in rows() if row.level == level)
         if names:
@@ -80,11 +83,11 @@ def overview() -> list[str]:
     return [columns(table, indent=0), "", "integrand explain NAME tells of one."]
 
 
-def _introduced(subject: Subject, has_rows: bool) -> list[str]:
-    table = [("kind", subject.kind), ("its place", subject.place)]
+def _introduced(known: Subject, has_rows: bool) -> list[str]:
+    table = [("kind", known.kind), ("its place", known.place)]
     if not has_rows:
         table.append(("measured", "no correspondence of it yet"))
-    return [f"{subject.name}: {subject.summary}", columns([line for line in table if line[1]])]
+    return [f"{known.name}: {known.summary}", columns([line for line in table if line[1]])]
 
 
 def _told(row: Row) -> list[str]:
@@ -103,11 +106,7 @@ def _told(row: Row) -> list[str]:
 def _keys(row: Row) -> set[str]:
     """Return what an architecture is called: all of it, and what is in brackets, and what is not."""
     short = re.findall(r"\((.+?)\)", row.architecture)
-    return {_key(name) for name in (row.architecture, re.sub(r"\(.+?\)", "", row.architecture), *short)}
-
-
-def _key(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    return {spelling(name) for name in (row.architecture, re.sub(r"\(.+?\)", "", row.architecture), *short)}
 
 
 def _words(name: str) -> set[str]:

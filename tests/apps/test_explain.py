@@ -59,7 +59,7 @@ def test_names_are_found_in_camels_snakes_and_words(words: list[str], name: str,
     ],
 )
 def test_an_architecture_is_found_by_its_name_its_short_name_or_its_words(word: str, architecture: str):
-    assert [row.architecture for row in architectures(word)] == [architecture]
+    assert architecture in [row.architecture for row in architectures(word)]
 
 
 def test_whatever_is_listed_can_be_explained(capsys: pytest.CaptureFixture[str]):

@@ -272,7 +272,7 @@ def test_self_attention_moves_a_measure_of_particles() -> float:
     discretisation="Lie-Trotter splitting, each part by forward Euler: of order 1",
     follows="the order of sublayers is a splitting scheme, and others of higher order use the same weights",
     source="Lu et al. (2020), Understanding and improving transformer from a multi-particle dynamic system point of "
-    "view, Section 3",
+    "view",
     tolerance=0.1,
     error_of="measured order less 1",
 )

@@ -160,7 +160,7 @@ def test_a_residual_stack_approaches_an_equation_in_depth() -> float:
     level="layer",
     equation="z' = tanh(W z + U x + b) - z, as t goes to infinity",
     discretisation="none: the steady state is found by a fixed-point method",
-    follows="depth is a tolerance; memory does not grow with it; two solvers and a long run give one answer",
+    follows="depth is a tolerance; memory does not grow with it, for gradients come from the equilibrium alone",
     source="Bai, Kolter and Koltun (2019), Deep equilibrium models, Section 3",
     tolerance=1e-10,
 )

@@ -203,7 +203,7 @@ def test_the_kernel_of_s4d_is_a_greens_function() -> float:
     level="layer",
     equation="h' = A h + B x(t) in each channel, with x held between elements",
     discretisation="trapezoidal rule",
-    follows="stable for every interval, of order 2; what turns fast between elements is slowed, not damped",
+    follows="stable for every interval, of order 2; frequencies are warped, and what should fade at once rings",
     source="Gu, Goel and Re (2022), Efficiently modeling long sequences with structured state spaces, Eq. 3",
     tolerance=1e-12,
 )
@@ -222,7 +222,7 @@ def test_bilinear_s4d_is_the_trapezoidal_rule() -> float:
 
 
 @correspondence(
-    architecture="HiPPO-LegS, the initial transition of S4D and S5",
+    architecture="HiPPO-LegS, which the first transitions of S4D and S5 come from",
     explains=("S4D", "S5"),
     level="layer",
     equation="c' = (A c + B f(t)) / t",
@@ -340,7 +340,7 @@ def test_linoss_im_is_implicit_euler_of_oscillators() -> float:
     level="layer",
     equation="q' = -omega^2 p + B x(t), p' = q, the Hamiltonian oscillator",
     discretisation="symplectic Euler",
-    follows="an energy of the step is conserved, so it never forgets and never grows; its gradient neither",
+    follows="an energy of the step is conserved, so states and gradients neither fade nor grow",
     source="Rusch and Rus (2025), Oscillatory state-space models, Section 2",
     tolerance=1e-12,
     error_of="largest difference from the scheme's steps, and drift of the energy, relative",

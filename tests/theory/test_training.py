@@ -164,7 +164,7 @@ def test_momentum_approaches_a_heavy_ball() -> float:
 
 
 @correspondence(
-    architecture="AdamW",
+    architecture="AdamW, Adam with decoupled weight decay",
     level="training",
     equation="m' = (g - m) / t1, v' = (g^2 - v) / t2, w' = -m / (sqrt(v) + eps) - lambda w, g = grad L(w)",
     discretisation="exponential Euler for the averages, forward Euler for the weights: of order 1",
@@ -201,7 +201,7 @@ def test_adamw_approaches_a_system_of_three() -> float:
     discretisation="implicit Euler: w_n minimises L(w) + |w - w_{n-1}|^2 / (2 h)",
     follows="no learning rate is too large on a convex loss; what is paid is a minimisation in every step",
     source="Rockafellar (1976), Monotone operators and the proximal point algorithm; Parikh and Boyd (2014), Proximal "
-    "algorithms, Section 4.1.1",
+    "algorithms, Section 4.1",
     tolerance=1e-9,
 )
 def test_an_implicit_step_is_a_proximal_point() -> float:
