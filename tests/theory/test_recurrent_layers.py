@@ -11,6 +11,7 @@ from scipy.optimize import root
 from scipy.special import expit
 from torch import Tensor, nn
 
+from integrand.core.fields import Relaxation
 from integrand.core.layers import LEM, LTC, AntisymmetricRNN, CfC, CoRNN, EquilibriumRNN
 from integrand.core.layers.ltc import Synapses
 from integrand.core.layers.sequence_layer import SequenceLayer
@@ -287,6 +288,52 @@ def test_the_ode_of_a_gru_cell_is_damped():
     assert (beyond[:, 0] > 2).any()
     assert (beyond.diff(dim=1) <= 1e-4).all()  # errors of ten thousand steps of the tolerance
     assert (beyond[:, -1] < beyond[:, 0])[beyond[:, 0] > 1.01].all()
+
+
+@correspondence(
+    architecture="recurrent cell of Elman",
+    explains=("Relaxation",),
+    level="layer",
+    equation="h' = tanh(W h + U x(t) + b) - h, leaky units driven by the sequence",
+    discretisation="forward Euler, unit steps; shorter ones approach the solution at order 1",
+    follows="a step as long as the time constant keeps nothing of the old state but what tanh sees; shorter ones leak",
+    source="Elman (1990), Finding structure in time, for the cell; Funahashi and Nakamura (1993), Approximation of "
+    "dynamical systems by continuous time recurrent neural networks, for the equation",
+    tolerance=0.1,
+    error_of="measured order less 1, from the cell itself at one step to a unit of time",
+)
+def test_a_recurrent_cell_is_an_euler_step_of_leaky_units() -> float:
+    torch.manual_seed(0)
+    cell = nn.RNNCell(CHANNELS, UNITS).double()
+    u, w = array(cell.weight_ih), array(cell.weight_hh)
+    b = array(cell.bias_ih) + array(cell.bias_hh)
+    (x, _), field = sequence(), Relaxation(Turned(cell))
+    states = held(lambda h, x: np.tanh(w @ h + u @ x + b) - h, np.zeros(UNITS), x, np.ones(LENGTH))
+
+    def steps(pieces: int) -> Array:
+        h, found = torch.zeros(1, UNITS, dtype=torch.float64), []
+        for element in torch.from_numpy(x):
+            h = solve_ode(field, h, [0.0, 1.0], args=element[None], method="euler", step_size=1 / pieces).states[:, -1]
+            found.append(h[0])
+        return array(torch.stack(found))
+
+    h, expected = torch.zeros(1, UNITS, dtype=torch.float64), []
+    for element in torch.from_numpy(x):
+        h = cell(element[None], h)
+        expected.append(h[0])
+    assert apart(steps(1), torch.stack(expected)) < 1e-14
+    return abs(order(lambda pieces: apart(steps(pieces), states), STEPS) - 1)
+
+
+class Turned(nn.Module):
+    """A recurrent cell called with its state first."""
+
+    def __init__(self, cell: nn.RNNCell) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, z: Tensor, x: Tensor) -> Tensor:
+        return self.cell(x, z)
 
 
 def equilibrium_rnn() -> EquilibriumRNN:

@@ -8,7 +8,6 @@ import pytest
 import torch
 from comparison import Array, apart, array, flow, order
 from correspondence import correspondence
-from scipy.integrate import solve_ivp
 from scipy.linalg import expm, solve_continuous_lyapunov
 from scipy.optimize import minimize
 from torch import Tensor, nn
@@ -140,6 +139,62 @@ def test_gradient_descent_follows_a_modified_flow_to_second_order() -> float:
 
 
 @correspondence(
+    architecture="learning rate schedule",
+    level="training",
+    equation="dw/ds = -grad L(w) with s(t) the integral of the learning rate's shape: gradient flow in another time",
+    discretisation="forward Euler with steps that differ: of order 1",
+    follows="warm-up and decay change when a place is reached, not the path: in the limit only the integral counts",
+    source="Hairer, Norsett and Wanner (1993), Solving ordinary differential equations I, Section "
+    "I.7, for Euler's method",
+    tolerance=0.1,
+    error_of="measured order less 1",
+)
+def test_a_schedule_is_a_change_of_time() -> float:
+    passed = END - math.sin(2 * END) / 2  # the integral of 2 sin(t)^2
+    expected = flow(lambda t, w: -slope(w), START, passed)
+
+    def error(steps: int) -> float:
+        w = torch.from_numpy(START.copy()).requires_grad_()
+        optimiser = torch.optim.SGD([w], lr=END / steps)
+        shape = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 2 * math.sin(step * END / steps) ** 2)
+        for _ in range(steps):
+            optimiser.zero_grad()
+            loss(w).backward()
+            optimiser.step()
+            shape.step()
+        return apart(array(w), expected)
+
+    return abs(order(error, 64) - 1)
+
+
+@correspondence(
+    architecture="network whose last layer learns (neural tangent kernel)",
+    level="training",
+    equation="f' = -K (f - y), of outputs f at the data, K = Phi Phi^T the kernel of the features",
+    discretisation="gradient descent in the weights, forward Euler: of order 1",
+    follows="the spectrum of K tells what is learned first; stopping early leaves the rest unlearned",
+    source="Jacot, Gabriel and Hongler (2018), Neural tangent kernel: convergence and generalization in neural "
+    "networks",
+    tolerance=0.1,
+    error_of="measured order less 1",
+)
+def test_outputs_of_a_lazy_network_follow_a_kernel_flow() -> float:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(2, 6), nn.Tanh()).double()
+    x = torch.randn(5, 2, dtype=torch.float64)
+    features, y = network(x).detach(), torch.sin(x.sum(1))
+    begun = np.random.default_rng(0).normal(size=6)
+    kernel = features.numpy() @ features.numpy().T
+    expected = y.numpy() + expm(-kernel * END) @ (features.numpy() @ begun - y.numpy())
+
+    def error(steps: int) -> float:
+        w = trained(sgd, steps, lambda w: (features @ w - y).square().sum() / 2, begun)
+        return apart(features.numpy() @ w, expected)
+
+    return abs(order(error, 64) - 1)
+
+
+@correspondence(
     architecture="gradient descent with momentum (heavy ball)",
     level="training",
     equation="w'' + c w' = -grad L(w), a heavy ball with friction",
@@ -226,45 +281,6 @@ def test_an_implicit_step_is_a_proximal_point() -> float:
 
     found = minimize(value, START, jac=gradient, hess=second, method="trust-exact", options={"gtol": 1e-13})
     return apart(stepped.states[0, -1], found.x)
-
-
-@correspondence(
-    architecture="back-propagation",
-    explains=("NeuralODE",),
-    level="training",
-    equation="a' = -(df/dy)^T a backwards, dL/dp = integral a^T df/dp dt, the adjoint equation",
-    discretisation="of the residual network's forward Euler, by automatic differentiation: of order 1",
-    follows="gradients are costates: they may be solved for with any method, and without stored activations",
-    source="Chen, Rubanova, Bettencourt and Duvenaud (2018), Neural ordinary differential equations, Eqs. 4 and 5",
-    tolerance=0.1,
-    error_of="measured order less 1, of gradients by start and weights",
-)
-def test_back_propagation_approaches_the_adjoint_equation() -> float:
-    torch.manual_seed(0)
-    layer = nn.Linear(3, 3).double()
-    w, b = array(layer.weight), array(layer.bias)
-    y0 = torch.from_numpy(START).requires_grad_()
-    forward = solve_ivp(
-        lambda t, y: np.tanh(w @ y + b), (0, END), START, "DOP853", rtol=1e-12, atol=1e-13, dense_output=True
-    )
-
-    def backward(t: float, state: Array) -> Array:
-        """The costate and the integral for the weights, in time that runs from the end."""
-        y, a = forward.sol(END - t), state[0]
-        through = a * (1 - np.tanh(w @ y + b) ** 2)
-        return np.vstack([through @ w, np.outer(through, y)])
-
-    last = forward.y[:, -1]
-    expected = flow(backward, np.vstack([last, np.zeros((3, 3))]), END)
-
-    def error(pieces: int) -> float:
-        y = y0
-        for _ in range(pieces):
-            y = y + torch.tanh(layer(y)) / pieces
-        gradients = torch.autograd.grad(y.square().sum() / 2, (y0, layer.weight))
-        return apart(np.vstack([array(each) for each in gradients]), expected)
-
-    return abs(order(error, 64) - 1)
 
 
 @correspondence(
