@@ -1,7 +1,7 @@
 # Every target is one command you may type yourself. PYTHON names the interpreter of the environment to use.
 PYTHON ?= python
 
-.PHONY: check test bench tables docs
+.PHONY: check test bench tables map docs
 
 check:  ## what CI runs before the tests: lint, format, types
 	$(PYTHON) -m ruff check .
@@ -18,6 +18,9 @@ bench:  ## measure speed beside peers, and the default run over three seeds; the
 
 tables:  ## write docs/results.md, docs/speed.md and benchmarks/RESULTS.md from the measured rows
 	$(PYTHON) benchmarks/tables.py
+
+map:  ## measure every correspondence of tests/theory, and write core/correspondences.json and docs/map.md
+	$(PYTHON) docs/map.py
 
 docs:  ## write the generated pages of docs/
 	$(PYTHON) docs/build.py

@@ -48,6 +48,7 @@ _COMMANDS = (
     Command("export", "write a run's weights and description for others to load", "integrand.apps.commands.export"),
     Command("report", "write the report of one run, or one that compares several", "integrand.apps.commands.report"),
     Command("data", "list, describe, download, check and simulate data sets", "integrand.apps.commands.data"),
+    Command("explain", "tell which equation an architecture is", "integrand.apps.commands.explain"),
     Command("doctor", "check Python, packages, devices and folders", "integrand.apps.commands.doctor"),
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in _COMMANDS}

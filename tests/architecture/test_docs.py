@@ -50,6 +50,7 @@ GENERATED = {
     "catalogue.md",
     "commands.md",
     "layer_results.md",
+    "map.md",
     "recipes.md",
     "reference.md",
     "results.md",

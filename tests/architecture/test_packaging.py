@@ -49,6 +49,7 @@ def test_wheel_holds_code_recipes_and_data_and_nothing_else(built: Path) -> None
         "integrand/__init__.py",
         "integrand/__main__.py",
         "integrand/py.typed",
+        "integrand/core/correspondences.json",
         "integrand/core/numerics/solve_ode.py",
         "integrand/apps/timeseries/recipes/weather.yaml",
         "integrand/apps/training/report.html.j2",
