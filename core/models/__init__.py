@@ -3,6 +3,7 @@
 from integrand.core.models.augmented_ode import AugmentedODE, AugmentedTrajectory
 from integrand.core.models.continuous_normalizing_flow import ContinuousNormalizingFlow, FlowLikelihood, Transported
 from integrand.core.models.controlled_model import ControlledModel, ControlledOutput
+from integrand.core.models.converted_ode import ConvertedODE, ConvertedOutput
 from integrand.core.models.coordinate_network import CoordinateNetwork
 from integrand.core.models.gru_ode_bayes import Filtered, FilterState, Gaussians, GRUODEBayes
 from integrand.core.models.hard_conditions import HardConditions
@@ -19,6 +20,7 @@ from integrand.core.models.online_cde import OnlineCDE, OnlineState
 from integrand.core.models.piecewise_ode import PiecewiseODE
 from integrand.core.models.second_order_ode import SecondOrderODE, SecondOrderTrajectory
 from integrand.core.models.semilinear_pde import LearnedSymbol, SemilinearPDE
+from integrand.core.models.step_refinement import Refined, step_refinement
 
 __all__ = [
     "ODERNN",
@@ -27,6 +29,8 @@ __all__ = [
     "ContinuousNormalizingFlow",
     "ControlledModel",
     "ControlledOutput",
+    "ConvertedODE",
+    "ConvertedOutput",
     "CoordinateNetwork",
     "FilterState",
     "Filtered",
@@ -50,8 +54,10 @@ __all__ = [
     "OnlineCDE",
     "OnlineState",
     "PiecewiseODE",
+    "Refined",
     "SecondOrderODE",
     "SecondOrderTrajectory",
     "SemilinearPDE",
     "Transported",
+    "step_refinement",
 ]
