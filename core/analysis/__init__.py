@@ -5,12 +5,14 @@ from integrand.core.analysis.lyapunov_spectrum import LyapunovSpectrum, lyapunov
 from integrand.core.analysis.parameter_intervals import Interval, parameter_intervals
 from integrand.core.analysis.residual_structure import ResidualChain, residual_chains, steps_taken
 from integrand.core.analysis.sensitivity import Sensitivities, parameter_slices, sensitivities
+from integrand.core.analysis.step_refinement import Refined, step_refinement
 from integrand.core.analysis.trajectory_fit import TrajectoryFit, fit_trajectories
 
 __all__ = [
     "DepthSmoothness",
     "Interval",
     "LyapunovSpectrum",
+    "Refined",
     "ResidualChain",
     "Sensitivities",
     "TrajectoryFit",
@@ -21,5 +23,6 @@ __all__ = [
     "parameter_slices",
     "residual_chains",
     "sensitivities",
+    "step_refinement",
     "steps_taken",
 ]

@@ -12,6 +12,7 @@ from torch.fx import Node
 
 from integrand.core.analysis.exported_graph import (
     ExportedGraph,
+    ancestors,
     exported_graph,
     is_operation,
     is_size,
@@ -207,6 +208,28 @@ def residual_chains(
     """
     graph = module if isinstance(module, ExportedGraph) else exported_graph(module, example_inputs)
     return _chains(graph, 0, len(graph.operations))
+
+
+def why_none(graph: ExportedGraph) -> str:
+    """Return what was found where there is no residual stack, for a message that says so.
+
+    Example:
+        >>> why_none(exported_graph(nn.Sequential(nn.Linear(4, 4), nn.Tanh()), [torch.ones(2, 4)]))
+        'none of its operations (linear, tanh) adds to what it began with'
+    """
+    added = 0
+    for node in graph.operations:
+        reads = [each for each in node.all_input_nodes if each not in graph.held and shape_of(each) == shape_of(node)]
+        if is_operation(node, "add", "sub") and len(reads) == 2:
+            one, other = reads
+            added += one in ancestors([other], graph.held) or other in ancestors([one], graph.held)
+    if not added:
+        told = ", ".join(dict.fromkeys(_told(graph.operations))) or "none"
+        return f"none of its operations ({told}) adds to what it began with"
+    return (
+        f"{added} of its operations add to what {'they' if added > 1 else 'it'} began with, but no two blocks that follow "
+        "each other do the same to tensors of the same shape"
+    )
 
 
 def _chains(graph: ExportedGraph, first: int, last: int) -> list[ResidualChain]:

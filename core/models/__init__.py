@@ -20,7 +20,6 @@ from integrand.core.models.online_cde import OnlineCDE, OnlineState
 from integrand.core.models.piecewise_ode import PiecewiseODE
 from integrand.core.models.second_order_ode import SecondOrderODE, SecondOrderTrajectory
 from integrand.core.models.semilinear_pde import LearnedSymbol, SemilinearPDE
-from integrand.core.models.step_refinement import Refined, step_refinement
 
 __all__ = [
     "ODERNN",
@@ -54,10 +53,8 @@ __all__ = [
     "OnlineCDE",
     "OnlineState",
     "PiecewiseODE",
-    "Refined",
     "SecondOrderODE",
     "SecondOrderTrajectory",
     "SemilinearPDE",
     "Transported",
-    "step_refinement",
 ]

@@ -10,7 +10,7 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from integrand.core.analysis.exported_graph import ExportedGraph, ancestors, exported_graph, graph_part, shape_of
-from integrand.core.analysis.residual_structure import ResidualChain, residual_chains
+from integrand.core.analysis.residual_structure import ResidualChain, residual_chains, why_none
 from integrand.core.errors import InputError
 from integrand.core.models.depth_weights import Between
 from integrand.core.models.residual_flow import OWN, ResidualFlow, Scheme, State
@@ -91,7 +91,7 @@ class ConvertedODE(nn.Module):
             )
         chains = residual_chains(graph)
         if not chains:
-            raise InputError("no residual stack was found: nothing is added to a state by blocks of the same shape.")
+            raise InputError(f"no residual stack was found in the network: {why_none(graph)}.")
         for chain in chains:
             _refuse_taps(chain)
         held = _held(graph)

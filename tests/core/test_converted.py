@@ -10,8 +10,9 @@ import torch
 from residual_networks import NETWORKS, Dense, Shared, batch, exported, inputs, network
 from torch import Tensor, nn
 
+from integrand.core.analysis import step_refinement
 from integrand.core.errors import InputError
-from integrand.core.models import ConvertedODE, step_refinement
+from integrand.core.models import ConvertedODE
 
 EIGHT = {"rtol": 1e-10, "atol": 1e-12, "method": "dopri8", "steps": None}
 

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from integrand.core.errors import InputError
-from integrand.core.models.converted_ode import ConvertedODE
+
+if TYPE_CHECKING:  # the model is built on other files of this package
+    from integrand.core.models.converted_ode import ConvertedODE
 
 
 class Refined(NamedTuple):
@@ -33,7 +35,7 @@ class Refined(NamedTuple):
 
 
 @torch.no_grad()
-def step_refinement(model: ConvertedODE, *inputs: Any, steps: Sequence[int] = (1, 2, 4, 8)) -> list[Refined]:
+def step_refinement(model: "ConvertedODE", *inputs: Any, steps: Sequence[int] = (1, 2, 4, 8)) -> list[Refined]:
     """Return what ever finer steps change in the outputs of a converted network.
 
     By Richardson's argument the differences of successive outputs fall by 2^p each time where a method of order p
@@ -46,6 +48,7 @@ def step_refinement(model: ConvertedODE, *inputs: Any, steps: Sequence[int] = (1
 
     Example:
         >>> from torch import nn
+        >>> from integrand.core.models import ConvertedODE
         >>> class Block(nn.Module):
         ...     def forward(self, x):
         ...         return x + 0.1 * x.sin()
