@@ -1,5 +1,6 @@
 """The operations of an exported module in the order in which they are executed, and the tensors that it holds."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,9 @@ class ExportedGraph:
         """Read an exported program."""
         training = _in_training(program)
         if any(_in_place(node) for node in program.graph.nodes):
-            program = program.run_decompositions({})
+            with warnings.catch_warnings():  # of torch's own, about its own
+                warnings.simplefilter("ignore", FutureWarning)
+                program = program.run_decompositions({})
         signature, nodes = program.graph_signature, list(program.graph.nodes)
         placeholders = [node for node in nodes if node.op == "placeholder"]
         held: dict[Node, Tensor] = {}

@@ -29,6 +29,7 @@ LEFT_OUT = (
 """Operations that are not told: they move values about and change none."""
 PLAIN = {
     "native_batch_norm_legit_no_training": "batch_norm",
+    "native_batch_norm_legit_functional": "batch_norm",
     "native_layer_norm": "layer_norm",
     "scaled_dot_product_attention": "attention",
     "zeros_like": "zeros",
@@ -107,17 +108,17 @@ class ResidualChain:
     @property
     def operations(self) -> tuple[str, ...]:
         """What a block does, by name."""
-        return _told(self.repeated.segments[0])
+        return operation_names(self.repeated.segments[0])
 
     @property
     def before(self) -> tuple[str, ...]:
         """What the network does before the blocks, by name."""
-        return _told(self.graph.operations[: self.repeated.start])
+        return operation_names(self.graph.operations[: self.repeated.start])
 
     @property
     def after(self) -> tuple[str, ...]:
         """What the network does after the blocks, by name."""
-        return _told(self.graph.operations[self.repeated.stop :])
+        return operation_names(self.graph.operations[self.repeated.stop :])
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -152,7 +153,7 @@ class ResidualChain:
     def statement(self) -> str:
         """The stack in one sentence: how many blocks of which kind, and what they discretise."""
         places = [place for place in (self.places[0], self.places[-1]) if place]
-        where = f", {' to '.join(places)}" if places else ""
+        where = f", named {' to '.join(places)}" if places else ""
         weights = "one and the same weights in all" if self.shared else "weights not shared"
         own = ", each with an input of its own" if self.varying_input else ""
         beside = f", {self.context} more inputs to all alike" if self.context else ""
@@ -224,11 +225,11 @@ def why_none(graph: ExportedGraph) -> str:
             one, other = reads
             added += one in ancestors([other], graph.held) or other in ancestors([one], graph.held)
     if not added:
-        told = ", ".join(dict.fromkeys(_told(graph.operations))) or "none"
+        told = ", ".join(dict.fromkeys(operation_names(graph.operations))) or "none"
         return f"none of its operations ({told}) adds to what it began with"
     return (
-        f"{added} of its operations add to what {'they' if added > 1 else 'it'} began with, but no two blocks that follow "
-        "each other do the same to tensors of the same shape"
+        f"additions of a branch to what it began with: {added}; but no two blocks that follow each other do the same "
+        "to tensors of the same shapes"
     )
 
 
@@ -243,7 +244,7 @@ def _chains(graph: ExportedGraph, first: int, last: int) -> list[ResidualChain]:
     return []
 
 
-def _told(nodes: Sequence[Node]) -> tuple[str, ...]:
+def operation_names(nodes: Sequence[Node]) -> tuple[str, ...]:
     """Return the names of operations on tensors, without those that change no value."""
     names = [operation_name(node) for node in nodes if not is_size(node)]
     return tuple(PLAIN.get(name, name) for name in names if name not in LEFT_OUT)

@@ -185,7 +185,7 @@ def test_a_rectified_stack_is_held_at_zero_where_its_equation_would_leave():
 
 
 @pytest.mark.parametrize(("method", "order"), [("own", 1), ("euler", 1), ("midpoint", 2), ("rk4", 4)])
-@pytest.mark.parametrize("name", ["dense", "pre_norm", "momentum", "reversible"])
+@pytest.mark.parametrize("name", ["dense", "momentum", "reversible"])
 def test_finer_steps_converge_at_the_order_of_the_method(name: str, method: str, order: int):
     model, x = ConvertedODE(exported(name), method=method, weights="linear"), batch(name)
     steps = (32, 64, 128) if order == 1 else (16, 32, 64)
