@@ -275,4 +275,5 @@ def steps_taken(states: Sequence[Tensor]) -> list[float]:
         >>> steps_taken([torch.ones(2, 3), torch.full((2, 3), 1.5)])
         [0.5]
     """
-    return [float((after - before).norm() / before.norm()) for before, after in pairwise(states)]
+    with torch.no_grad():
+        return [float((after - before).norm() / before.norm()) for before, after in pairwise(states)]
