@@ -64,4 +64,4 @@ def _draw_moved(axes: Axes, done: Conversion) -> None:
     axes.set_ylim(0, 1.1 * max(max(moved) for moved in done.moved) or 1)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if len(done.moved) > 1:
-        axes.legend()
+        axes.legend(loc="lower left")
