@@ -92,7 +92,7 @@ class _FineTuning(LightningModule):
         self._seen.clear()
         if not torch.isfinite(torch.tensor(self.losses[-1])):
             raise InputError(
-                f"the loss is {self.losses[-1]} after {len(self.losses)} epochs: choose a smaller --learning-rate."
+                f"the loss is {self.losses[-1]} in epoch {len(self.losses)}: choose a smaller --learning-rate."
             )
         self.tell(f"epoch {len(self.losses)} of {self.epochs}: loss {self.losses[-1]:.4g}")
 
