@@ -45,6 +45,7 @@ _COMMANDS = (
     Command("inpaint", "fill in what is missing of a file's samples", "integrand.apps.commands.inpaint"),
     Command("identify", "tell the constants of a learned equation with intervals", "integrand.apps.commands.identify"),
     Command("analyze", "tell what a run's model solves and how far to rely on it", "integrand.apps.commands.analyze"),
+    Command("convert", "turn an exported torch network into differential equations", "integrand.apps.commands.convert"),
     Command("export", "write a run's weights and description for others to load", "integrand.apps.commands.export"),
     Command("report", "write the report of one run, or one that compares several", "integrand.apps.commands.report"),
     Command("data", "list, describe, download, check and simulate data sets", "integrand.apps.commands.data"),

@@ -9,6 +9,7 @@ from integrand.core.analysis.contraction import (
     find_counterexample,
 )
 from integrand.core.analysis.depth_audit import depth_audit
+from integrand.core.analysis.depth_smoothness import DepthSmoothness, depth_smoothness
 from integrand.core.analysis.finding import Finding, Verdict
 from integrand.core.analysis.finer_stack import finer_stack
 from integrand.core.analysis.fixed_points import FixedPoints, fixed_points, fixed_points_finding
@@ -22,16 +23,19 @@ from integrand.core.analysis.memory import Memory, memory, memory_finding
 from integrand.core.analysis.parameter_intervals import Interval, parameter_intervals
 from integrand.core.analysis.projected_gradient import projected_gradient
 from integrand.core.analysis.relative_change import relative_change
+from integrand.core.analysis.residual_structure import ResidualChain, residual_chains, steps_taken
 from integrand.core.analysis.robustness_audit import robustness_audit
 from integrand.core.analysis.sensitivity import Sensitivities, parameter_slices, sensitivities
 from integrand.core.analysis.solved_finely import solved_finely
 from integrand.core.analysis.solver_audit import solver_audit
+from integrand.core.analysis.step_refinement import Refined, step_refinement
 from integrand.core.analysis.stiffness import Stiffness, stiffness, stiffness_finding
 from integrand.core.analysis.trajectory_fit import TrajectoryFit, fit_trajectories
 
 __all__ = [
     "Certificate",
     "Counterexample",
+    "DepthSmoothness",
     "Finding",
     "FixedPoints",
     "Interval",
@@ -40,6 +44,8 @@ __all__ = [
     "LipschitzBounds",
     "LyapunovSpectrum",
     "Memory",
+    "Refined",
+    "ResidualChain",
     "Sensitivities",
     "Stiffness",
     "TrajectoryFit",
@@ -49,6 +55,7 @@ __all__ = [
     "contraction_finding",
     "contraction_rate",
     "depth_audit",
+    "depth_smoothness",
     "find_counterexample",
     "finer_stack",
     "fit_trajectories",
@@ -69,10 +76,13 @@ __all__ = [
     "parameter_slices",
     "projected_gradient",
     "relative_change",
+    "residual_chains",
     "robustness_audit",
     "sensitivities",
     "solved_finely",
     "solver_audit",
+    "step_refinement",
+    "steps_taken",
     "stiffness",
     "stiffness_finding",
 ]

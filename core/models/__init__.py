@@ -3,6 +3,7 @@
 from integrand.core.models.augmented_ode import AugmentedODE, AugmentedTrajectory
 from integrand.core.models.continuous_normalizing_flow import ContinuousNormalizingFlow, FlowLikelihood, Transported
 from integrand.core.models.controlled_model import ControlledModel, ControlledOutput
+from integrand.core.models.converted_ode import ConvertedODE, ConvertedOutput
 from integrand.core.models.coordinate_network import CoordinateNetwork
 from integrand.core.models.gru_ode_bayes import Filtered, FilterState, Gaussians, GRUODEBayes
 from integrand.core.models.hard_conditions import HardConditions
@@ -27,6 +28,8 @@ __all__ = [
     "ContinuousNormalizingFlow",
     "ControlledModel",
     "ControlledOutput",
+    "ConvertedODE",
+    "ConvertedOutput",
     "CoordinateNetwork",
     "FilterState",
     "Filtered",

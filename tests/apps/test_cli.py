@@ -49,7 +49,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
 def test_commands_are_a_file_each():
     assert list(COMMANDS) == [
         *("list", "train", "evaluate", "predict", "sample", "likelihood", "distill", "inpaint"),
-        *("identify", "export", "report", "data", "explain", "doctor"),
+        *("identify", "analyze", "convert", "export", "report", "data", "explain", "doctor"),
     ]
     for name, command in COMMANDS.items():
         assert (command.name, command.module) == (name, f"integrand.apps.commands.{name}")

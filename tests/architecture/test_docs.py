@@ -45,6 +45,7 @@ HAND_WRITTEN = {
     "tables.md",
     "runs.md",
     "contracts.md",
+    "convert.md",
 }
 GENERATED = {
     "catalogue.md",

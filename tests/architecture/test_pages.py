@@ -16,7 +16,9 @@ def python_blocks(text: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["numerics.md", "compiling.md", "layers.md", "identification.md", "densities.md"])
+@pytest.mark.parametrize(
+    "page", ["numerics.md", "compiling.md", "layers.md", "identification.md", "densities.md", "convert.md"]
+)
 def test_python_blocks_run_one_after_the_other(page: str, tmp_path: Path):
     blocks = python_blocks((DOCS / page).read_text(encoding="utf-8"))
     assert blocks

@@ -1,0 +1,1 @@
+"""Networks of others, exported by torch, read as differential equations."""
