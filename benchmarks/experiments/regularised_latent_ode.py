@@ -25,9 +25,9 @@ SEEN, HOURS, HIDDEN = 24, 48, 0.5
 LATENT, WIDTH, STD, BATCH = 8, 64, 0.3, 64
 TOLERANCE = 1e-5
 """Of dopri5 in the test, relative; the absolute one is a hundredth, so that a smaller latent state gains nothing."""
-PLAIN = ({"rate": 3e-3, "strength": 0.0}, {"rate": 1e-2, "strength": 0.0})
-ENERGETIC = ({"rate": 1e-2, "strength": 0.1}, {"rate": 1e-2, "strength": 0.3})
-"""The trainings of which the validation part chooses, as many on either side."""
+RATE, STRENGTH = 1e-2, 0.1
+"""Chosen on the validation part of seed 100, which is none of the seeds here: rates of 0.003 and 0.01 without the
+energies, strengths of 0.1 and 0.5 with them, by the error."""
 
 
 class Windows(NamedTuple):
@@ -82,15 +82,12 @@ def windows(seed: int) -> list[Windows]:
     return [Windows(scaled[rows], seen[rows]) for rows in map(torch.from_numpy, chosen)]
 
 
-def run(seed: int, with_: bool, *, steps: int = 300) -> Outcome:
-    """Train in each way, choose by the error of the validation part, and test by dopri5."""
+def run(seed: int, with_: bool, *, steps: int = 200) -> Outcome:
+    """Train in each way, keep what validates best, and test by dopri5."""
     training, validation, test = windows(seed)
-    found = []
-    for options in ENERGETIC if with_ else PLAIN:
-        began = time.process_time()
-        model, error = _train(seed, training, validation, steps=steps, **options)
-        found.append((error, model, time.process_time() - began))
-    _, model, seconds = min(found, key=lambda each: each[0])
+    began = time.process_time()
+    model = _train(seed, training, validation, steps=steps, strength=STRENGTH if with_ else 0.0)
+    seconds = time.process_time() - began
     flow = model.model.flow
     flow.method, flow.step_size, flow.rtol, flow.atol = "dopri5", None, TOLERANCE, TOLERANCE / 100
     with torch.no_grad():
@@ -98,14 +95,12 @@ def run(seed: int, with_: bool, *, steps: int = 300) -> Outcome:
     return Outcome(_error(decoded, test), float(out.solution.stats.evaluations.float().mean()), seconds)
 
 
-def _train(
-    seed: int, data: Windows, validation: Windows, *, steps: int, rate: float, strength: float
-) -> tuple[Forecaster, float]:
-    """Return the forecaster as it was when it validated best, and that error."""
+def _train(seed: int, data: Windows, validation: Windows, *, steps: int, strength: float) -> Forecaster:
+    """Return the forecaster as it was when it validated best."""
     torch.manual_seed(seed)
     model = Forecaster()
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.1)
     best, kept = math.inf, copy.deepcopy(model.state_dict())
     for step in range(steps):
         rows = torch.randint(len(data.values), (BATCH,))
@@ -121,7 +116,7 @@ def _train(
             if error < best:
                 best, kept = error, copy.deepcopy(model.state_dict())
     model.load_state_dict(kept)
-    return model.eval(), best
+    return model.eval()
 
 
 def _loss(model: Forecaster, data: Windows, strength: float) -> Tensor:
@@ -145,8 +140,8 @@ EXPERIMENT = Experiment(
     tool="kinetic and Jacobian energies in a latent ODE",
     problem="hourly temperature, dew point and humidity of three New York airports: the second day from half of the "
     "values of the first",
-    without="LatentODE trained on its evidence bound, with two rates of learning",
-    with_="the same with both energies of the latent path (path_energies), of two strengths",
+    without="LatentODE trained on its evidence bound",
+    with_="the same with both energies of the latent path (path_energies), 0.1 of each a dimension",
     error_of="mean squared error of the second day on weeks held out, standardised, on the mean path",
     source="Finlay, Jacobsen, Nurbekyan and Oberman (2020), How to train your neural ODE: the world of Jacobian and "
     "kinetic regularization",
@@ -154,5 +149,5 @@ EXPERIMENT = Experiment(
     quick=partial(run, steps=3),
     note=f"Evaluations are those of dopri5 at a relative tolerance of {TOLERANCE:g} and an absolute one of "
     f"{TOLERANCE / 100:g} over all test windows; both are trained by one step of rk4 an hour, the "
-    "moment and the training chosen by the error of the validation part alone",
+    "best of ten moments chosen by the error of the validation part",
 )

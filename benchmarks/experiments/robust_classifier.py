@@ -16,14 +16,8 @@ from integrand.datasets.real import digits
 NOISE = 0.4
 """Standard deviation of the test noise, in units of the grey values from 0 to 1; fixed on the validation parts of other
 seeds than those that are tested."""
-PLAIN = tuple(
-    {"kick": 0.0, "diffusion": 0.0, "decay": decay, "rate": rate} for decay in (1e-4, 0.1) for rate in (1e-2, 3e-2)
-)
-NOISY = tuple(
-    {"kick": 0.3, "diffusion": diffusion, "decay": decay, "rate": 1e-2}
-    for decay in (0.1, 1.0)
-    for diffusion in (0.3, 0.7)
-)
+PLAIN = tuple({"kick": 0.0, "diffusion": 0.0, "decay": 1e-4, "rate": rate} for rate in (1e-2, 3e-2))
+NOISY = tuple({"kick": 0.3, "diffusion": diffusion, "decay": 0.1, "rate": 1e-2} for diffusion in (0.3, 0.7))
 """The trainings of which the validation part chooses, as many on either side."""
 ALLOWED = 0.01
 """How much greater than the least the error rate without noise may be, for a training to be chosen."""
@@ -129,8 +123,8 @@ def error_rate(model: nn.Module, data: tuple[Tensor, Tensor], noise: float, seed
 EXPERIMENT = Experiment(
     tool="SDE-regularised classifier",
     problem="handwritten digits of scikit-learn, 8 x 8: 800 to train, eight Euler steps of a perceptron of one layer",
-    without="NeuralODE, of four trainings (weight decay, rate) the one that validates best under the noise",
-    with_="the same field trained as an SDE, of four trainings (weight decay, diffusion) the one that validates best "
+    without="NeuralODE, with the rate (of two) that validates best under the noise",
+    with_="the same field trained as an SDE, with the diffusion (of two) that validates best "
     "under the noise; tested without noise of its own, as the ODE",
     error_of="error rate on 697 images",
     robustness_of=f"error rate on the same images with normal noise of {NOISE:g} on grey values from 0 to 1, 20 draws",
@@ -139,5 +133,6 @@ EXPERIMENT = Experiment(
     run=run,
     quick=partial(run, steps=3),
     note="Additive noise g dW along the way and of 0.3 at its start; a training is chosen only if its error rate "
-    "without noise is within one point of the least on the validation part. Seconds are of the chosen training",
+    "without noise is within one point of the least on the validation part; more weight decay made the plain one less "
+    "robust on the validation parts of other seeds. Seconds are of the chosen training",
 )
