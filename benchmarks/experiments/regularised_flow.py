@@ -11,7 +11,7 @@ RATE, STRENGTH = 2e-2, 0.03
 """Chosen on the validation part of seed 100, which is none of the seeds here."""
 
 
-def run(seed: int, with_: bool, *, steps: int = 800) -> Outcome:
+def run(seed: int, with_: bool, *, steps: int = 1000) -> Outcome:
     """Train by rk4, keep what validates best, and test by dopri5."""
     data = planar_parts(Checkerboard(), seed)
     flow, seconds = train_flow(data, seed, steps=steps, rate=RATE, strength=STRENGTH if with_ else 0.0)
