@@ -35,6 +35,7 @@ class Experiment:
         run: trains and tests with a seed, without or with the tool.
         seeds: how many pairs.
         note: what a reader must know beside.
+        quick: the same in a few seconds, to prove that it runs; ``run`` itself where None.
     """
 
     tool: str
@@ -47,3 +48,4 @@ class Experiment:
     robustness_of: str = ""
     seeds: int = 5
     note: str = ""
+    quick: Callable[[int, bool], Outcome] | None = None

@@ -7,12 +7,14 @@ from integrand.core.losses.gaussian_kl import gaussian_kl
 from integrand.core.losses.gaussian_nll import gaussian_nll
 from integrand.core.losses.gradient_balance import gradient_balance
 from integrand.core.losses.importance_bound import importance_bound
+from integrand.core.losses.path_energies import PathEnergies, path_energies
 from integrand.core.losses.poisson_process_nll import poisson_process_nll
 from integrand.core.losses.relative_l2 import relative_l2
 from integrand.core.losses.relative_sobolev import relative_h1
 from integrand.core.losses.spectral_bands import band_energies, relative_bands
 
 __all__ = [
+    "PathEnergies",
     "band_energies",
     "causal_weights",
     "ensemble_crps",
@@ -21,6 +23,7 @@ __all__ = [
     "gaussian_nll",
     "gradient_balance",
     "importance_bound",
+    "path_energies",
     "poisson_process_nll",
     "relative_bands",
     "relative_h1",

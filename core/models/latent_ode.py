@@ -40,7 +40,8 @@ class LatentODE(nn.Module):
 
         z(t_0) ~ q(z | series) = N(mu, diag sigma^2),      dz/dt = f(t, z),      prior z(t_0) ~ N(0, I)
 
-    The encoder reads the series backwards in time, so that what it read last lies next to t_0.
+    The encoder reads the series backwards in time, so that what it read last lies next to t_0. With ``path_energies``
+    of the solution in the loss the trajectories take fewer evaluations to solve.
 
     Its place on the map: model level; the whole series is one solution of an ODE, of which only the start is random.
 
