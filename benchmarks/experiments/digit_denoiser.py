@@ -12,13 +12,16 @@ from integrand.core.diffusion.preconditioning import precondition
 from integrand.core.diffusion.probability_flow import ProbabilityFlow
 from integrand.core.diffusion.processes import VP
 from integrand.core.diffusion.samplers.noise import initial_noise
+from integrand.core.diffusion.schedule import Spacing
 from integrand.core.fields.mlp import MLP
 
 PROCESS, PIXELS = VP(), 64
 WIDTHS, STEPS, BATCH, RATE = (256, 256, 256), 1500, 128, 2e-3
 TRAIN, VALIDATION = 1000, 397
 SAMPLES = 2048
-SPACINGS = ("karras", "log_snr", "time", "quadratic")
+SPACINGS: tuple[Spacing, ...] = ("karras", "log_snr", "time", "quadratic")
+STARTS = (PROCESS.start, 0.02, 0.1, 0.3)
+"""Last times of a sampler before 0, with noise of 0.01, 0.08, 0.3 and 1.2: few steps cannot go down far."""
 
 
 class Network(nn.Module):
