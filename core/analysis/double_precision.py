@@ -1,11 +1,12 @@
 """What an instrument measures with: a field or a layer in float64, and inputs that fit it."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from integrand.core.analysis.in_float64 import in_float64
 
 
 def in_double(called: Callable[..., Any], given: Tensor) -> tuple[Any, Tensor]:
@@ -28,4 +29,4 @@ def in_double(called: Callable[..., Any], given: Tensor) -> tuple[Any, Tensor]:
     if not isinstance(called, nn.Module):
         return called, given.detach()
     with torch.inference_mode(False):
-        return copy.deepcopy(called).double().eval(), given.detach().double()
+        return in_float64(called).eval(), given.detach().double()

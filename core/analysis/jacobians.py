@@ -3,7 +3,6 @@
 Dimension letters: N states, D of a state, E of a value.
 """
 
-import copy
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from integrand.core.analysis.in_float64 import in_float64
 from integrand.core.errors import InputError
 
 
@@ -71,7 +71,7 @@ def in_double(
         given = states.detach().clone()
         try:
             double = given.double()
-            source = copy.deepcopy(function).double() if isinstance(function, nn.Module) else function
+            source = in_float64(function) if isinstance(function, nn.Module) else function
             made = _bound(source, double, t, timed)
             made.function(double)
         except (RuntimeError, TypeError, InputError):

@@ -217,4 +217,5 @@ def _finding(rows: list[dict[str, float | str]], numbers: dict[str, float], soun
 def _percent(share: float) -> str:
     if math.isnan(share):
         return "no worse (it was not tried)"
-    return f"{100 * share:.2g} % worse" if share > 0 else "no worse"
+    digits = f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.2g}"
+    return f"{digits} % worse" if share > 0 else "no worse"

@@ -19,6 +19,7 @@ from integrand.core.errors import InputError, unknown
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
 HAND_WRITTEN = {
+    "analysis.md",
     "index.md",
     "numerics.md",
     "compiling.md",

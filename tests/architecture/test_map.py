@@ -17,7 +17,6 @@ ROOT = Path(__file__).parents[2]
 PARTS = {"SequenceLayer", "ControlledModel", "LearnedSymbol", "LocalTerm", "MethodOfLines"}
 """What layers and models are made of."""
 KINDS = ("layer", "model", "sampler")
-KINDS = ("layer",)
 
 
 @pytest.fixture(scope="module")

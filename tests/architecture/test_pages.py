@@ -17,7 +17,8 @@ def python_blocks(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "page", ["numerics.md", "compiling.md", "layers.md", "identification.md", "densities.md", "convert.md"]
+    "page",
+    ["numerics.md", "compiling.md", "layers.md", "identification.md", "densities.md", "analysis.md", "convert.md"],
 )
 def test_python_blocks_run_one_after_the_other(page: str, tmp_path: Path):
     blocks = python_blocks((DOCS / page).read_text(encoding="utf-8"))
