@@ -21,13 +21,20 @@ BENCHMARKS = ROOT / "benchmarks"
 FILES = sorted((BENCHMARKS / "improvements").glob("*.json"))
 ASKED_FOR = (
     "augmentation",
+    "contraction_by_construction",
+    "distillation_to_a_flow_map",
+    "exact_discretisation",
     "higher_order_solver",
+    "hippo_initialisation",
     "kinetic_and_jacobian_energies_in_a_flow",
     "kinetic_and_jacobian_energies_in_a_latent_ode",
     "noise_injection",
+    "optimal_transport_coupling",
     "per_sample_steps",
+    "samplers_of_higher_order",
     "sde_regularised_classifier",
     "steer",
+    "symplectic_structure",
 )
 
 

@@ -9,11 +9,13 @@ from correspondence import correspondence
 from deviation import Array, deviation, numbers, order_of
 from scipy.linalg import expm
 from scipy.stats import multivariate_normal
+from torch import Tensor, nn
 
 from integrand.core.fields import MLP, HigherOrder, Linear
 from integrand.core.models import (
     AugmentedODE,
     ContinuousNormalizingFlow,
+    ConvertedODE,
     NeuralODE,
     PiecewiseODE,
     SecondOrderODE,
@@ -258,3 +260,32 @@ def test_log_determinants_of_residual_blocks_sum_to_the_divergence() -> float:
             y = y + branch(field, y) / depth
         errors.append(deviation(total, exact))
     return abs(order_of(errors) - 1)
+
+
+class AffineBlock(nn.Linear):
+    """x + A x + b."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+@correspondence(
+    architecture="residual network that torch exported",
+    explains=("ConvertedODE",),
+    level="model",
+    equation="dx/dt = A(t) x + b(t), with the weights of block l for l <= t < l + 1",
+    discretisation="forward Euler, a step a block; solved by an adaptive method in its place",
+    follows="a trained network can be solved more finely than it was trained, which tells whether it is an equation",
+    source="Queiruga, Erichson, Taylor and Mahoney (2020), Continuous-in-depth neural networks",
+    tolerance=1e-9,
+)
+def test_a_converted_network_is_the_equation_that_its_blocks_step() -> float:
+    torch.manual_seed(0)
+    blocks = [AffineBlock(3, 3) for _ in range(4)]
+    y = starts(5, 3)
+    network, x = nn.Sequential(*blocks).double().eval(), torch.from_numpy(y)
+    found = ConvertedODE(network, [x], method="dopri8", steps=None, rtol=1e-12, atol=1e-12)(x)
+    lifted = np.hstack([y, np.ones((5, 1))])
+    for block in blocks:
+        lifted = lifted @ expm(homogeneous(block)).T
+    return deviation(found, lifted[:, :3])
