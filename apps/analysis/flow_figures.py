@@ -20,8 +20,9 @@ from integrand.core.numerics import solve_ode
 Array = np.ndarray
 STREAMS = 41
 """Points of the grid along an axis on which the field is drawn."""
-MAP = 33
-"""Points of the grid along an axis from which evaluations are counted."""
+MAP, COARSE_MAP, MANY = 33, 13, 16
+"""Points of the grid along an axis from which evaluations are counted: the fewer in more than so many dimensions, where
+an evaluation is most often that of a large network."""
 SHOWN = 32
 """Solutions drawn, at most."""
 MARGIN = 0.15
@@ -132,7 +133,7 @@ def draw_spectra(flow: Flow, spectra: JacobianSpectra, path: Path) -> None:
 def draw_evaluations(flow: Flow, path: Path) -> None:
     """Draw, over the plane, how many evaluations a solution from there takes."""
     plane = plane_of(flow)
-    x, y = _axes(plane.of(flow.states[:, :1]), MAP)
+    x, y = _axes(plane.of(flow.states[:, :1]), MAP if flow.states.shape[-1] <= MANY else COARSE_MAP)
     starts = plane.at(np.stack(np.meshgrid(x, y), -1).reshape(-1, 2))
     with torch.no_grad():
         solution = solve_ode(

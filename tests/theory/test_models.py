@@ -265,8 +265,8 @@ def test_log_determinants_of_residual_blocks_sum_to_the_divergence() -> float:
 class AffineBlock(nn.Linear):
     """x + A x + b."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + super().forward(x)
+    def forward(self, input: Tensor) -> Tensor:
+        return input + super().forward(input)
 
 
 @correspondence(
