@@ -17,7 +17,7 @@ HEAVY = ("torch", "lightning", "pytorch_lightning", "numpy", "scipy", "pandas", 
 
 CORE_MAY = {"torch", "torchdiffeq", "torchsde", "numpy", "scipy"} | sys.stdlib_module_names
 DATASETS_MAY_OF_OURS = ("integrand.datasets", "integrand.core.numerics", "integrand.core.errors")
-SHARED_BY_APPS = {"commands", "conversion", "series", "training"}
+SHARED_BY_APPS = {"analysis", "commands", "conversion", "series", "training"}
 
 
 def imported(source: str) -> Iterator[str]:
