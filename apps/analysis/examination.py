@@ -130,7 +130,7 @@ class _Examination:
             found = memory(one.layer, inputs=one.x[:SEQUENCES], dt=dt)
             self.memories.append((one, found))
             told = memory_finding(found, unit=self.subject.time_unit)
-            yield replace(told, instrument=f"memory of {one.name}", statement=told.statement)
+            yield replace(told, instrument=f"memory of {one.name}")
 
     def _robustness(self) -> Sequence[Finding]:
         one, given = self.subject, self.subject.disturbed

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+from comparison import Array, apart
 from torch import Tensor
-
-Array = np.ndarray
 
 
 def numbers(tensor: Tensor) -> Array:
@@ -15,10 +14,7 @@ def numbers(tensor: Tensor) -> Array:
 
 def deviation(found: Tensor | Array | float, expected: Array | float) -> float:
     """Return the largest difference of two arrays of one shape, relative to the largest value of the second."""
-    left = numbers(found) if isinstance(found, Tensor) else np.asarray(found)
-    right = np.asarray(expected)
-    assert left.shape == right.shape, f"shapes {left.shape} and {right.shape} cannot be compared"
-    return float(np.abs(left - right).max() / np.abs(right).max())
+    return apart(found if isinstance(found, Tensor) else np.asarray(found), np.asarray(expected))
 
 
 def order_of(errors: Sequence[float], refinement: float = 2.0) -> float:
